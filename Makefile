@@ -1,0 +1,30 @@
+# What people call, and what CI calls. Nothing but Rust (with rustfmt and clippy) and make is needed.
+
+.DEFAULT_GOAL := help
+.PHONY: help quickstart test lint bench
+
+# The facade's features, as Cargo.toml lists them; each must also build alone.
+FEATURES := $(shell sed -n '/^\[features\]/,/^\[dependencies\]/s/^\([a-z0-9-]*\) = .*/\1/p' Cargo.toml | grep -vx default)
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+quickstart: ## watch servers join, leave and die under one client (10 s)
+	cargo run --release --example quickstart
+
+test: ## run every test that needs nothing but Cargo
+	cargo test --workspace
+
+bench: ## measure calls, pickers and memory beside tonic, bare HTTP/2 and grpc-go (6 min; BENCH=--quick: 1 min)
+	cargo bench --package callboard-bench -- $(BENCH)
+	cargo run --release --package callboard-bench -- $(BENCH)
+
+lint: ## check format, clippy, each feature alone and the documentation; a warning is an error
+	cargo fmt --all -- --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy --package callboard --no-default-features -- -D warnings
+	@set -e; for feature in $(FEATURES); do \
+		echo "cargo clippy --package callboard --no-default-features --features $$feature -- -D warnings"; \
+		cargo clippy --package callboard --no-default-features --features $$feature -- -D warnings; \
+	done
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps

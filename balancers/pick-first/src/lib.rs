@@ -1,0 +1,157 @@
+#![doc = include_str!("../README.md")]
+
+mod order;
+
+use std::time::Duration;
+
+use callboard_core::{Balancer, Call, Connect, Endpoint, Pick, Picker};
+
+/// Sends every call to one endpoint, the first that connects, as long as it works. gRPC's `pick_first`.
+///
+/// Endpoints are tried in the registry's order, or in a random one that [`shuffle`](Self::shuffle) asks for. Of those
+/// with an IP address, IPv4 and IPv6 are tried by turns if there are both, beginning with the family of the first: a
+/// network on which one family is broken costs one stagger, not one for each address. An endpoint that is ready comes
+/// before all others. A picker without endpoints lets calls wait.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use callboard_pick_first::PickFirst;
+///
+/// let balancer = PickFirst::new().stagger(Duration::from_millis(400)).shuffle(true);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PickFirst {
+    stagger: Duration,
+    /// What the random order comes from; none for the registry's order.
+    seed: Option<u64>,
+}
+
+impl Default for PickFirst {
+    fn default() -> Self {
+        Self { stagger: Duration::from_millis(250), seed: None }
+    }
+}
+
+impl PickFirst {
+    /// A balancer that tries endpoints in the registry's order, 250 ms apart.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets how long an attempt runs alone before the next one is started beside it. 250 ms by default. What is below
+    /// 100 ms counts as 100 ms, which spares servers needless connections, and what is above 2 s as 2 s: the bounds
+    /// of gRPC (A61).
+    #[must_use]
+    pub fn stagger(mut self, stagger: Duration) -> Self {
+        self.stagger = stagger.clamp(Duration::from_millis(100), Duration::from_secs(2));
+        self
+    }
+
+    /// Chooses between a random order and the registry's. The registry's by default.
+    ///
+    /// The random order is drawn here: this value and its clones keep to it, and endpoints that stay keep their places
+    /// relative to each other when others come and go. An endpoint's chance to be first is in proportion to its weight
+    /// (gRPC's A113); those of weight 0 come last.
+    #[must_use]
+    pub fn shuffle(mut self, shuffle: bool) -> Self {
+        self.seed = shuffle.then(|| fastrand::u64(..));
+        self
+    }
+}
+
+impl Balancer for PickFirst {
+    fn name(&self) -> &str {
+        "pick_first"
+    }
+
+    fn connect(&self, endpoints: &[Endpoint]) -> Connect {
+        Connect::InOrder { order: order::order(endpoints, self.seed), stagger: self.stagger }
+    }
+
+    /// The channel gives only the one that it kept. Of several, the first in the order is taken.
+    fn picker(&self, ready: &[Endpoint]) -> Box<dyn Picker> {
+        Box::new(One { index: order::order(ready, self.seed).first().copied() })
+    }
+}
+
+#[derive(Debug)]
+struct One {
+    index: Option<usize>,
+}
+
+impl Picker for One {
+    fn pick(&self, _: &Call<'_>) -> Pick {
+        self.index.map_or(Pick::Wait, Pick::Endpoint)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use callboard_core::{ConnectivityState, Instance};
+
+    use super::*;
+
+    fn endpoints(n: usize) -> Vec<Endpoint> {
+        let address = |i| format!("10.0.0.1:{}", i + 1).parse().unwrap();
+        (0..n).map(|i| Endpoint::new(Instance::new(format!("e{i}"), address(i)).unwrap())).collect()
+    }
+
+    fn pick(picker: &dyn Picker) -> Pick {
+        let (headers, extensions) = Default::default();
+        picker.pick(&Call::new("/a.B/C", &headers, &extensions))
+    }
+
+    #[test]
+    fn it_has_the_name_that_grpc_gives_it() {
+        assert_eq!(PickFirst::new().name(), "pick_first");
+    }
+
+    #[test]
+    fn endpoints_are_tried_in_the_registrys_order_250_ms_apart() {
+        let expected = Connect::InOrder { order: vec![0, 1, 2], stagger: Duration::from_millis(250) };
+        assert_eq!(PickFirst::new().connect(&endpoints(3)), expected);
+        assert_eq!(PickFirst::new().shuffle(true).shuffle(false).connect(&endpoints(3)), expected);
+    }
+
+    #[test]
+    fn the_stagger_keeps_to_grpcs_bounds() {
+        for (asked, got) in [(0, 100), (100, 100), (700, 700), (2_000, 2_000), (60_000, 2_000)] {
+            let balancer = PickFirst::new().stagger(Duration::from_millis(asked));
+            let Connect::InOrder { stagger, .. } = balancer.connect(&endpoints(1)) else { panic!("not in order") };
+            assert_eq!(stagger, Duration::from_millis(got));
+        }
+    }
+
+    #[test]
+    fn a_shuffled_order_stays_for_a_value_and_its_clones_and_differs_between_values() {
+        let many = endpoints(20);
+        let balancer = PickFirst::new().shuffle(true);
+        assert_eq!(balancer.connect(&many), balancer.connect(&many));
+        assert_eq!(balancer.clone().connect(&many), balancer.connect(&many));
+        assert!((0..10).any(|_| PickFirst::new().shuffle(true).connect(&many) != balancer.connect(&many)));
+    }
+
+    #[test]
+    fn every_call_goes_to_the_one_that_was_kept() {
+        let picker = PickFirst::new().shuffle(true).picker(&endpoints(1));
+        assert!((0..10).all(|_| pick(&*picker) == Pick::Endpoint(0)));
+    }
+
+    #[test]
+    fn of_several_ready_ones_the_first_in_the_order_is_taken() {
+        let ready = endpoints(10);
+        ready.iter().for_each(|endpoint| endpoint.set_state(ConnectivityState::Ready));
+        assert_eq!(pick(&*PickFirst::new().picker(&ready)), Pick::Endpoint(0));
+        let shuffled = PickFirst::new().shuffle(true);
+        let Connect::InOrder { order, .. } = shuffled.connect(&ready) else { panic!("not in order") };
+        assert_eq!(pick(&*shuffled.picker(&ready)), Pick::Endpoint(order[0]));
+    }
+
+    #[test]
+    fn without_endpoints_nothing_is_tried_and_calls_wait() {
+        let stagger = Duration::from_millis(250);
+        assert_eq!(PickFirst::new().connect(&[]), Connect::InOrder { order: vec![], stagger });
+        assert_eq!(pick(&*PickFirst::new().picker(&[])), Pick::Wait);
+    }
+}

@@ -1,0 +1,107 @@
+#![doc = include_str!("../README.md")]
+
+mod circle;
+mod picker;
+mod step;
+
+use std::collections::HashMap;
+use std::mem;
+use std::sync::{Mutex, PoisonError};
+
+use callboard_core::{Balancer, Connect, Endpoint, MAX_WEIGHT, Picker};
+
+use crate::picker::Walk;
+
+/// Sends calls to the ready endpoints in turn, each as often as its weight in the registry says.
+///
+/// All endpoints are connected. With weights whose greatest common divisor is 1 and whose sum is s, of any s picks in
+/// a row, from however many threads, each endpoint gets exactly as many as its weight; equal weights are round robin.
+/// Within a round its picks are spread: it waits at most about three times as long as on average (five times, where
+/// the sum is above 60,000). Each picker starts at a random place.
+///
+/// An endpoint of weight 0 gets no calls, unless all have weight 0: then all count alike. A weight above
+/// [`MAX_WEIGHT`] counts as that; it is logged at `warn` when it is new. A picker without endpoints lets calls wait.
+#[derive(Debug, Default)]
+pub struct Weighted {
+    /// Ids and weights of the endpoints that were above [`MAX_WEIGHT`] when last seen, so that each is logged once.
+    clamped: Mutex<HashMap<String, u32>>,
+}
+
+impl Weighted {
+    /// The balancer. It has no settings; all that it remembers is what it has logged.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Remembers the endpoints whose weight is above the highest, and returns those that were not known to be.
+    fn newly_clamped<'a>(&self, endpoints: &'a [Endpoint]) -> Vec<&'a Endpoint> {
+        let clamped: Vec<_> = endpoints.iter().filter(|endpoint| endpoint.weight() > MAX_WEIGHT).collect();
+        let now = clamped.iter().map(|endpoint| (endpoint.instance().id.clone(), endpoint.weight())).collect();
+        let known = mem::replace(&mut *self.clamped.lock().unwrap_or_else(PoisonError::into_inner), now);
+        clamped.into_iter().filter(|endpoint| known.get(&endpoint.instance().id) != Some(&endpoint.weight())).collect()
+    }
+}
+
+impl Clone for Weighted {
+    /// A balancer for another channel, which logs for itself.
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl Balancer for Weighted {
+    fn name(&self) -> &str {
+        "weighted"
+    }
+
+    fn connect(&self, endpoints: &[Endpoint]) -> Connect {
+        // Logged here and not with the picker, which is made anew whenever a connection comes or goes; and in one line
+        // for all, as a registry may hold thousands of them.
+        let clamped = self.newly_clamped(endpoints);
+        if let Some(first) = clamped.first() {
+            tracing::warn!(
+                instance = %first.instance().id,
+                weight = first.weight(),
+                highest = MAX_WEIGHT,
+                instances = clamped.len(),
+                "weights above the highest count as the highest"
+            );
+        }
+        Connect::All
+    }
+
+    fn picker(&self, ready: &[Endpoint]) -> Box<dyn Picker> {
+        Box::new(Walk::new(ready))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use callboard_core::Instance;
+
+    use super::*;
+
+    fn endpoint(id: &str, weight: u32) -> Endpoint {
+        Endpoint::new(Instance::new(id, "127.0.0.1:1".parse().unwrap()).unwrap().weight(weight))
+    }
+
+    #[test]
+    fn its_name_is_weighted_and_it_connects_all() {
+        assert_eq!(Weighted::new().name(), "weighted");
+        assert_eq!(Weighted::new().connect(&[endpoint("a", 0), endpoint("b", u32::MAX)]), Connect::All);
+    }
+
+    #[test]
+    fn an_absurd_weight_is_new_once_and_again_when_it_changes_or_returns() {
+        let balancer = Weighted::new();
+        let new =
+            |set: &[Endpoint]| balancer.newly_clamped(set).iter().map(|e| e.instance().id.clone()).collect::<Vec<_>>();
+        let (fine, a, b) = (endpoint("fine", MAX_WEIGHT), endpoint("a", MAX_WEIGHT + 1), endpoint("b", u32::MAX));
+        assert_eq!(new(&[fine.clone(), a.clone()]), ["a"]);
+        assert_eq!(new(&[b.clone(), fine.clone(), a.clone()]), ["b"]);
+        assert_eq!(new(&[endpoint("a", MAX_WEIGHT + 2), b.clone()]), ["a"]);
+        assert_eq!(new(std::slice::from_ref(&fine)), [""; 0]);
+        assert_eq!(new(&[a.clone(), b.clone()]), ["a", "b"]);
+        assert_eq!(balancer.clone().newly_clamped(&[a, b]).len(), 2);
+    }
+}

@@ -1,0 +1,74 @@
+//! The walk round the circle.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use callboard_core::{Call, Endpoint, MAX_WEIGHT, Pick, Picker};
+
+use crate::circle::Circle;
+use crate::step::even_step;
+
+/// Walks round a circle in equal steps; the endpoint on whose arc a step ends takes the call.
+///
+/// The steps are near the golden section of the circle, which is what spreads them: by the three gap theorem, the
+/// picks between two visits to an arc take at most three values, whatever the other arcs are.
+pub(crate) struct Walk {
+    /// Where the next pick is: a point on a circle of circumference 2^64, so that wrapping around is just walking on.
+    point: AtomicU64,
+    /// The slots need not divide 2^64, so a step is off by up to half a point; the first pick is in the middle of a
+    /// slot. It takes as many picks as 2^64 divided by the slots to drift to the edge of one: more than 10^10 with
+    /// 10,000 endpoints of the highest weight. Then one round is off by a few calls, and the next are exact again.
+    step: u64,
+    circle: Circle,
+}
+
+impl Walk {
+    pub(crate) fn new(ready: &[Endpoint]) -> Self {
+        let circle = Circle::new(&reduced(ready.iter().map(Endpoint::weight).collect()));
+        let slots = u128::from(circle.slots().max(1));
+        let first = u128::from(fastrand::u64(..circle.slots().max(1)));
+        let step = u128::from(even_step(circle.slots()));
+        Self {
+            point: AtomicU64::new(((first << 64 | 1 << 63) / slots) as u64),
+            step: (((step << 64) + slots / 2) / slots) as u64,
+            circle,
+        }
+    }
+}
+
+/// The weights as they count: clamped, 1 for all if all are 0, and without a common factor, which makes rounds as
+/// short as can be.
+fn reduced(mut weights: Vec<u32>) -> Vec<u16> {
+    const { assert!(MAX_WEIGHT == u16::MAX as u32) };
+    if weights.iter().all(|weight| *weight == 0) {
+        weights.fill(1);
+    }
+    let clamped = weights.into_iter().map(|weight| u16::try_from(weight).unwrap_or(u16::MAX));
+    let weights: Vec<u16> = clamped.collect();
+    let factor = weights.iter().copied().fold(0, gcd).max(1);
+    weights.into_iter().map(|weight| weight / factor).collect()
+}
+
+fn gcd(mut a: u16, mut b: u16) -> u16 {
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a
+}
+
+impl Picker for Walk {
+    fn pick(&self, _: &Call<'_>) -> Pick {
+        // Relaxed: only that each pick gets a point of its own matters, and nothing is published through it.
+        let point = self.point.fetch_add(self.step, Ordering::Relaxed);
+        self.circle.owner(point).map_or(Pick::Wait, Pick::Endpoint)
+    }
+}
+
+impl fmt::Debug for Walk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Walk").field("slots", &self.circle.slots()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

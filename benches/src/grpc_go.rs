@@ -1,0 +1,22 @@
+//! The client in Go.
+
+use std::io::ErrorKind;
+use std::path::Path;
+use std::process::Command;
+
+/// Builds it where Go is installed. The error is what the table says in its place.
+pub(crate) fn build(into: &Path) -> Result<Command, String> {
+    let program = into.join("grpc-go");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/go");
+    let built =
+        Command::new("go").current_dir(source).args(["build", "-buildvcs=false", "-o"]).arg(&program).arg(".").output();
+    match built {
+        Err(error) if error.kind() == ErrorKind::NotFound => Err("go is not installed".to_owned()),
+        Err(error) => Err(format!("go cannot be started: {error}")),
+        Ok(output) if output.status.success() => Ok(Command::new(program)),
+        Ok(output) => {
+            let why = String::from_utf8_lossy(&output.stderr);
+            Err(format!("go build failed: {}", why.lines().last().unwrap_or("it does not say why")))
+        }
+    }
+}

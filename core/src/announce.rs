@@ -1,0 +1,215 @@
+//! Keeping an instance on the board until its owner leaves.
+
+mod task;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
+use tracing::Instrument;
+
+use self::task::Task;
+use crate::{Backoff, Error, ErrorKind, Instance, Registry, Result, Service};
+
+/// The bounds of an [`Announcement`].
+///
+/// ```
+/// use std::time::Duration;
+/// use callboard_core::AnnounceSettings;
+///
+/// let mut settings = AnnounceSettings::default();
+/// settings.attempt_timeout = Duration::from_secs(3);
+/// ```
+#[non_exhaustive]
+#[derive(Clone, Debug)]
+pub struct AnnounceSettings {
+    /// The bound of each attempt to register, to update and to revoke. 10 s by default.
+    pub attempt_timeout: Duration,
+    /// The waits between attempts. [`Backoff::REGISTRY`] by default.
+    pub backoff: Backoff,
+}
+
+impl Default for AnnounceSettings {
+    fn default() -> Self {
+        Self { attempt_timeout: Duration::from_secs(10), backoff: Backoff::REGISTRY }
+    }
+}
+
+/// How an announcement stands.
+#[non_exhaustive]
+#[derive(Clone, Debug)]
+pub enum AnnouncementState {
+    /// Not on the board yet.
+    #[non_exhaustive]
+    SigningIn {
+        /// Failed attempts so far.
+        failures: u32,
+        /// What the last one failed with.
+        error: Option<Error>,
+    },
+    /// On the board.
+    #[non_exhaustive]
+    OnBoard {
+        /// Since when.
+        since: Instant,
+    },
+    /// Was on the board, and is being announced again.
+    #[non_exhaustive]
+    Lost {
+        /// Since when.
+        since: Instant,
+        /// The last error: why it was lost or, later, why it could not be announced again.
+        error: Error,
+    },
+    /// Off the board for good. No other state follows.
+    #[non_exhaustive]
+    Left {
+        /// None if the owner left and the entry was removed, or there was none to remove. Otherwise what went wrong:
+        /// a newer incarnation has taken the id ([`Conflict`](ErrorKind::Conflict)), the entry could not be removed
+        /// and ends by its time to live, or the task was ended from outside ([`Closed`](ErrorKind::Closed)).
+        error: Option<Error>,
+    },
+}
+
+/// Puts an instance on the board and keeps it there until the owner [leaves](Announcement::leave).
+///
+/// It returns at once; one task does the rest, within the current tracing span:
+/// - It registers, and tries again for ever when that fails, with the waits of
+///   [`backoff`](AnnounceSettings::backoff). After [`Denied`](ErrorKind::Denied), [`Invalid`](ErrorKind::Invalid) and
+///   [`Unsupported`](ErrorKind::Unsupported), which a person has to cure, it waits the longest at once.
+/// - When the lease is lost it lets go of it, waits, and registers again. There are never two claims at once. The
+///   waits start over after the instance has been on the board for longer than the longest of them, so that a lease
+///   that is lost right after each registration does no harm.
+/// - [`Conflict`](ErrorKind::Conflict) says that a newer incarnation has taken the id: the announcement ends, in state
+///   [`Left`](AnnouncementState::Left) with that error.
+///
+/// Announce a server once it listens.
+///
+/// ```
+/// # use std::{sync::Arc, time::Duration};
+/// use callboard_core::{AnnounceSettings, Instance, announce};
+/// use callboard_memory::Memory;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> callboard_core::Result<()> {
+/// let registry = Arc::new(Memory::default());
+/// let instance = Instance::at("10.0.0.7:50051".parse()?)?;
+/// let announcement = announce(registry, &"project/test".parse()?, instance, AnnounceSettings::default());
+/// announcement.on_board(Duration::from_secs(5)).await?;
+/// // Serve; then, before the server stops:
+/// announcement.leave().await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Panics
+/// Outside a tokio runtime, as [`tokio::spawn`] does.
+pub fn announce(
+    registry: Arc<dyn Registry>,
+    service: &Service,
+    instance: Instance,
+    settings: AnnounceSettings,
+) -> Announcement {
+    let (wanted, wish) = watch::channel(instance);
+    let (report, state) = watch::channel(AnnouncementState::SigningIn { failures: 0, error: None });
+    let task = Task::new(registry, service.clone(), settings, wish, report);
+    Announcement { wanted, state, task: tokio::spawn(task.run().in_current_span()) }
+}
+
+/// An instance that is kept on the board.
+///
+/// **Dropping** it without [`leave`](Self::leave) takes the instance off the board too, but in the background: nobody
+/// waits for that or learns how it went, and a runtime that shuts down first leaves the entry to its time to live.
+#[derive(Debug)]
+#[must_use = "dropping an announcement takes the instance off the board"]
+pub struct Announcement {
+    /// What should be on the board. The end of this channel tells the task that the owner has left, so that no
+    /// wish can come after it.
+    wanted: watch::Sender<Instance>,
+    state: watch::Receiver<AnnouncementState>,
+    task: JoinHandle<Result<()>>,
+}
+
+impl Announcement {
+    /// How it stands now.
+    pub fn state(&self) -> AnnouncementState {
+        self.state.borrow().clone()
+    }
+
+    /// Every change of state. A slow reader sees the latest only.
+    pub fn watch(&self) -> watch::Receiver<AnnouncementState> {
+        self.state.clone()
+    }
+
+    /// Waits until the instance is on the board. Nothing is given up when this gives up: the attempts go on.
+    ///
+    /// # Errors
+    /// After `timeout`, the error of the last attempt, or [`Timeout`](ErrorKind::Timeout) if none has failed yet. At
+    /// once, if the announcement has [ended](AnnouncementState::Left).
+    pub async fn on_board(&self, timeout: Duration) -> Result<()> {
+        let mut state = self.state.clone();
+        let settled = |state: &AnnouncementState| {
+            matches!(state, AnnouncementState::OnBoard { .. } | AnnouncementState::Left { .. })
+        };
+        // An error says that the task is gone; it says why in the last state.
+        let _ = self::timeout(timeout, state.wait_for(settled)).await;
+        match self.state() {
+            AnnouncementState::OnBoard { .. } => Ok(()),
+            AnnouncementState::SigningIn { error: Some(error), .. }
+            | AnnouncementState::Lost { error, .. }
+            | AnnouncementState::Left { error: Some(error) } => Err(error),
+            AnnouncementState::SigningIn { error: None, .. } => {
+                Err(Error::new(ErrorKind::Timeout, format!("not on the board within {timeout:?}")))
+            }
+            AnnouncementState::Left { error: None } => Err(Error::new(ErrorKind::Closed, "has left the board")),
+        }
+    }
+
+    /// Changes the instance's weight, zone or metadata in place: watchers see a change, never a gap.
+    ///
+    /// It returns at once and the task publishes the change. Of several changes in a row only the result may be
+    /// published; one that is made while the instance is not on the board is part of the next attempt. If publishing
+    /// fails, the lease is dropped and the changed instance registered anew.
+    ///
+    /// Id, address, kind and incarnation say which instance it is. They stay as announced, whatever `change` does.
+    ///
+    /// ```
+    /// # use callboard_core::Announcement;
+    /// # fn example(announcement: &Announcement) {
+    /// announcement.update(|instance| instance.weight = 0);
+    /// # }
+    /// ```
+    pub fn update(&self, change: impl FnOnce(&mut Instance)) {
+        self.wanted.send_if_modified(|wanted| {
+            // Worked out on a copy, so that a `change` that panics changes nothing.
+            let mut changed = wanted.clone();
+            change(&mut changed);
+            let Instance { id, address, kind, incarnation, .. } = wanted.clone();
+            let changed = Instance { id, address, kind, incarnation, ..changed };
+            let differs = changed != *wanted;
+            *wanted = changed;
+            differs
+        });
+    }
+
+    /// Takes the instance off the board for good and returns once that is acknowledged.
+    ///
+    /// It joins the task that announces, so nothing can put the instance back afterwards. An attempt in flight is
+    /// waited for, and what it registered is revoked. Takes at most twice
+    /// [`attempt_timeout`](AnnounceSettings::attempt_timeout).
+    ///
+    /// # Errors
+    /// If the entry could not be removed: it ends by its time to live. If the announcement had
+    /// [ended](AnnouncementState::Left) before, what it ended with. It is no error if there is no claim to revoke
+    /// because the last attempt has failed; what such an attempt may have left behind ends by its time to live.
+    ///
+    /// # Cancel safety
+    /// If this is dropped before it resolves, the instance leaves all the same, in the background.
+    pub async fn leave(self) -> Result<()> {
+        let Self { wanted, task, .. } = self;
+        drop(wanted);
+        task.await.unwrap_or_else(|ended| Err(task::ended().with_source(ended)))
+    }
+}

@@ -1,0 +1,161 @@
+//! How long to wait before another attempt.
+
+use std::time::Duration;
+
+use crate::{Error, ErrorKind, Result};
+
+/// How waits grow from one failed attempt to the next: exponentially, capped, and jittered so that clients which failed
+/// together do not come back together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Backoff {
+    base: Duration,
+    max: Duration,
+    factor: f64,
+    jitter: f64,
+}
+
+impl Backoff {
+    /// gRPC's numbers for connections: 1 s, times 1.6 each, ±20 %, at most 120 s.
+    pub const CONNECTION: Self =
+        Self { base: Duration::from_secs(1), max: Duration::from_secs(120), factor: 1.6, jitter: 0.2 };
+
+    /// For attempts at a registry: 100 ms, doubled each time, at most 5 s, ±50 %. A registry that comes back is noticed within seconds.
+    pub const REGISTRY: Self =
+        Self { base: Duration::from_millis(100), max: Duration::from_secs(5), factor: 2.0, jitter: 0.5 };
+
+    /// Checks the numbers and makes a backoff of them. `base` is the first wait, `max` caps every later one,
+    /// `factor` is the growth, and `jitter` the share by which a wait is varied up and down: 0.2 for ±20 %.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid), naming the number: `base` is 0 or above `max`, `factor` is below 1
+    /// or not finite, `jitter` is not from 0 to 1.
+    pub fn new(base: Duration, max: Duration, factor: f64, jitter: f64) -> Result<Self> {
+        if base.is_zero() {
+            return Err(Error::invalid("backoff: base is 0, which would retry without pause"));
+        }
+        if base > max {
+            return Err(Error::invalid(format!("backoff: base {base:?} is above max {max:?}")));
+        }
+        if !factor.is_finite() || factor < 1.0 {
+            return Err(Error::invalid(format!("backoff: factor {factor} is not a number from 1 on")));
+        }
+        if !(0.0..=1.0).contains(&jitter) {
+            return Err(Error::invalid(format!("backoff: jitter {jitter} is not from 0 to 1")));
+        }
+        Ok(Self { base, max, factor, jitter })
+    }
+
+    /// The wait after so many failures in a row, before jitter. `failures` counts from 1.
+    fn plain(&self, failures: u32) -> Duration {
+        let grown = self.base.as_secs_f64() * self.factor.powi(failures.saturating_sub(1).min(1_000) as i32);
+        // `powi` may overflow to infinity; `min` brings that back to the cap.
+        Duration::from_secs_f64(grown.min(self.max.as_secs_f64()))
+    }
+
+    /// The longest wait there can be, jitter included.
+    pub fn longest(&self) -> Duration {
+        self.max.mul_f64(1.0 + self.jitter)
+    }
+}
+
+/// The failures of one thing that is tried again and again.
+#[derive(Clone, Debug)]
+pub struct Retry {
+    backoff: Backoff,
+    failures: u32,
+}
+
+impl Retry {
+    /// Starts with no failures.
+    pub fn new(backoff: Backoff) -> Self {
+        Self { backoff, failures: 0 }
+    }
+
+    /// Notes a failure and says how long to wait before the next attempt.
+    pub fn failed(&mut self) -> Duration {
+        self.failures = self.failures.saturating_add(1);
+        self.jittered(self.backoff.plain(self.failures))
+    }
+
+    /// Notes a failure and says how long to wait. An error that trying again soon cannot cure asks for the longest
+    /// wait at once.
+    pub(crate) fn after(&mut self, error: &Error) -> Duration {
+        let soon = self.failed();
+        match error.kind() {
+            ErrorKind::Denied | ErrorKind::Invalid | ErrorKind::Unsupported => self.jittered(self.backoff.max),
+            _ => soon,
+        }
+    }
+
+    /// Notes how long a success lasted that has come to its end. Only one that outlasted the longest wait starts the
+    /// waits over: what fails again and again right after it has succeeded is waited for as what never succeeds.
+    pub(crate) fn lasted(&mut self, time: Duration) {
+        if time > self.backoff.longest() {
+            self.succeeded();
+        }
+    }
+
+    fn jittered(&self, wait: Duration) -> Duration {
+        wait.mul_f64(1.0 + self.backoff.jitter * (2.0 * fastrand::f64() - 1.0))
+    }
+
+    /// Notes success: the next failure waits the first wait again.
+    pub fn succeeded(&mut self) {
+        self.failures = 0;
+    }
+
+    /// Failures since the last success.
+    pub fn failures(&self) -> u32 {
+        self.failures
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_to_the_cap_within_the_jitter() {
+        let mut retry = Retry::new(Backoff::CONNECTION);
+        for attempt in 0..200 {
+            let plain = 1.6f64.powi(attempt).min(120.0);
+            let wait = retry.failed().as_secs_f64();
+            assert!((plain * 0.8 - 1e-6..=plain * 1.2 + 1e-6).contains(&wait), "attempt {attempt}: {wait} of {plain}");
+        }
+        assert!(Duration::from_secs_f64(144.0) >= Backoff::CONNECTION.longest());
+        retry.succeeded();
+        assert!(retry.failed() <= Duration::from_millis(1200));
+    }
+
+    #[test]
+    fn an_error_that_time_does_not_cure_waits_the_longest_at_once() {
+        let mut retry = Retry::new(Backoff::REGISTRY);
+        assert!(retry.after(&Error::new(ErrorKind::Unavailable, "down")) <= Duration::from_millis(150));
+        assert!(retry.after(&Error::new(ErrorKind::Denied, "no")) >= Duration::from_millis(2500));
+        assert_eq!(retry.failures(), 2);
+    }
+
+    #[test]
+    fn only_a_lasting_success_starts_the_waits_over() {
+        let mut retry = Retry::new(Backoff::REGISTRY);
+        retry.failed();
+        retry.lasted(Backoff::REGISTRY.longest());
+        assert_eq!(retry.failures(), 1);
+        retry.lasted(Backoff::REGISTRY.longest() + Duration::from_millis(1));
+        assert_eq!(retry.failures(), 0);
+    }
+
+    #[test]
+    fn bad_numbers_are_named() {
+        let second = Duration::from_secs(1);
+        for (backoff, name) in [
+            (Backoff::new(Duration::ZERO, second, 2.0, 0.0), "base"),
+            (Backoff::new(second * 2, second, 2.0, 0.0), "max"),
+            (Backoff::new(second, second, 0.5, 0.0), "factor"),
+            (Backoff::new(second, second, f64::NAN, 0.0), "factor"),
+            (Backoff::new(second, second, 1.0, 1.5), "jitter"),
+        ] {
+            assert!(backoff.expect_err(name).to_string().contains(name));
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! An instance as a channel sees it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::Instance;
+
+/// The state of a connection, of an endpoint, or of a whole channel: gRPC's five.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ConnectivityState {
+    /// Not connected and not trying to be.
+    Idle,
+    /// Being connected, or waiting for the first set of instances.
+    Connecting,
+    /// Calls can be sent: the peer's HTTP/2 SETTINGS have arrived.
+    Ready,
+    /// The last attempt failed; another one follows after a backoff.
+    TransientFailure,
+    /// Ended by its owner.
+    Shutdown,
+}
+
+impl ConnectivityState {
+    const ALL: [Self; 5] = [Self::Idle, Self::Connecting, Self::Ready, Self::TransientFailure, Self::Shutdown];
+}
+
+impl fmt::Display for ConnectivityState {
+    /// gRPC's spelling: `TRANSIENT_FAILURE`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Idle => "IDLE",
+            Self::Connecting => "CONNECTING",
+            Self::Ready => "READY",
+            Self::TransientFailure => "TRANSIENT_FAILURE",
+            Self::Shutdown => "SHUTDOWN",
+        })
+    }
+}
+
+/// An instance as a channel sees it: what the registry says of it, plus its connection's state and live figures.
+///
+/// Clones share state and figures, which change under the reader's eyes; what the registry says does not. When the
+/// registry changes a weight or metadata, the channel makes a new endpoint [with the same figures](Self::with_instance).
+#[derive(Clone)]
+pub struct Endpoint {
+    instance: Arc<Instance>,
+    live: Arc<Live>,
+}
+
+#[derive(Default)]
+struct Live {
+    /// Index into `ConnectivityState::ALL`.
+    state: AtomicU8,
+    started: AtomicU64,
+    ended: AtomicU64,
+    /// Nanoseconds; 0 until the first call has ended.
+    latency: AtomicU64,
+}
+
+impl Endpoint {
+    /// An endpoint in state `IDLE` that has seen no calls.
+    pub fn new(instance: impl Into<Arc<Instance>>) -> Self {
+        Self { instance: instance.into(), live: Arc::default() }
+    }
+
+    /// The same endpoint, of which the registry now says something else.
+    #[must_use]
+    pub fn with_instance(&self, instance: impl Into<Arc<Instance>>) -> Self {
+        Self { instance: instance.into(), live: Arc::clone(&self.live) }
+    }
+
+    /// What the registry says of it.
+    pub fn instance(&self) -> &Arc<Instance> {
+        &self.instance
+    }
+
+    /// Shorthand for the instance's weight.
+    pub fn weight(&self) -> u32 {
+        self.instance.weight
+    }
+
+    /// The state of its connections: `READY` if one of them is.
+    pub fn state(&self) -> ConnectivityState {
+        ConnectivityState::ALL[usize::from(self.live.state.load(Ordering::Relaxed))]
+    }
+
+    /// Calls that were sent to it and have not ended.
+    pub fn in_flight(&self) -> u64 {
+        // `ended` is read first: a call that starts and ends in between can only raise the result.
+        let ended = self.live.ended.load(Ordering::Acquire);
+        self.live.started.load(Ordering::Relaxed).saturating_sub(ended)
+    }
+
+    /// Calls that were ever sent to it, by this channel.
+    pub fn calls(&self) -> u64 {
+        self.live.started.load(Ordering::Relaxed)
+    }
+
+    /// How long calls to it take, from sending to the last byte: a moving average in which each new call weighs an
+    /// eighth. None until the first call has ended.
+    pub fn latency(&self) -> Option<Duration> {
+        match self.live.latency.load(Ordering::Relaxed) {
+            0 => None,
+            nanos => Some(Duration::from_nanos(nanos)),
+        }
+    }
+
+    /// Notes the state. Called by the channel, and by tests of pickers.
+    pub fn set_state(&self, state: ConnectivityState) {
+        let index = ConnectivityState::ALL.iter().position(|s| *s == state).expect("ALL lists every state");
+        self.live.state.store(index as u8, Ordering::Relaxed);
+    }
+
+    /// Notes that a call is sent. Called by the channel, once per call, and by tests of pickers.
+    pub fn call_started(&self) {
+        self.live.started.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Notes that a call has ended, however it did. Called once for each [`call_started`](Self::call_started); the
+    /// latency is None for a call that says nothing about the server's speed, such as a cancelled one.
+    pub fn call_ended(&self, latency: Option<Duration>) {
+        self.live.ended.fetch_add(1, Ordering::Release);
+        let Some(latency) = latency else { return };
+        let new = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX).max(1);
+        let old = self.live.latency.load(Ordering::Relaxed);
+        // Two calls that end at the same moment may lose one of the two samples; an average can bear that.
+        let average = if old == 0 { new } else { old - old / 8 + new / 8 };
+        self.live.latency.store(average.max(1), Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoint")
+            .field("id", &self.instance.id)
+            .field("address", &format_args!("{}", self.instance.address))
+            .field("weight", &self.instance.weight)
+            .field("state", &self.state())
+            .field("in_flight", &self.in_flight())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint() -> Endpoint {
+        Endpoint::new(Instance::new("a", "127.0.0.1:1".parse().expect("an address")).expect("an id"))
+    }
+
+    #[test]
+    fn figures_outlive_a_change_of_weight() {
+        let before = endpoint();
+        before.call_started();
+        before.set_state(ConnectivityState::Ready);
+        let after = before.with_instance(before.instance().as_ref().clone().weight(7));
+        assert_eq!((after.in_flight(), after.calls(), after.state()), (1, 1, ConnectivityState::Ready));
+        after.call_ended(None);
+        assert_eq!((before.in_flight(), before.weight(), after.weight()), (0, 1, 7));
+    }
+
+    #[test]
+    fn latency_is_an_average_that_follows_the_calls() {
+        let endpoint = endpoint();
+        assert_eq!(endpoint.latency(), None);
+        for millis in std::iter::once(8).chain(std::iter::repeat_n(80, 50)) {
+            endpoint.call_started();
+            endpoint.call_ended(Some(Duration::from_millis(millis)));
+        }
+        let latency = endpoint.latency().expect("calls have ended");
+        assert!(latency > Duration::from_millis(79) && latency <= Duration::from_millis(80), "{latency:?}");
+    }
+}

@@ -1,0 +1,47 @@
+//! The words, the traits and the supervision of [callboard].
+//!
+//! callboard brings service discovery and client-side load balancing to tonic. This crate is what a **backend**
+//! (something that knows where instances are) and a **balancer** (something that chooses one for a call) are written
+//! against. It knows no HTTP/2, no tonic and no registry's client library.
+//!
+//! | to write | implement | then |
+//! |---|---|---|
+//! | a backend | [`Registry`] and [`Lease`], [`Resolver`], or only one side | [`announce`] and [`follow`] supervise them |
+//! | a balancer | [`Balancer`] and [`Picker`] | the channel calls them |
+//!
+//! The division of labour: **a backend makes one attempt, and this crate never gives up.** A backend fails at the first
+//! doubt; retry, backoff, the last good set, grace periods and observable states are here, once, for all of them.
+//!
+//! [callboard]: https://docs.rs/callboard
+
+mod address;
+mod announce;
+mod backoff;
+mod balancer;
+mod endpoint;
+mod error;
+mod follow;
+mod instance;
+mod record;
+mod registry;
+mod resolver;
+mod service;
+mod snapshot;
+mod status;
+mod target;
+
+pub use address::Address;
+pub use announce::{AnnounceSettings, Announcement, AnnouncementState, announce};
+pub use backoff::{Backoff, Retry};
+pub use balancer::{Balancer, Call, Connect, Outcome, Pick, Picker};
+pub use endpoint::{ConnectivityState, Endpoint};
+pub use error::{BoxError, Error, ErrorKind, Result};
+pub use follow::{Follow, FollowSettings, Stale, View, follow};
+pub use instance::{Incarnation, Instance, InstanceKind, MAX_WEIGHT};
+pub use record::{decode, encode};
+pub use registry::{Lease, Registry};
+pub use resolver::{Resolver, Snapshots};
+pub use service::Service;
+pub use snapshot::Snapshot;
+pub use status::{Code, Status};
+pub use target::{Target, TargetOptions};

@@ -1,0 +1,63 @@
+//! Where instances are published.
+
+use std::fmt;
+
+use async_trait::async_trait;
+
+use crate::{Error, Instance, Result, Service};
+
+/// Where instances are published: the server's side of a backend.
+///
+/// # Contract
+/// - **One attempt.** `register` does the simple, honest thing and fails at the first doubt. It never retries:
+///   [`announce`](crate::announce) calls it, bounds it by a timeout, and calls it again for ever.
+/// - **One entry per service and id.** Where the id is there already: an entry of an older or the same incarnation is
+///   replaced; one of a newer incarnation stays and gives [`Conflict`](crate::ErrorKind::Conflict).
+/// - **Nothing without an end.** The entry must vanish by itself, within the backend's time to live, when this
+///   process dies or the lease is dropped. What cannot be tied to a lease is not published.
+/// - **Cancellation.** If the future is dropped, the entry may or may not be there; if it is, nothing keeps it alive.
+#[async_trait]
+pub trait Registry: fmt::Debug + Send + Sync + 'static {
+    /// Publishes the instance and returns once it is acknowledged by the registry, that is, visible to watchers.
+    ///
+    /// # Errors
+    /// See [`ErrorKind`](crate::ErrorKind) for which kind tells what.
+    async fn register(&self, service: &Service, instance: &Instance) -> Result<Box<dyn Lease>>;
+}
+
+/// The claim on one published entry. It keeps the entry alive for as long as it exists.
+///
+/// # Contract
+/// One owner calls it. **Dropping** it stops whatever keeps the entry alive, without waiting; the entry then ends by
+/// its time to live, or at once where the backend can do that without waiting.
+#[async_trait]
+pub trait Lease: fmt::Debug + Send + 'static {
+    /// Resolves once the entry is gone or is not this lease's any more, or can no longer be kept alive. Says why:
+    /// [`Lost`](crate::ErrorKind::Lost) asks to register again, [`Conflict`](crate::ErrorKind::Conflict) says that a
+    /// newer incarnation has taken it. After that the lease is only good for being dropped.
+    ///
+    /// # Cancel safety
+    /// Cancel-safe: it is called again and again beside other work, and a loss between two calls is not missed.
+    async fn lost(&mut self) -> Error;
+
+    /// Replaces what is published, in place: watchers see a change, never a gap. Only weight, zone and metadata may
+    /// differ from what was registered.
+    ///
+    /// # Errors
+    /// After an error it is not known which of the two is published; the owner drops the lease and registers again.
+    async fn update(&mut self, instance: &Instance) -> Result<()>;
+
+    /// Removes the entry and returns once that is acknowledged. An entry of a newer incarnation is left alone, and an
+    /// entry that is gone already is no error.
+    ///
+    /// # Errors
+    /// After an error the entry ends by its time to live.
+    async fn revoke(self: Box<Self>) -> Result<()>;
+}
+
+#[async_trait]
+impl<R: Registry + ?Sized> Registry for std::sync::Arc<R> {
+    async fn register(&self, service: &Service, instance: &Instance) -> Result<Box<dyn Lease>> {
+        (**self).register(service, instance).await
+    }
+}

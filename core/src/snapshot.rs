@@ -1,0 +1,63 @@
+//! One complete set of instances.
+
+use crate::{Instance, Service, decode};
+
+/// Who is on the board of one service at one moment: a complete set, not a change.
+///
+/// Order is the registry's own and is kept for balancers that care for it. Duplicates may be there; the supervision
+/// removes them.
+#[non_exhaustive]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The instances that could be read.
+    pub instances: Vec<Instance>,
+    /// How many records stood beside them and could not be read.
+    pub skipped: usize,
+}
+
+impl Snapshot {
+    /// A set in which every record could be read.
+    pub fn new(instances: impl IntoIterator<Item = Instance>) -> Self {
+        Self { instances: instances.into_iter().collect(), skipped: 0 }
+    }
+
+    /// Reads a set of stored records, as [`encode`](crate::encode) writes them. One that cannot be read is skipped,
+    /// counted, and logged with its key; it never fails the set.
+    ///
+    /// `key` is what a person would look for in the registry.
+    pub fn from_records<K, V>(backend: &str, service: &Service, records: impl IntoIterator<Item = (K, V)>) -> Self
+    where
+        K: AsRef<str>,
+        V: AsRef<[u8]>,
+    {
+        let mut snapshot = Self::default();
+        for (key, stored) in records {
+            match decode(stored.as_ref()) {
+                Ok(instance) => snapshot.instances.push(instance),
+                Err(error) => {
+                    snapshot.skipped += 1;
+                    tracing::warn!(backend, %service, key = key.as_ref(), error = error.chain(), "record skipped");
+                }
+            }
+        }
+        snapshot
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn garbage_beside_good_records_is_skipped_and_counted() {
+        let service = Service::new("s").expect("a name");
+        let records = [
+            ("good", r#"{"v":1,"id":"a","address":"127.0.0.1:1"}"#.as_bytes()),
+            ("garbage", b"\xff\xfe"),
+            ("later", br#"{"v":9,"id":"b","address":"127.0.0.1:2"}"#),
+        ];
+        let snapshot = Snapshot::from_records("test", &service, records);
+        assert_eq!(snapshot.skipped, 2);
+        assert_eq!(snapshot.instances.iter().map(|i| i.id.as_str()).collect::<Vec<_>>(), ["a"]);
+    }
+}

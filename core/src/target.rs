@@ -1,0 +1,155 @@
+//! What a dial URL says.
+
+mod masked;
+mod options;
+mod parse;
+
+use std::fmt;
+use std::str::FromStr;
+
+use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use self::masked::{MASK, is_secret, masked};
+pub use self::options::TargetOptions;
+use crate::{Error, Result, Service};
+
+/// A parsed dial URL: `scheme://[user[:password]@]host[:port][,host[:port]...]/service/name[?key=value&...]`.
+///
+/// It says where a service is looked up, and each backend reads it in its own way: the hosts are those of the registry
+/// and may be absent (`memory:///project/test`); the path is the service, or has the service at its end; the query
+/// holds options, whose keys are [checked](TargetOptions). User, password, path and query are percent-decoded. A
+/// `/`, `?`, `#`, `@` or `%` that belongs to one of them is written `%2F`, `%3F`, `%23`, `%40` or `%25`.
+///
+/// Neither [`Debug`], [`Display`](fmt::Display) nor an error shows the password, or the value of a query key whose
+/// name has `token`, `password` or `secret` in it: `***` stands in their place. Apart from that, what is printed is
+/// read again as the same target.
+///
+/// ```
+/// use callboard_core::Target;
+///
+/// let target: Target = "etcd://app:hunter2@10.0.0.1:2379,10.0.0.2:2379/project/test?ttl=15s".parse()?;
+/// assert_eq!(target.scheme(), "etcd");
+/// assert_eq!(target.hosts(), ["10.0.0.1:2379", "10.0.0.2:2379"]);
+/// assert_eq!(target.service()?.as_str(), "project/test");
+/// assert_eq!(target.password(), Some("hunter2"));
+/// assert_eq!(target.to_string(), "etcd://app:***@10.0.0.1:2379,10.0.0.2:2379/project/test?ttl=15s");
+/// # Ok::<(), callboard_core::Error>(())
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct Target {
+    scheme: String,
+    user: Option<String>,
+    password: Option<String>,
+    hosts: Vec<String>,
+    /// Begins with `/` and has more than that.
+    path: String,
+    /// No key stands twice.
+    query: Vec<(String, String)>,
+}
+
+impl Target {
+    /// The scheme, in lower case: `etcd`.
+    pub fn scheme(&self) -> &str {
+        &self.scheme
+    }
+
+    /// The user, decoded. None if there is no `@`, or nothing before it but a password.
+    pub fn user(&self) -> Option<&str> {
+        self.user.as_deref()
+    }
+
+    /// The password, decoded. None if there is no `:` before the `@`.
+    pub fn password(&self) -> Option<&str> {
+        self.password.as_deref()
+    }
+
+    /// The hosts in their order, each `host`, `host:port`, `[v6]` or `[v6]:port`. Empty if the URL names none.
+    ///
+    /// A host is not decoded: `%2Frun%2Fapp.sock` stays what it is, for a backend that reads it as a socket's path.
+    pub fn hosts(&self) -> &[String] {
+        &self.hosts
+    }
+
+    /// The whole path, decoded, with its leading `/`. For a backend whose path is more than the service, such as
+    /// `file:///run/callboard/project/test`; the others ask for the [`service`](Self::service).
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The service: the path without its leading `/`.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid), if that is no [`Service`].
+    pub fn service(&self) -> Result<Service> {
+        let name = self.path.strip_prefix('/').unwrap_or(&self.path);
+        Service::new(name).map_err(|error| invalid(self, &format!("path: {}", error.message())))
+    }
+
+    /// Begins to read the options of the query. Whoever begins also [finishes](TargetOptions::finish), once everybody
+    /// has taken theirs.
+    #[must_use = "options are read, and then finished so that unknown keys are refused"]
+    pub fn options(&self) -> TargetOptions<'_> {
+        TargetOptions::new(self)
+    }
+}
+
+/// An error about a URL. The URL's printed form must be a masked one.
+fn invalid(url: impl fmt::Display, why: &str) -> Error {
+    Error::invalid(format!("URL {:?}: {why}", url.to_string()))
+}
+
+impl FromStr for Target {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        // No reason quotes a part of the text: only the masked whole is sure to show no part of a password.
+        parse::target(text).map_err(|why| invalid(masked(text), &why))
+    }
+}
+
+/// What is written as it is in a user or password.
+const USER: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// What is not written as it is in a path.
+const PATH: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'%')
+    .add(b'<')
+    .add(b'>')
+    .add(b'?')
+    .add(b'@')
+    .add(b'`')
+    .add(b'{')
+    .add(b'}');
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://", self.scheme)?;
+        if let Some(user) = &self.user {
+            write!(f, "{}", utf8_percent_encode(user, USER))?;
+        }
+        if self.password.is_some() {
+            write!(f, ":{MASK}")?;
+        }
+        if self.user.is_some() || self.password.is_some() {
+            f.write_str("@")?;
+        }
+        write!(f, "{}{}", self.hosts.join(","), utf8_percent_encode(&self.path, PATH))?;
+        if self.query.is_empty() {
+            return Ok(());
+        }
+        let shown = self.query.iter().map(|(key, value)| (key, if is_secret(key) { MASK } else { value }));
+        write!(f, "?{}", form_urlencoded::Serializer::new(String::new()).extend_pairs(shown).finish())
+    }
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Target({:?})", self.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests;

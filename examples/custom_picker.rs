@@ -1,0 +1,59 @@
+//! A balancer of one's own: all calls of one user go to one server, which can keep in memory what it knows of that user.
+//! It is rendezvous hashing: a server that leaves moves its own users alone.
+
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::{collections::BTreeMap, error::Error, sync::Arc, time::Duration};
+
+use callboard::{AnnounceSettings, Balancer, Call, Channel, ConnectivityState, Endpoint, Instance, Pick, Picker};
+use callboard::{announce, backend::Memory};
+use callboard_echo::{EchoServer, client, pb::EchoRequest};
+
+/// A balancer has a name, and makes a picker whenever other endpoints are ready.
+#[derive(Debug)]
+struct ByUser;
+impl Balancer for ByUser {
+    fn name(&self) -> &str {
+        "by_user"
+    }
+    fn picker(&self, ready: &[Endpoint]) -> Box<dyn Picker> {
+        Box::new(Users(ready.iter().map(|endpoint| endpoint.instance().id.clone()).collect()))
+    }
+}
+
+/// The picker chooses an endpoint for each call, by its index in what the picker was made of.
+#[derive(Debug)]
+struct Users(Vec<String>);
+impl Picker for Users {
+    fn pick(&self, call: &Call<'_>) -> Pick {
+        let user = call.headers().get("user");
+        let score = |id: &String| BuildHasherDefault::<DefaultHasher>::default().hash_one((user, id));
+        let best = self.0.iter().enumerate().max_by_key(|(_, id)| score(id));
+        best.map_or(Pick::Wait, |(index, _)| Pick::Endpoint(index))
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let (board, service, mut servers) = (Memory::default(), "example/users".parse()?, Vec::new());
+    for id in ["a", "b", "c"] {
+        let server = EchoServer::start(id).await?;
+        let instance = Instance::new(id, server.address().into())?;
+        servers.push((announce(Arc::new(board.clone()), &service, instance, AnnounceSettings::default()), server));
+    }
+    let channel = Channel::builder(service).resolver(board).balancer(ByUser).timeout(Duration::from_secs(5)).build()?;
+    let ready = || channel.endpoints().iter().filter(|e| e.endpoint.state() == ConnectivityState::Ready).count();
+    for _ in (0..5_000).take_while(|_| ready() < 3) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let mut served_by = BTreeMap::new();
+    for user in (0..30).cycle().take(300) {
+        let mut request = tonic::Request::new(EchoRequest::default());
+        request.metadata_mut().insert("user", user.into());
+        let server = client(channel.clone()).unary(request).await?.into_inner().server;
+        assert_eq!(*served_by.entry(user).or_insert(server.clone()), server, "user {user} stays with one server");
+    }
+    let users = ["a", "b", "c"].map(|id| served_by.values().filter(|server| *server == id).count());
+    println!("300 calls, and each user stayed with one server: a, b and c have {users:?} users");
+    assert!(!users.contains(&0), "every server has users");
+    Ok(())
+}

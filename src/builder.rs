@@ -1,0 +1,262 @@
+//! Describing a channel.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use callboard_core::{
+    Address, Backoff, Balancer, BoxError, Error, ErrorKind, FollowSettings, Resolver, Result, Service, follow,
+};
+use http::HeaderValue;
+use http::uri::{Authority, Scheme};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::oneshot;
+use tracing::Instrument;
+
+use crate::Channel;
+use crate::control::{Control, Parts};
+use crate::features;
+use crate::shared::{Defaults, Shared};
+#[cfg(feature = "tls")]
+use crate::transport::Tls;
+use crate::transport::{Connector, Custom, Keepalive, Settings, System};
+
+const USER_AGENT: &str = concat!("callboard/", env!("CARGO_PKG_VERSION"));
+
+/// Describes a [`Channel`]: the resolver is required, the rest has defaults.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> callboard::Result<()> {
+/// use std::time::Duration;
+/// use callboard::{Channel, balancer::RoundRobin, backend::Memory};
+///
+/// let board = Memory::default();
+/// let channel = Channel::builder("project/test".parse()?)
+///     .resolver(board)
+///     .balancer(RoundRobin::new())
+///     .timeout(Duration::from_secs(2))
+///     .build()?;
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+#[must_use = "a builder does nothing until it is built"]
+pub struct ChannelBuilder {
+    service: Service,
+    resolver: Option<Arc<dyn Resolver>>,
+    balancer: Option<Arc<dyn Balancer>>,
+    follow: FollowSettings,
+    transport: Settings,
+    backoff: Backoff,
+    most_connections: usize,
+    connector: Arc<dyn Connector>,
+    #[cfg(feature = "tls")]
+    tls: Option<Tls>,
+    authority: Option<String>,
+    user_agent: Option<String>,
+    timeout: Option<Duration>,
+    wait_for_ready: bool,
+}
+
+impl ChannelBuilder {
+    pub(crate) fn new(service: Service) -> Self {
+        Self {
+            service,
+            resolver: None,
+            balancer: None,
+            follow: FollowSettings::default(),
+            transport: Settings::default(),
+            backoff: Backoff::CONNECTION,
+            most_connections: 1,
+            connector: Arc::new(System),
+            #[cfg(feature = "tls")]
+            tls: None,
+            authority: None,
+            user_agent: None,
+            timeout: None,
+            wait_for_ready: false,
+        }
+    }
+
+    /// Where to learn who serves. Required.
+    pub fn resolver(mut self, resolver: impl Resolver) -> Self {
+        self.resolver = Some(Arc::new(resolver));
+        self
+    }
+
+    /// How calls are shared out. Round robin by default, if that feature is on.
+    pub fn balancer(mut self, balancer: impl Balancer) -> Self {
+        self.balancer = Some(Arc::new(balancer));
+        self
+    }
+
+    /// How the resolver is supervised: grace periods and backoff. See [`FollowSettings`] for the defaults.
+    pub fn follow(mut self, settings: FollowSettings) -> Self {
+        self.follow = settings;
+        self
+    }
+
+    /// The deadline of calls that set none, or a later one. None by default.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Whether calls wait until an endpoint is ready, unless they say otherwise with
+    /// [`WaitForReady`](crate::WaitForReady). They fail fast by default.
+    pub fn wait_for_ready(mut self, wait: bool) -> Self {
+        self.wait_for_ready = wait;
+        self
+    }
+
+    /// The bound of one attempt to connect, up to the server's HTTP/2 SETTINGS. 20 s by default.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.transport.connect_timeout = timeout;
+        self
+    }
+
+    /// The waits between attempts to connect to one endpoint. gRPC's [`Backoff::CONNECTION`] by default.
+    pub fn backoff(mut self, backoff: Backoff) -> Self {
+        self.backoff = backoff;
+        self
+    }
+
+    /// How many connections one endpoint may have. 1 by default. A further one is opened when those that there are
+    /// have as many calls in flight as the server allows (MAX_CONCURRENT_STREAMS); until then, calls wait for a place.
+    pub fn max_connections(mut self, most: usize) -> Self {
+        self.most_connections = most;
+        self
+    }
+
+    /// When silent connections are asked for a sign of life. See [`Keepalive`] for the default.
+    pub fn keepalive(mut self, keepalive: Keepalive) -> Self {
+        self.transport.keepalive = keepalive;
+        self
+    }
+
+    /// How an address becomes a byte stream: a service that dials. TCP and Unix sockets of the system by default. It is
+    /// bounded by [`connect_timeout`](Self::connect_timeout), and TLS, if there is any, is put around it.
+    ///
+    /// ```
+    /// # fn doc(builder: callboard::ChannelBuilder) -> callboard::ChannelBuilder {
+    /// use callboard::Address;
+    ///
+    /// // Whatever the registry says, the sidecar is asked. `service_fn` is tower's.
+    /// let dial = tower::service_fn(|_address: Address| tokio::net::UnixStream::connect("/run/sidecar.sock"));
+    /// builder.connector(dial)
+    /// # }
+    /// ```
+    pub fn connector<S>(mut self, connector: S) -> Self
+    where
+        S: tower_service::Service<Address> + Clone + Send + 'static,
+        S::Response: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        S::Error: Into<BoxError>,
+        S::Future: Send,
+    {
+        self.connector = Arc::new(Custom::new(connector));
+        self
+    }
+
+    /// Encrypts the connections. In the clear by default.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// The `:authority` of requests, for servers and proxies that go by it. By default the service's name with `.` for
+    /// `/`. It never comes from the registry.
+    pub fn authority(mut self, authority: impl Into<String>) -> Self {
+        self.authority = Some(authority.into());
+        self
+    }
+
+    /// What stands in front of callboard's own name in the `user-agent` header. Nothing by default.
+    pub fn user_agent(mut self, name: impl Into<String>) -> Self {
+        self.user_agent = Some(name.into());
+        self
+    }
+
+    /// Makes the channel and starts its task. No I/O happens here, and no server and no registry has to be up.
+    ///
+    /// # Errors
+    /// [`Invalid`](ErrorKind::Invalid), naming the setting, if one is missing or malformed, or if this is not called
+    /// within a Tokio runtime. [`Unsupported`](ErrorKind::Unsupported) if no balancer is given and the default one is
+    /// not compiled in.
+    pub fn build(self) -> Result<Channel> {
+        let Self { service, resolver, balancer, follow: settings, transport, backoff, .. } = &self;
+        let runtime = tokio::runtime::Handle::try_current()
+            .map_err(|error| Error::invalid("a channel is built within a Tokio runtime").with_source(error))?;
+        let resolver = resolver.clone().ok_or_else(|| missing("resolver", service))?;
+        let balancer = match balancer {
+            Some(balancer) => Arc::clone(balancer),
+            None => features::default_balancer()?,
+        };
+        if transport.connect_timeout.is_zero() {
+            return Err(Error::invalid("connect_timeout is 0, which no connection can meet").for_service(service));
+        }
+        if self.most_connections == 0 {
+            return Err(Error::invalid("max_connections is 0, which leaves none to call on").for_service(service));
+        }
+        let defaults = self.defaults()?;
+        let connector = self.secured(&defaults)?;
+        let (alive, dropped) = oneshot::channel();
+        let shared = Arc::new(Shared::new(service.clone(), defaults, alive));
+        let parts = Parts {
+            balancer,
+            connector,
+            settings: transport.clone(),
+            backoff: backoff.clone(),
+            most_connections: self.most_connections,
+        };
+        let control = Control::new(parts, follow(resolver, service, settings.clone()), &shared);
+        let span = tracing::debug_span!("channel", %service).or_current();
+        runtime.spawn(control.run(dropped).instrument(span));
+        Ok(Channel::new(shared))
+    }
+
+    #[cfg(feature = "tls")]
+    fn secured(&self, defaults: &Defaults) -> Result<Arc<dyn Connector>> {
+        let inner = Arc::clone(&self.connector);
+        match &self.tls {
+            Some(tls) => tls.around(inner, defaults.authority.host()).map_err(|error| error.for_service(&self.service)),
+            None => Ok(inner),
+        }
+    }
+
+    #[cfg(feature = "tls")]
+    fn scheme(&self) -> Scheme {
+        if self.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP }
+    }
+
+    #[cfg(not(feature = "tls"))]
+    fn secured(&self, _: &Defaults) -> Result<Arc<dyn Connector>> {
+        Ok(Arc::clone(&self.connector))
+    }
+
+    #[cfg(not(feature = "tls"))]
+    fn scheme(&self) -> Scheme {
+        Scheme::HTTP
+    }
+
+    fn defaults(&self) -> Result<Defaults> {
+        let authority = self.authority.clone().unwrap_or_else(|| self.service.as_str().replace('/', "."));
+        let user_agent = match &self.user_agent {
+            Some(name) => format!("{name} {USER_AGENT}"),
+            None => USER_AGENT.to_owned(),
+        };
+        let invalid = |what: &str, text: &str| Error::invalid(format!("{what} {text:?}")).for_service(&self.service);
+        Ok(Defaults {
+            scheme: self.scheme(),
+            user_agent: HeaderValue::try_from(&user_agent)
+                .map_err(|error| invalid("user_agent", &user_agent).with_source(error))?,
+            authority: Authority::try_from(authority.as_str())
+                .map_err(|error| invalid("authority", &authority).with_source(error))?,
+            timeout: self.timeout,
+            wait_for_ready: self.wait_for_ready,
+            several_connections: self.most_connections > 1,
+        })
+    }
+}
+
+fn missing(what: &str, service: &Service) -> Error {
+    Error::new(ErrorKind::Invalid, format!("no {what} was given")).for_service(service)
+}

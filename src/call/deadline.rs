@@ -1,0 +1,99 @@
+//! When a call has to be over.
+
+use std::time::Duration;
+
+use http::HeaderValue;
+use tokio::time::Instant;
+use tonic::Status;
+
+const GRPC_TIMEOUT: &str = "grpc-timeout";
+
+/// The end of a call's time, and how much it was given.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Deadline {
+    pub(super) at: Instant,
+    given: Duration,
+}
+
+impl Deadline {
+    /// The smaller of what the request asks for in `grpc-timeout` and the channel's default. None if there is neither, or if it is
+    /// too far away to be a time.
+    pub(super) fn of<B>(request: &http::Request<B>, default: Option<Duration>) -> Result<Option<Self>, Status> {
+        let asked = match request.headers().get(GRPC_TIMEOUT) {
+            None => None,
+            Some(value) => Some(parse(value).ok_or_else(|| {
+                Status::invalid_argument(format!(
+                    "grpc-timeout {value:?}: expected up to 8 digits and one of H, M, S, m, u, n"
+                ))
+            })?),
+        };
+        let Some(given) = asked.into_iter().chain(default).min() else { return Ok(None) };
+        Ok(Instant::now().checked_add(given).map(|at| Self { at, given }))
+    }
+
+    /// What is left, as the header that tells the server.
+    pub(super) fn header(&self) -> (&'static str, HeaderValue) {
+        (GRPC_TIMEOUT, print(self.at.saturating_duration_since(Instant::now())))
+    }
+
+    /// The status of a call that has run out of time; `progress` says how far it was.
+    pub(super) fn exceeded(&self, progress: &str) -> Status {
+        Status::deadline_exceeded(format!("deadline of {:?} exceeded {progress}", self.given))
+    }
+}
+
+fn parse(value: &HeaderValue) -> Option<Duration> {
+    let (digits, unit) = value.to_str().ok()?.split_at_checked(value.len().checked_sub(1)?)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let count: u64 = digits.parse().ok()?;
+    Some(match unit {
+        "H" => Duration::from_secs(count * 3600),
+        "M" => Duration::from_secs(count * 60),
+        "S" => Duration::from_secs(count),
+        "m" => Duration::from_millis(count),
+        "u" => Duration::from_micros(count),
+        "n" => Duration::from_nanos(count),
+        _ => return None,
+    })
+}
+
+/// In the finest unit that has room in eight digits, rounded down: the server shall not think that it has longer.
+fn print(left: Duration) -> HeaderValue {
+    const ROOM: u128 = 100_000_000;
+    let units = [
+        (left.as_nanos(), 'n'),
+        (left.as_micros(), 'u'),
+        (left.as_millis(), 'm'),
+        (u128::from(left.as_secs()), 'S'),
+        (u128::from(left.as_secs() / 60), 'M'),
+    ];
+    let hours = (u128::from(left.as_secs() / 3600).min(ROOM - 1), 'H');
+    let (count, unit) = units.into_iter().find(|(count, _)| *count < ROOM).unwrap_or(hours);
+    HeaderValue::try_from(format!("{count}{unit}")).expect("digits and a letter are a header value")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn bad_timeouts_are_refused() {
+        for text in ["", "S", "1", "123456789S", "-1S", "1s", "1 S", "1.5S"] {
+            assert_eq!(parse(&HeaderValue::from_str(text).expect("a header value")), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_told_is_never_more_than_what_is_left_and_hardly_less(nanos in 0u64..) {
+            let left = Duration::from_nanos(nanos);
+            let told = parse(&print(left)).expect("printed form");
+            prop_assert!(told <= left);
+            prop_assert!(left - told <= left / 1_000_000 + Duration::from_nanos(1), "{:?} of {:?}", told, left);
+        }
+    }
+}

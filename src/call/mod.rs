@@ -1,0 +1,76 @@
+//! One call, from the generated client to the end of its response.
+//!
+//! ```text
+//! wait for a picker ─▶ pick ─▶ take a place on the connection ─▶ send ─▶ response ─▶ body ─▶ done
+//!        ▲                                                        │
+//!        └───────── never sent, or refused unprocessed ───────────┘
+//! ```
+//! The deadline covers all of it.
+
+mod attempt;
+mod body;
+mod deadline;
+mod head;
+mod pick;
+mod status;
+mod ticket;
+
+use std::sync::Arc;
+
+use tonic::Status;
+use tonic::body::Body;
+
+use crate::shared::Shared;
+use attempt::Progress;
+use deadline::Deadline;
+
+/// Makes a call wait until an endpoint is ready, or makes it fail at once although the channel waits by default.
+///
+/// Put it into a request's extensions. Without it a call fails fast, as in gRPC: when every endpoint is failing, or
+/// nobody is signed in, it ends with `UNAVAILABLE` at once. A waiting call waits within its deadline.
+///
+/// ```
+/// let mut request = tonic::Request::new(());
+/// request.extensions_mut().insert(callboard::WaitForReady(true));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WaitForReady(pub bool);
+
+/// Permits callboard to send a call again although a server may have processed it: after its connection was lost before
+/// the response began, up to four times, each time elsewhere if there is another endpoint.
+///
+/// Put it into the extensions of a request that does no harm when it is done twice. Without it, such a call ends with
+/// `UNAVAILABLE`.
+///
+/// ```
+/// let mut request = tonic::Request::new(());
+/// request.extensions_mut().insert(callboard::Idempotent);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Idempotent;
+
+/// The endpoint that served a call: in the extensions of its response.
+///
+/// ```no_run
+/// # async fn doc(response: tonic::Response<()>) {
+/// if let Some(callboard::ServedBy(endpoint)) = response.extensions().get() {
+///     println!("served by {}", endpoint.instance().address);
+/// }
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct ServedBy(pub callboard_core::Endpoint);
+
+/// Makes the call.
+pub(crate) async fn run(shared: Arc<Shared>, request: http::Request<Body>) -> Result<http::Response<Body>, Status> {
+    let deadline = Deadline::of(&request, shared.defaults.timeout)?;
+    let progress = Progress::default();
+    let attempts = attempt::until_answered(&shared, request, deadline, &progress);
+    match deadline {
+        None => attempts.await,
+        Some(deadline) => match tokio::time::timeout_at(deadline.at, attempts).await {
+            Ok(result) => result,
+            Err(_) => Err(deadline.exceeded(&progress.describe(&shared))),
+        },
+    }
+}

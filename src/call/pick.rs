@@ -1,0 +1,136 @@
+//! Choosing the endpoint, and taking a place on its connection.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+
+use callboard_core::{Address, Call, Pick};
+use tonic::Status;
+
+use super::status;
+use super::ticket::Ticket;
+use crate::control::{Published, Ready, Verdict};
+use crate::shared::Shared;
+use crate::transport::{Connection, Slot};
+
+/// How often the picker is asked again when what it chose has no free place, before the call waits for one.
+const OTHER_CHOICES: usize = 8;
+
+/// What a call wants of the choice.
+#[derive(Clone, Copy)]
+pub(super) struct Wish<'a> {
+    pub(super) call: Call<'a>,
+    pub(super) wait_for_ready: bool,
+    /// An endpoint that has refused the call: not again, if there is another one.
+    pub(super) avoid: Option<&'a Address>,
+}
+
+/// What one look at the published state gives.
+enum Look {
+    Chosen(Slot, Ticket),
+    /// Nothing can be chosen until there is something new.
+    Wait,
+    /// These could be chosen, but have no free place.
+    Full(Vec<Arc<Connection>>),
+    Fail(Status),
+}
+
+/// Waits for a picker, asks it, and waits for a place where it says. The caller bounds the time.
+pub(super) async fn choose(shared: &Shared, wish: Wish<'_>) -> Result<(Slot, Ticket), Status> {
+    match look(&shared.published(), &wish) {
+        Look::Chosen(slot, ticket) => return Ok((slot, ticket)),
+        Look::Fail(status) => return Err(status),
+        Look::Wait | Look::Full(_) => {}
+    }
+    let mut waited_at: Vec<Arc<Connection>> = Vec::new();
+    loop {
+        let changed = shared.changed();
+        tokio::pin!(changed);
+        changed.as_mut().enable();
+        // Not in the `match`: what is published is not to be held while waiting.
+        let looked = look(&shared.published(), &wish);
+        // Whoever was woken for a place and takes another one wakes the next.
+        for connection in waited_at.drain(..) {
+            if !matches!(&looked, Look::Chosen(slot, _) if slot.is_on(&connection)) {
+                connection.pass_on();
+            }
+        }
+        match looked {
+            Look::Chosen(slot, ticket) => return Ok((slot, ticket)),
+            Look::Fail(status) => return Err(status),
+            Look::Wait => changed.await,
+            Look::Full(full) => {
+                shared.note_crowd();
+                tokio::select! {
+                    () = changed => {}
+                    () = a_place(&full) => {}
+                }
+                waited_at = full;
+            }
+        }
+    }
+}
+
+/// Resolves when one of these connections may have a free place.
+async fn a_place(full: &[Arc<Connection>]) {
+    // One that ends has no more places; the control task hears of that too and publishes without it.
+    let open = full.iter().filter(|connection| connection.is_open());
+    let mut waits: Vec<_> = open.map(|connection| (connection, connection.freed())).collect();
+    waits.iter_mut().for_each(|(_, freed)| freed.enable());
+    if waits.iter().any(|(connection, _)| connection.has_place()) {
+        return;
+    }
+    poll_fn(|cx| match waits.iter_mut().any(|(_, freed)| freed.poll(cx).is_ready()) {
+        true => Poll::Ready(()),
+        false => Poll::Pending,
+    })
+    .await;
+}
+
+fn look(published: &Published, wish: &Wish<'_>) -> Look {
+    match &published.verdict {
+        Verdict::Pick(ready) => ask(ready, wish),
+        Verdict::Wait => Look::Wait,
+        Verdict::Fail if wish.wait_for_ready => Look::Wait,
+        Verdict::Fail => Look::Fail(Status::unavailable(published.summary.to_string())),
+        Verdict::Ended => {
+            let why = "the channel's task has ended, by a panic of its balancer or with its runtime";
+            Look::Fail(Status::unavailable(format!("{}; {why}", published.summary)))
+        }
+    }
+}
+
+fn ask(ready: &Ready, wish: &Wish<'_>) -> Look {
+    let mut full: Vec<Arc<Connection>> = Vec::new();
+    let mut insisted_on = None;
+    for asked in 0..=OTHER_CHOICES {
+        let index = match ready.picker.pick(&wish.call) {
+            Pick::Endpoint(index) => index,
+            Pick::Fail(_) if wish.wait_for_ready => return Look::Wait,
+            Pick::Fail(status) | Pick::Drop(status) => return Look::Fail(status::of_picker(status)),
+            // `Pick` may grow; what this channel does not know yet, it cannot do now.
+            _ => return Look::Wait,
+        };
+        let Some(chosen) = ready.endpoints.get(index) else {
+            let message = format!("the picker chose endpoint {index} of {}", ready.endpoints.len());
+            return Look::Fail(Status::internal(message));
+        };
+        let refused = wish.avoid == Some(&chosen.endpoint.instance().address);
+        if refused && asked < OTHER_CHOICES && ready.endpoints.len() > 1 {
+            continue;
+        }
+        if let Some(slot) = chosen.connections().find_map(Connection::try_reserve) {
+            return Look::Chosen(slot, Ticket::new(chosen.endpoint.clone(), Arc::clone(&ready.picker), index));
+        }
+        // A picker that insists has its reasons, such as a hash; do not ask it for ever.
+        if insisted_on.replace(index) == Some(index) {
+            break;
+        }
+        for connection in chosen.connections() {
+            if !full.iter().any(|known| Arc::ptr_eq(known, connection)) {
+                full.push(Arc::clone(connection));
+            }
+        }
+    }
+    if full.is_empty() { Look::Wait } else { Look::Full(full) }
+}

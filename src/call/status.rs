@@ -1,0 +1,86 @@
+//! Statuses of failed calls.
+
+use callboard_core::Code;
+use http::StatusCode;
+use tonic::Status;
+
+use crate::transport::Failure;
+
+/// What the content type of a gRPC message begins with.
+const GRPC: &[u8] = b"application/grpc";
+
+/// A core code as tonic's.
+fn to_tonic(code: Code) -> tonic::Code {
+    tonic::Code::from(code as i32)
+}
+
+/// tonic's code as core's.
+pub(super) fn from_tonic(code: tonic::Code) -> Code {
+    match code {
+        tonic::Code::Ok => Code::Ok,
+        tonic::Code::Cancelled => Code::Cancelled,
+        tonic::Code::Unknown => Code::Unknown,
+        tonic::Code::InvalidArgument => Code::InvalidArgument,
+        tonic::Code::DeadlineExceeded => Code::DeadlineExceeded,
+        tonic::Code::NotFound => Code::NotFound,
+        tonic::Code::AlreadyExists => Code::AlreadyExists,
+        tonic::Code::PermissionDenied => Code::PermissionDenied,
+        tonic::Code::ResourceExhausted => Code::ResourceExhausted,
+        tonic::Code::FailedPrecondition => Code::FailedPrecondition,
+        tonic::Code::Aborted => Code::Aborted,
+        tonic::Code::OutOfRange => Code::OutOfRange,
+        tonic::Code::Unimplemented => Code::Unimplemented,
+        tonic::Code::Internal => Code::Internal,
+        tonic::Code::Unavailable => Code::Unavailable,
+        tonic::Code::DataLoss => Code::DataLoss,
+        tonic::Code::Unauthenticated => Code::Unauthenticated,
+    }
+}
+
+/// A picker's status, within the codes that gRPC's A54 lets the control plane use; others become INTERNAL.
+pub(super) fn of_picker(status: callboard_core::Status) -> Status {
+    let callboard_core::Status { code, message } = status;
+    match code {
+        Code::Ok
+        | Code::InvalidArgument
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::FailedPrecondition
+        | Code::Aborted
+        | Code::OutOfRange
+        | Code::DataLoss => Status::internal(format!("the picker failed the call with {code:?}: {message}")),
+        _ => Status::new(to_tonic(code), message),
+    }
+}
+
+/// What the caller is told of a failed attempt. `whence` names the service and the endpoint.
+pub(super) fn of_failure(failure: Failure, whence: &str) -> Status {
+    match failure {
+        Failure::Unsent(why) | Failure::Refused(why) => Status::unavailable(format!("{whence}: {why}")),
+        Failure::Broken(code, why) => Status::new(to_tonic(code), format!("{whence}: {why}")),
+        Failure::Body(status) => status,
+    }
+}
+
+/// The status of an answer that does not come from a gRPC server, such as a proxy's; None if it may be one. `whence` names
+/// the service and the endpoint.
+pub(super) fn of_http(head: &http::response::Parts, whence: impl FnOnce() -> String) -> Option<Status> {
+    let foreign = head.headers.get(http::header::CONTENT_TYPE).filter(|kind| !kind.as_bytes().starts_with(GRPC));
+    if head.headers.contains_key("grpc-status") || (head.status == StatusCode::OK && foreign.is_none()) {
+        return None;
+    }
+    // gRPC's http-grpc-status-mapping.md.
+    let code = match head.status {
+        StatusCode::BAD_REQUEST => tonic::Code::Internal,
+        StatusCode::UNAUTHORIZED => tonic::Code::Unauthenticated,
+        StatusCode::FORBIDDEN => tonic::Code::PermissionDenied,
+        StatusCode::NOT_FOUND => tonic::Code::Unimplemented,
+        StatusCode::TOO_MANY_REQUESTS
+        | StatusCode::BAD_GATEWAY
+        | StatusCode::SERVICE_UNAVAILABLE
+        | StatusCode::GATEWAY_TIMEOUT => tonic::Code::Unavailable,
+        _ => tonic::Code::Unknown,
+    };
+    let kind = foreign.map(|kind| format!(" with content-type {kind:?}")).unwrap_or_default();
+    Some(Status::new(code, format!("{}: the answer is not gRPC's: HTTP {}{kind}", whence(), head.status)))
+}

@@ -1,0 +1,110 @@
+//! What a generated client holds.
+
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use callboard_core::{ConnectivityState, Error, ErrorKind, Result, Service};
+use futures_core::future::BoxFuture;
+use tokio::sync::watch;
+use tonic::Status;
+use tonic::body::Body;
+
+use crate::builder::ChannelBuilder;
+use crate::control::EndpointStatus;
+use crate::shared::Shared;
+
+/// What a generated tonic client holds instead of tonic's own channel: calls are balanced over whoever is signed in.
+///
+/// Made by [`dial`](crate::dial) or by a [builder](Self::builder). Cloning is cheap, and all clones are one channel;
+/// when the last one is dropped, its task ends, and its connections close after the calls in flight.
+///
+/// As a [`tower_service::Service`] it is always ready. Waiting happens inside the call, under the call's deadline, and
+/// the error of a call is a [`tonic::Status`]:
+///
+/// | what happened | status |
+/// |---|---|
+/// | nobody is signed in, or every endpoint is failing, and the call does not [wait](crate::WaitForReady) | `UNAVAILABLE` |
+/// | the connection was lost with the call in flight | `UNAVAILABLE` |
+/// | the deadline passed, wherever the call was | `DEADLINE_EXCEEDED` |
+/// | the server reset the stream | as gRPC maps the HTTP/2 error |
+///
+/// A request that was never sent is sent elsewhere; one that the server refused unprocessed is sent once more.
+#[derive(Clone)]
+pub struct Channel {
+    shared: Arc<Shared>,
+}
+
+impl Channel {
+    /// Starts to describe a channel to a service. See [`ChannelBuilder`].
+    pub fn builder(service: Service) -> ChannelBuilder {
+        ChannelBuilder::new(service)
+    }
+
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// The service that was dialled.
+    pub fn service(&self) -> &Service {
+        &self.shared.service
+    }
+
+    /// The state of the whole channel: `READY` if any endpoint is, `TRANSIENT_FAILURE` if calls that do not wait fail.
+    pub fn state(&self) -> ConnectivityState {
+        self.shared.published().state
+    }
+
+    /// The state as it is and every change of it. It ends when the last clone of the channel is dropped.
+    pub fn watch_state(&self) -> watch::Receiver<ConnectivityState> {
+        self.shared.state()
+    }
+
+    /// Every endpoint that is signed in, in the registry's order: its state, its calls, and why it is not connected.
+    pub fn endpoints(&self) -> Vec<EndpointStatus> {
+        self.shared.published().endpoints.clone()
+    }
+
+    /// Waits until an endpoint is ready, for as long as `timeout`. For programs that want to know at start; calls need
+    /// no such wait.
+    ///
+    /// # Errors
+    /// [`Timeout`](ErrorKind::Timeout); the message says how the channel stands.
+    ///
+    /// # Cancel safety
+    /// Cancel-safe: it only looks.
+    pub async fn wait_ready(&self, timeout: Duration) -> Result<()> {
+        let mut state = self.shared.state();
+        let ready = state.wait_for(|state| *state == ConnectivityState::Ready);
+        match tokio::time::timeout(timeout, ready).await {
+            Ok(Ok(_)) => Ok(()),
+            // The sender is in `self.shared`, so it is never gone; should that change, it is no success.
+            Ok(Err(_)) => Err(Error::new(ErrorKind::Closed, "the channel is closed")),
+            Err(_) => {
+                let summary = self.shared.published().summary.to_string();
+                Err(Error::new(ErrorKind::Timeout, format!("not ready within {timeout:?}: {summary}")))
+            }
+        }
+    }
+}
+
+impl tower_service::Service<http::Request<Body>> for Channel {
+    type Response = http::Response<Body>;
+    type Error = Status;
+    type Future = BoxFuture<'static, std::result::Result<Self::Response, Status>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<std::result::Result<(), Status>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        Box::pin(crate::call::run(Arc::clone(&self.shared), request))
+    }
+}
+
+impl fmt::Debug for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Channel").field("service", self.service()).field("state", &self.state()).finish_non_exhaustive()
+    }
+}

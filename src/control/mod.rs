@@ -1,0 +1,218 @@
+//! The one task that runs a channel.
+//!
+//! Resolver updates and connection events go in; connections are dialled; what calls need to know comes out as one
+//! [`Published`] value behind an atomic pointer. Calls share nothing else with this task.
+
+mod lines;
+mod plan;
+mod published;
+mod subchannel;
+mod summary;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+
+use callboard_core::{Address, Backoff, Balancer, Connect, ConnectivityState, Endpoint, Follow, Instance};
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
+
+use crate::shared::Shared;
+use crate::transport::{Connector, Event, Settings};
+use plan::Walk;
+use published::Rotation;
+use subchannel::Subchannel;
+
+pub use published::EndpointStatus;
+pub(crate) use published::{Published, Ready, Verdict};
+pub(crate) use summary::Summary;
+
+/// What a channel's task is started with.
+pub(crate) struct Parts {
+    pub(crate) balancer: Arc<dyn Balancer>,
+    pub(crate) connector: Arc<dyn Connector>,
+    pub(crate) settings: Settings,
+    pub(crate) backoff: Backoff,
+    /// How many connections one endpoint may have.
+    pub(crate) most_connections: usize,
+}
+
+/// The state of the task.
+pub(crate) struct Control {
+    parts: Parts,
+    follow: Follow,
+    /// Weak, so that the task ends with the last channel.
+    shared: Weak<Shared>,
+    /// In the registry's order.
+    subchannels: Vec<Subchannel>,
+    walk: Option<Walk>,
+    rotation: Rotation,
+    /// Told by calls that find no place.
+    crowd: Arc<Notify>,
+    events: mpsc::UnboundedReceiver<(u64, Event)>,
+    reports: mpsc::UnboundedSender<(u64, Event)>,
+    last_id: u64,
+}
+
+impl Control {
+    pub(crate) fn new(parts: Parts, follow: Follow, shared: &Arc<Shared>) -> Self {
+        let (reports, events) = mpsc::unbounded_channel();
+        Self {
+            parts,
+            follow,
+            shared: Arc::downgrade(shared),
+            subchannels: Vec::new(),
+            walk: None,
+            rotation: Rotation::default(),
+            crowd: Arc::clone(&shared.crowd),
+            events,
+            reports,
+            last_id: 0,
+        }
+    }
+
+    /// Runs until the last channel is dropped, which `dropped` resolves at.
+    pub(crate) async fn run(mut self, mut dropped: oneshot::Receiver<()>) {
+        loop {
+            let wake = self.next_wake();
+            tokio::select! {
+                _ = &mut dropped => return,
+                _ = self.follow.changed() => self.take_view(),
+                // This task holds a sender, so the channel never ends.
+                Some((id, event)) = self.events.recv() => self.take_event(id, event),
+                () = self.crowd.notified() => {
+                    self.widen();
+                    // What calls read has not changed; publishing it would wake all that wait.
+                    continue;
+                }
+                () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
+            }
+            while let Ok((id, event)) = self.events.try_recv() {
+                self.take_event(id, event);
+            }
+            self.dial_what_is_due();
+            if !self.publish() {
+                return;
+            }
+        }
+    }
+
+    /// Takes over what the registry says: connections of what stays are kept.
+    fn take_view(&mut self) {
+        let Some(instances) = self.follow.view().instances.clone() else { return };
+        let unchanged = instances.len() == self.subchannels.len()
+            && instances.iter().zip(&self.subchannels).all(|(new, old)| Arc::ptr_eq(new, old.endpoint().instance()));
+        if unchanged {
+            return;
+        }
+        let mut former: HashMap<Address, Subchannel> =
+            self.subchannels.drain(..).map(|subchannel| (subchannel.address().clone(), subchannel)).collect();
+        self.subchannels = instances
+            .iter()
+            .map(|instance: &Arc<Instance>| match former.remove(&instance.address) {
+                Some(subchannel) => subchannel.changed_to(instance),
+                None => Subchannel::new(Arc::clone(instance), self.parts.backoff.clone()),
+            })
+            .collect();
+        for (address, subchannel) in former {
+            tracing::debug!(%address, "endpoint removed");
+            subchannel.endpoint().set_state(ConnectivityState::Shutdown);
+        }
+        self.replan();
+    }
+
+    fn take_event(&mut self, id: u64, event: Event) {
+        // None if the endpoint was removed, or its attempt given up, while the event was on its way.
+        let Some(subchannel) = self.subchannels.iter_mut().find(|subchannel| subchannel.owns(id)) else { return };
+        let failed = matches!(event, Event::Failed(_));
+        let was_ready = subchannel.is_ready();
+        subchannel.take_event(id, event);
+        let lost = was_ready && !subchannel.is_ready();
+        match &mut self.walk {
+            Some(walk) if failed => walk.failed(subchannel.address()),
+            Some(_) if lost => self.replan(),
+            _ => {}
+        }
+    }
+
+    /// Asks the balancer anew which endpoints to connect.
+    fn replan(&mut self) {
+        let endpoints: Vec<Endpoint> =
+            self.subchannels.iter().map(|subchannel| subchannel.endpoint().clone()).collect();
+        self.walk = match self.parts.balancer.connect(&endpoints) {
+            Connect::InOrder { order, stagger } => {
+                let addresses = order.iter().filter_map(|index| endpoints.get(*index));
+                Some(Walk::new(addresses.map(|endpoint| endpoint.instance().address.clone()), stagger))
+            }
+            // `Connect` may grow; what this channel does not know it treats as the default.
+            _ => None,
+        };
+    }
+
+    fn dial_what_is_due(&mut self) {
+        let now = Instant::now();
+        match &mut self.walk {
+            None => {
+                for index in 0..self.subchannels.len() {
+                    if self.subchannels[index].is_due(now) {
+                        self.dial(index);
+                    }
+                }
+            }
+            Some(walk) => {
+                for index in walk.step(&mut self.subchannels, now) {
+                    self.dial(index);
+                }
+            }
+        }
+    }
+
+    /// Opens one more connection to each endpoint that is full, if it may have more.
+    fn widen(&mut self) {
+        let now = Instant::now();
+        for index in 0..self.subchannels.len() {
+            if self.subchannels[index].is_crowded(self.parts.most_connections, now) {
+                self.dial(index);
+            }
+        }
+    }
+
+    fn dial(&mut self, index: usize) {
+        self.last_id += 1;
+        let Parts { connector, settings, .. } = &self.parts;
+        self.subchannels[index].dial(self.last_id, Arc::clone(connector), settings.clone(), self.reports.clone());
+    }
+
+    fn next_wake(&self) -> Option<Instant> {
+        match &self.walk {
+            // An idle one is dialled in the same turn of the loop in which it becomes idle.
+            None => self.subchannels.iter().filter_map(Subchannel::retry_at).min(),
+            Some(walk) => walk.next_wake(&self.subchannels),
+        }
+    }
+
+    /// Publishes what has changed. False if nobody is left to read it.
+    fn publish(&mut self) -> bool {
+        let Some(shared) = self.shared.upgrade() else { return false };
+        self.rotation.update(&*self.parts.balancer, &self.subchannels);
+        let summary = Summary::of(&shared.service, self.follow.view(), &self.subchannels);
+        let published =
+            Published::new(&self.rotation, summary, self.follow.view().instances.is_some(), &self.subchannels);
+        shared.publish(published);
+        true
+    }
+}
+
+/// However the task ends: with the last channel, by a panic of the balancer, or with its runtime. In the last two cases
+/// there may be calls, which must not wait for what nobody does any more.
+impl Drop for Control {
+    fn drop(&mut self) {
+        for subchannel in &self.subchannels {
+            subchannel.endpoint().set_state(ConnectivityState::Shutdown);
+        }
+        if let Some(shared) = self.shared.upgrade() {
+            tracing::warn!(service = %shared.service, "the channel's task has ended before the channel");
+            let ended = Published::ended(&shared.published());
+            shared.publish(ended);
+        }
+    }
+}

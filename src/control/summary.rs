@@ -1,0 +1,84 @@
+//! One line about a channel, for those who have to be told why there is no answer.
+
+use std::fmt;
+
+use callboard_core::{ConnectivityState, Error, Service, Stale, View};
+
+use super::subchannel::Subchannel;
+
+/// How a channel stands, for error messages: the service, its endpoints by state, the last connection error, and what
+/// the registry says.
+#[derive(Clone, Debug)]
+pub(crate) struct Summary {
+    service: Service,
+    /// None until the first set has come.
+    known: Option<usize>,
+    states: Vec<(ConnectivityState, usize)>,
+    connection_error: Option<String>,
+    stale: Option<Stale>,
+    skipped: usize,
+}
+
+impl Summary {
+    pub(super) fn of(service: &Service, view: &View, subchannels: &[Subchannel]) -> Self {
+        let mut states: Vec<(ConnectivityState, usize)> = Vec::new();
+        for subchannel in subchannels {
+            let state = subchannel.endpoint().state();
+            match states.iter_mut().find(|(known, _)| *known == state) {
+                Some((_, count)) => *count += 1,
+                None => states.push((state, 1)),
+            }
+        }
+        let failed = subchannels.iter().rev().find_map(|subchannel| Some((subchannel, subchannel.last_error()?)));
+        Self {
+            service: service.clone(),
+            known: view.instances.as_ref().map(|instances| instances.len()),
+            states,
+            connection_error: failed.map(|(subchannel, error): (&Subchannel, &Error)| {
+                format!("{}: {}", subchannel.address(), error.chain())
+            }),
+            stale: view.stale.clone(),
+            skipped: view.skipped,
+        }
+    }
+
+    /// Of a channel whose task has not looked yet.
+    pub(crate) fn unknown(service: Service) -> Self {
+        Self { service, known: None, states: Vec::new(), connection_error: None, stale: None, skipped: 0 }
+    }
+
+    pub(crate) fn registry_error(&self) -> Option<&Stale> {
+        self.stale.as_ref()
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "service {}: ", self.service)?;
+        match self.known {
+            None => f.write_str("the registry has not answered yet")?,
+            Some(0) => f.write_str("nobody is signed in")?,
+            Some(1) => f.write_str("1 endpoint")?,
+            Some(count) => write!(f, "{count} endpoints")?,
+        }
+        for (index, (state, count)) in self.states.iter().enumerate() {
+            write!(f, "{}{count} {state}", if index == 0 { " (" } else { ", " })?;
+        }
+        if !self.states.is_empty() {
+            f.write_str(")")?;
+        }
+        if self.skipped > 0 {
+            write!(f, ", {} unreadable records", self.skipped)?;
+        }
+        if let Some(error) = &self.connection_error {
+            write!(f, "; last connection error: {error}")?;
+        }
+        if let Some(stale) = &self.stale {
+            write!(f, "; registry out of reach: {}", stale.error.chain())?;
+            if let Some(as_of) = stale.as_of {
+                write!(f, "; the set is {:.1?} old", as_of.elapsed())?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,78 @@
+//! What is compiled in. The only file but `lib.rs` that knows of features.
+
+use std::sync::Arc;
+
+use callboard_core::{Balancer, Error, ErrorKind, Result};
+
+use crate::dial::{MakeBalancer, MakeResolver};
+
+/// Something that this version knows by name. It can be made if its feature is on.
+pub(crate) struct Known<Make: ?Sized> {
+    pub(crate) name: &'static str,
+    pub(crate) feature: &'static str,
+    pub(crate) make: Option<Arc<Make>>,
+}
+
+/// The balancer of a channel that names none: round robin, and nothing else if that is not compiled in.
+pub(crate) fn default_balancer() -> Result<Arc<dyn Balancer>> {
+    #[cfg(feature = "round-robin")]
+    return Ok(Arc::new(callboard_round_robin::RoundRobin::new()));
+    #[cfg(not(feature = "round-robin"))]
+    return Err(Error::new(
+        ErrorKind::Unsupported,
+        "no balancer was given, and the default needs the feature \"round-robin\" of callboard",
+    ));
+}
+
+pub(crate) fn schemes() -> [Known<MakeResolver>; 1] {
+    [Known { name: "memory", feature: "memory", make: cfg!(feature = "memory").then(|| Arc::new(no_board) as _) }]
+}
+
+/// A board in memory is a value of the program's; no URL can find it.
+fn no_board(_: &callboard_core::Target, _: &mut callboard_core::TargetOptions<'_>) -> Result<crate::dial::Resolved> {
+    Err(Error::new(
+        ErrorKind::Unsupported,
+        "a memory board is a value in this process: give it to a Dialer with `.resolver(\"memory\", board)`",
+    ))
+}
+
+pub(crate) fn balancers() -> [Known<MakeBalancer>; 3] {
+    [
+        Known { name: "pick_first", feature: "pick-first", make: pick_first() },
+        Known { name: "round_robin", feature: "round-robin", make: round_robin() },
+        Known { name: "weighted", feature: "weighted", make: weighted() },
+    ]
+}
+
+#[cfg(feature = "pick-first")]
+fn pick_first() -> Option<Arc<MakeBalancer>> {
+    Some(Arc::new(|options| {
+        let shuffle = options.flag("shuffle")?.unwrap_or_default();
+        Ok(Arc::new(callboard_pick_first::PickFirst::new().shuffle(shuffle)))
+    }))
+}
+
+#[cfg(not(feature = "pick-first"))]
+fn pick_first() -> Option<Arc<MakeBalancer>> {
+    None
+}
+
+#[cfg(feature = "round-robin")]
+fn round_robin() -> Option<Arc<MakeBalancer>> {
+    Some(Arc::new(|_| Ok(Arc::new(callboard_round_robin::RoundRobin::new()))))
+}
+
+#[cfg(not(feature = "round-robin"))]
+fn round_robin() -> Option<Arc<MakeBalancer>> {
+    None
+}
+
+#[cfg(feature = "weighted")]
+fn weighted() -> Option<Arc<MakeBalancer>> {
+    Some(Arc::new(|_| Ok(Arc::new(callboard_weighted::Weighted::new()))))
+}
+
+#[cfg(not(feature = "weighted"))]
+fn weighted() -> Option<Arc<MakeBalancer>> {
+    None
+}

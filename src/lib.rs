@@ -1,0 +1,93 @@
+//! Service discovery and client-side load balancing for gRPC with tonic.
+//!
+//! In a theatre, the callboard is where the company signs in and finds its calls. Servers sign in on the board; a client
+//! dials a service by name, once, and gets a [`Channel`] that its generated tonic client accepts: balanced over whoever
+//! is signed in, following every change, and losing no call that need not be lost.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use callboard::{AnnounceSettings, Dialer, Instance, Service, announce, backend::Memory};
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> callboard::Result<()> {
+//! let board = Memory::default();
+//! let service: Service = "project/test".parse()?;
+//!
+//! // A server, once it listens:
+//! let instance = Instance::new("a", "127.0.0.1:50051".parse()?)?.weight(3);
+//! let announcement = announce(Arc::new(board.clone()), &service, instance, AnnounceSettings::default());
+//!
+//! // A client:
+//! let dialer = Dialer::new().resolver("memory", board);
+//! let channel = dialer.dial("memory:///project/test?balancer=weighted").await?;
+//! // let mut client = HelloServiceClient::new(channel);
+//!
+//! // The server again, before it stops:
+//! announcement.leave().await?;
+//! # Ok(()) }
+//! ```
+//!
+//! # Where to find what
+//! | you want to | look at |
+//! |---|---|
+//! | call a service | [`dial`], [`Dialer`], [`Channel`], [`ChannelBuilder`] |
+//! | put a server on the board | [`announce`], [`Announcement`], [`Instance`] |
+//! | say how one call behaves | [`WaitForReady`], [`Idempotent`]; learn who served it: [`ServedBy`] |
+//! | choose a registry | [`backend`] |
+//! | choose how calls are shared out | [`balancer`] |
+//! | write a registry's backend | [`Registry`], [`Lease`], [`Resolver`] |
+//! | write a balancer | [`Balancer`], [`Picker`] |
+//!
+//! # Features
+//! A feature makes something nameable and changes nothing else. All but `tls` are on by default.
+//!
+//! | feature | gives |
+//! |---|---|
+//! | `memory` | `backend::Memory`: registry and resolver in one process |
+//! | `pick-first` | `balancer::PickFirst` |
+//! | `round-robin` | `balancer::RoundRobin`, the balancer of a channel that names none |
+//! | `weighted` | `balancer::Weighted` |
+//! | `tls` | `Tls`: TLS and mutual TLS, by rustls |
+//!
+//! # Minimum Rust version
+//! tonic's: 1.88.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod builder;
+mod call;
+mod channel;
+mod control;
+mod dial;
+mod features;
+mod shared;
+mod transport;
+
+pub use builder::ChannelBuilder;
+pub use call::{Idempotent, ServedBy, WaitForReady};
+pub use callboard_core::*;
+pub use channel::Channel;
+pub use control::EndpointStatus;
+pub use dial::{Dialer, Resolved, dial};
+pub use transport::Keepalive;
+#[cfg(feature = "tls")]
+pub use transport::Tls;
+
+/// The registries that are compiled in.
+pub mod backend {
+    #[cfg(feature = "memory")]
+    pub use callboard_memory::*;
+}
+
+/// The balancers that are compiled in.
+pub mod balancer {
+    #[cfg(feature = "pick-first")]
+    pub use callboard_pick_first::*;
+    #[cfg(feature = "round-robin")]
+    pub use callboard_round_robin::*;
+    #[cfg(feature = "weighted")]
+    pub use callboard_weighted::*;
+}
+
+/// The README's code, compiled as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

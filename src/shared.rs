@@ -1,0 +1,84 @@
+//! What a channel's clones, its calls and its task have in common.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use callboard_core::{ConnectivityState, Service};
+use http::HeaderValue;
+use http::uri::{Authority, Scheme};
+use tokio::sync::{Notify, oneshot, watch};
+
+use crate::control::{Published, Summary};
+
+/// Held by every clone of a channel and by every call that has no response yet. Its end ends the control task.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) service: Service,
+    pub(crate) defaults: Defaults,
+    published: ArcSwap<Published>,
+    /// Told by each call that finds no place, if endpoints may have several connections.
+    pub(crate) crowd: Arc<Notify>,
+    /// Told after each publication.
+    changed: Notify,
+    state: watch::Sender<ConnectivityState>,
+    _alive: oneshot::Sender<()>,
+}
+
+/// What a call gets that does not say otherwise.
+#[derive(Debug)]
+pub(crate) struct Defaults {
+    pub(crate) scheme: Scheme,
+    pub(crate) authority: Authority,
+    pub(crate) user_agent: HeaderValue,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) wait_for_ready: bool,
+    pub(crate) several_connections: bool,
+}
+
+impl Shared {
+    pub(crate) fn new(service: Service, defaults: Defaults, alive: oneshot::Sender<()>) -> Self {
+        let published = Published::unknown(Summary::unknown(service.clone()));
+        Self {
+            state: watch::Sender::new(published.state),
+            published: ArcSwap::from_pointee(published),
+            crowd: Arc::default(),
+            changed: Notify::new(),
+            service,
+            defaults,
+            _alive: alive,
+        }
+    }
+
+    /// What is known now. Without a lock; not to be held across an await.
+    pub(crate) fn published(&self) -> arc_swap::Guard<Arc<Published>> {
+        self.published.load()
+    }
+
+    /// Resolves at the next publication. It has to be enabled before [`published`](Self::published) is read.
+    pub(crate) fn changed(&self) -> tokio::sync::futures::Notified<'_> {
+        self.changed.notified()
+    }
+
+    /// Notes that a call has found no place.
+    pub(crate) fn note_crowd(&self) {
+        if self.defaults.several_connections {
+            self.crowd.notify_one();
+        }
+    }
+
+    pub(crate) fn publish(&self, published: Published) {
+        let state = published.state;
+        self.published.store(Arc::new(published));
+        self.changed.notify_waiters();
+        self.state.send_if_modified(|old| {
+            let modified = *old != state;
+            *old = state;
+            modified
+        });
+    }
+
+    pub(crate) fn state(&self) -> watch::Receiver<ConnectivityState> {
+        self.state.subscribe()
+    }
+}

@@ -1,0 +1,236 @@
+//! One HTTP/2 connection, from dialling to its end.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use callboard_core::{Address, Error, ErrorKind};
+use h2::client::SendRequest;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
+use tracing::Instrument;
+
+use super::driver;
+use super::streams::{Streams, Waiting};
+use super::wire::Seen;
+use super::{Connector, Settings, Slot};
+
+/// What happens to a connection, in this order: `Failed`, or `Ready`, perhaps `Closing`, `Closed`.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// It could not be opened.
+    Failed(Error),
+    /// The peer's SETTINGS have arrived; requests can be sent.
+    Ready(Arc<Connection>),
+    /// The peer takes no new requests; those in flight go on.
+    Closing(End),
+    /// It is gone.
+    Closed(End),
+}
+
+/// Why a connection ends.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct End {
+    pub(crate) why: String,
+    /// The peer asks for fewer PINGs: GOAWAY(ENHANCE_YOUR_CALM).
+    pub(crate) calm: bool,
+}
+
+/// An open connection. Dropping the last handle lets the requests in flight finish and closes it then.
+pub(crate) struct Connection {
+    pub(super) sender: SendRequest<Bytes>,
+    pub(super) streams: Arc<Streams>,
+    pub(super) seen: Arc<Seen>,
+    /// Its end tells the driver that nobody will send any more.
+    _held: oneshot::Sender<()>,
+}
+
+impl Connection {
+    pub(super) fn new(
+        sender: SendRequest<Bytes>,
+        streams: Arc<Streams>,
+        seen: Arc<Seen>,
+        held: oneshot::Sender<()>,
+    ) -> Self {
+        Self { sender, streams, seen, _held: held }
+    }
+
+    /// Takes the place of one request. None if there is no free one, or if no new request can be sent any more.
+    pub(crate) fn try_reserve(self: &Arc<Self>) -> Option<Slot> {
+        self.streams.try_reserve().then(|| Slot::new(Arc::clone(self)))
+    }
+
+    /// Whether new requests can be sent, now or when a place is free.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.streams.is_closing()
+    }
+
+    /// Whether a place is free at this moment.
+    pub(crate) fn has_place(&self) -> bool {
+        self.streams.used() < self.streams.limit()
+    }
+
+    /// Tells the next one who waits that a place is free. Whoever was woken by a wait and then goes elsewhere owes
+    /// this to those who wait on.
+    pub(crate) fn pass_on(&self) {
+        self.streams.pass_on();
+    }
+
+    /// A wait for a free place; see [`Waiting`].
+    pub(crate) fn freed(&self) -> Waiting<'_> {
+        self.streams.freed()
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("used", &self.streams.used())
+            .field("limit", &self.streams.limit())
+            .field("open", &self.is_open())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A connection that is being opened. Dropping it gives up; after [`Event::Ready`] that has no effect any more.
+#[derive(Debug)]
+pub(crate) struct Opening {
+    task: AbortHandle,
+    ready: Arc<std::sync::atomic::AtomicBool>,
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        if !self.ready.load(std::sync::atomic::Ordering::SeqCst) {
+            self.task.abort();
+        }
+    }
+}
+
+/// Opens a connection in a task of its own, which also drives it to its end. What happens to it is sent to `events`
+/// under the number `id`.
+pub(crate) fn open(
+    id: u64,
+    address: Address,
+    connector: Arc<dyn Connector>,
+    settings: Settings,
+    events: mpsc::UnboundedSender<(u64, Event)>,
+) -> Opening {
+    let ready = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let span = tracing::debug_span!("connection", %address, id).or_current();
+    let opened = Arc::clone(&ready);
+    let task = async move {
+        // Whoever held the other end of the channel has gone if a send fails; then nobody wants to know.
+        let tell = |event| drop(events.send((id, event)));
+        let mut farewell = Farewell { tell: &tell, said: false };
+        let handshake = driver::handshake(&address, &*connector, &settings);
+        match tokio::time::timeout(settings.connect_timeout, handshake).await {
+            Err(_) => {
+                let message = format!("no HTTP/2 SETTINGS within {:?}", settings.connect_timeout);
+                tell(Event::Failed(Error::new(ErrorKind::Timeout, message)));
+            }
+            Ok(Err(error)) => tell(Event::Failed(error)),
+            Ok(Ok((connection, driver))) => {
+                opened.store(true, std::sync::atomic::Ordering::SeqCst);
+                tell(Event::Ready(connection));
+                let end = driver.drive(&|end| tell(Event::Closing(end))).await;
+                tracing::debug!(why = end.why, "connection closed");
+                tell(Event::Closed(end));
+            }
+        }
+        farewell.said = true;
+    };
+    Opening { task: tokio::spawn(task.instrument(span)).abort_handle(), ready }
+}
+
+/// Tells that a connection is gone if its task ends without saying so. A panic in a connector or in a byte stream of the
+/// user's must not leave an endpoint that counts as connecting or as ready for ever.
+struct Farewell<'a> {
+    tell: &'a (dyn Fn(Event) + Sync),
+    said: bool,
+}
+
+impl Drop for Farewell<'_> {
+    fn drop(&mut self) {
+        if !self.said {
+            (self.tell)(Event::Closed(End { why: "its task has panicked".to_owned(), ..End::default() }));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::pin::Pin;
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::{Context, Poll};
+
+    use callboard_core::Result;
+    use futures_core::future::BoxFuture;
+    use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
+
+    use super::*;
+    use crate::transport::connector::Socket;
+
+    /// Gives out one end of a pipe, or panics if it has none.
+    #[derive(Debug)]
+    struct Faulty(Mutex<Option<DuplexStream>>, Arc<AtomicBool>);
+
+    impl Connector for Faulty {
+        fn connect<'a>(&'a self, _: &'a Address) -> BoxFuture<'a, Result<Box<dyn Socket>>> {
+            Box::pin(async {
+                let pipe = self.0.lock().unwrap().take().expect("a connector's fault");
+                Ok(Box::new(Panicking(pipe, Arc::clone(&self.1))) as _)
+            })
+        }
+    }
+
+    /// Panics when it is read after it was told to.
+    struct Panicking(DuplexStream, Arc<AtomicBool>);
+
+    impl AsyncRead for Panicking {
+        fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            assert!(!self.1.load(Ordering::SeqCst), "a socket's fault");
+            Pin::new(&mut self.0).poll_read(cx, buf)
+        }
+    }
+
+    impl AsyncWrite for Panicking {
+        fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+            Pin::new(&mut self.0).poll_write(cx, buf)
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_flush(cx)
+        }
+
+        fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_shutdown(cx)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_of_the_users_code_ends_the_connection_like_any_other_fault() {
+        const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+        let (reports, mut events) = mpsc::unbounded_channel();
+        let (near, mut far) = tokio::io::duplex(4096);
+        let fault = Arc::new(AtomicBool::new(false));
+        let connector = Arc::new(Faulty(Mutex::new(Some(near)), Arc::clone(&fault)));
+        let dial = |id| {
+            let address = "127.0.0.1:1".parse().expect("an address");
+            open(id, address, connector.clone(), Settings::default(), reports.clone())
+        };
+        let _first = dial(1);
+        far.write_all(&SETTINGS).await.expect("SETTINGS");
+        let event = events.recv().await;
+        assert!(matches!(event, Some((1, Event::Ready(_)))), "{event:?}");
+        fault.store(true, Ordering::SeqCst);
+        far.write_all(&SETTINGS).await.expect("more SETTINGS");
+        let event = events.recv().await;
+        assert!(matches!(event, Some((1, Event::Closed(_)))), "{event:?}");
+        let _second = dial(2);
+        let event = events.recv().await;
+        assert!(matches!(event, Some((2, Event::Closed(_)))), "{event:?}");
+    }
+}

@@ -1,0 +1,165 @@
+//! What can go wrong with a request, and whether the server can have seen it.
+
+use callboard_core::Code;
+use h2::Reason;
+
+use super::End;
+
+/// Why a request has no answer, said as what may be done about it.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// It never left this process. It may be sent elsewhere as often as anybody likes.
+    Unsent(String),
+    /// The server says that it has not processed it: REFUSED_STREAM, or a GOAWAY below its id.
+    Refused(String),
+    /// The server may have processed it.
+    Broken(Code, String),
+    /// The caller's own request body failed.
+    Body(tonic::Status),
+}
+
+impl Failure {
+    /// Tells what an error of a stream means. `left` is whether any of it was written; `ended` is why the whole
+    /// connection ended, if it has.
+    pub(super) fn of(error: &h2::Error, left: bool, ended: Option<&str>) -> Self {
+        let refused = error.is_remote()
+            && (error.is_go_away() || error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM));
+        let text = match ended {
+            Some(why) if !error.is_reset() => why.to_owned(),
+            _ => describe(error),
+        };
+        // A GOAWAY refuses what was never sent, too; that is no refusal by a server that had the choice.
+        if !left && !error.is_reset() {
+            Self::Unsent(text)
+        } else if refused {
+            Self::Refused(text)
+        } else {
+            Self::Broken(code_of(error), text)
+        }
+    }
+}
+
+/// The code that the gRPC specification gives to the reset of a stream; UNAVAILABLE for the loss of a connection,
+/// whoever ended it.
+fn code_of(error: &h2::Error) -> Code {
+    match error.reason() {
+        Some(reason) if error.is_reset() => match reason {
+            Reason::REFUSED_STREAM => Code::Unavailable,
+            Reason::CANCEL => Code::Cancelled,
+            Reason::ENHANCE_YOUR_CALM => Code::ResourceExhausted,
+            Reason::INADEQUATE_SECURITY => Code::PermissionDenied,
+            _ => Code::Internal,
+        },
+        _ => Code::Unavailable,
+    }
+}
+
+/// One line about an error of `h2`.
+pub(super) fn describe(error: &h2::Error) -> String {
+    let by = if error.is_remote() { "the server" } else { "this side" };
+    match (error.reason(), error.get_io()) {
+        (Some(reason), _) if error.is_go_away() => format!("{by} ended the connection with GOAWAY({reason:?})"),
+        (Some(reason), _) if error.is_reset() => format!("{by} reset the stream with RST_STREAM({reason:?})"),
+        (_, Some(io)) => format!("the connection was lost: {io}"),
+        _ => format!("the connection failed: {error}"),
+    }
+}
+
+impl End {
+    /// The end of a connection by this error.
+    pub(super) fn by(error: &h2::Error) -> Self {
+        let told = error.is_go_away() && error.is_remote();
+        Self { why: describe(error), calm: told && error.reason() == Some(Reason::ENHANCE_YOUR_CALM) }
+    }
+}
+
+impl From<&str> for End {
+    fn from(why: &str) -> Self {
+        Self { why: why.to_owned(), calm: false }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use callboard_core::{Address, Result};
+    use futures_core::future::BoxFuture;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::transport::{Connection, Connector, Event, Opening, Outgoing, Settings, open};
+
+    /// Gives out one end of a pipe.
+    #[derive(Debug)]
+    struct Pipe(Mutex<Option<DuplexStream>>);
+
+    impl Connector for Pipe {
+        fn connect<'a>(
+            &'a self,
+            _: &'a Address,
+        ) -> BoxFuture<'a, Result<Box<dyn crate::transport::connector::Socket>>> {
+            let end = self.0.lock().expect("no panic").take().expect("dialled once");
+            Box::pin(async { Ok(Box::new(end) as _) })
+        }
+    }
+
+    /// A connection whose other end holds so many bytes that nobody reads.
+    async fn connected(
+        room: usize,
+    ) -> (Arc<Connection>, DuplexStream, (Opening, mpsc::UnboundedReceiver<(u64, Event)>)) {
+        let (near, mut far) = tokio::io::duplex(room);
+        let (reports, mut events) = mpsc::unbounded_channel();
+        let address = "127.0.0.1:1".parse().expect("an address");
+        let connector = Arc::new(Pipe(Mutex::new(Some(near))));
+        let opening = open(1, address, connector, Settings::default(), reports);
+        far.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.expect("SETTINGS");
+        // The clock moves only when nothing else does: by then all that was written has been read.
+        let read = async { while far.read(&mut [0; 1024]).await.is_ok_and(|read| read > 0) {} };
+        let _ = tokio::time::timeout(Duration::from_millis(1), read).await;
+        let Some((1, Event::Ready(connection))) = events.recv().await else { panic!("it is not ready") };
+        (connection, far, (opening, events))
+    }
+
+    async fn fails(connection: Arc<Connection>, body: usize) -> Failure {
+        let slot = connection.try_reserve().expect("there is a place");
+        let head = http::Request::post("http://service/method").body(()).expect("a head");
+        match slot.send(head, Outgoing::Whole(Bytes::from(vec![0; body]))).await {
+            Ok(response) => panic!("{response:?}"),
+            Err((failure, body)) => {
+                assert!(body.is_some(), "whatever may be done about it, nothing is lost");
+                failure
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_never_written_is_unsent_although_a_goaway_refuses_it_too() {
+        let (connection, mut far, _held) = connected(1024).await;
+        let first = tokio::spawn(fails(Arc::clone(&connection), 10_000));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let second = tokio::spawn(fails(Arc::clone(&connection), 10));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        // GOAWAY(NO_ERROR) with the last stream 0.
+        far.write_all(&[0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]).await.expect("GOAWAY");
+        let (first, second) = (first.await.expect("no panic"), second.await.expect("no panic"));
+        assert!(matches!(first, Failure::Refused(_)), "{first:?}");
+        assert!(matches!(second, Failure::Unsent(_)), "{second:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_never_written_is_unsent_when_the_connection_is_lost_and_the_rest_is_broken() {
+        let (connection, far, _held) = connected(1024).await;
+        let first = tokio::spawn(fails(Arc::clone(&connection), 10_000));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let second = tokio::spawn(fails(Arc::clone(&connection), 10));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        drop(far);
+        let (first, second) = (first.await.expect("no panic"), second.await.expect("no panic"));
+        assert!(matches!(first, Failure::Broken(Code::Unavailable, _)), "{first:?}");
+        assert!(matches!(second, Failure::Unsent(_)), "{second:?}");
+    }
+}

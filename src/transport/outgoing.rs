@@ -1,0 +1,132 @@
+//! A request body on its way out.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes};
+use http::HeaderMap;
+use http_body::Body as _;
+use tonic::body::Body;
+
+/// How much of a streamed body is kept so that a refused request can be sent again: what grpc-go keeps.
+const REPLAY_LIMIT: usize = 256 << 10;
+
+/// A request body, in a form that can be sent again as long as that is possible.
+#[derive(Debug)]
+pub(crate) enum Outgoing {
+    /// All of it is here: a unary call's one message. Sending it again costs nothing.
+    Whole(Bytes),
+    /// More is to come.
+    Stream(Box<Replay>),
+}
+
+impl Outgoing {
+    /// Looks at what is there already, without waiting.
+    pub(crate) async fn of(mut body: Body) -> Result<Self, tonic::Status> {
+        if body.is_end_stream() {
+            return Ok(Self::Whole(Bytes::new()));
+        }
+        let first = match poll_once(&mut body).await {
+            Poll::Pending => None,
+            Poll::Ready(None) => return Ok(Self::Whole(Bytes::new())),
+            Poll::Ready(Some(frame)) => Some(Piece::of(frame?)),
+        };
+        if let Some(Piece::Data(data)) = &first {
+            match poll_once(&mut body).await {
+                Poll::Ready(None) => return Ok(Self::Whole(data.clone())),
+                Poll::Ready(Some(frame)) => return Ok(Self::stream(body, [first, Some(Piece::of(frame?))])),
+                Poll::Pending => {}
+            }
+        }
+        Ok(Self::stream(body, [first, None]))
+    }
+
+    fn stream(body: Body, begun: [Option<Piece>; 2]) -> Self {
+        let begun: VecDeque<_> = begun.into_iter().flatten().collect();
+        Self::Stream(Box::new(Replay { body, kept: begun, next: 0, size: 0, lost: false }))
+    }
+}
+
+async fn poll_once(body: &mut Body) -> Poll<Option<Result<http_body::Frame<Bytes>, tonic::Status>>> {
+    poll_fn(|cx| Poll::Ready(Pin::new(&mut *body).poll_frame(cx))).await
+}
+
+/// One piece of a body.
+#[derive(Clone, Debug)]
+pub(super) enum Piece {
+    Data(Bytes),
+    Trailers(HeaderMap),
+}
+
+impl Piece {
+    fn of(frame: http_body::Frame<Bytes>) -> Self {
+        match frame.into_data() {
+            Ok(data) => Self::Data(data),
+            // A frame is data or trailers; what else there may be one day is nothing to send.
+            Err(frame) => frame.into_trailers().map_or_else(|_| Self::Data(Bytes::new()), Self::Trailers),
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Data(data) => data.remaining(),
+            Self::Trailers(_) => 0,
+        }
+    }
+}
+
+/// A streamed body that remembers its beginning.
+#[derive(Debug)]
+pub(crate) struct Replay {
+    body: Body,
+    kept: VecDeque<Piece>,
+    /// Which of `kept` is sent next; beyond its end, the body is asked.
+    next: usize,
+    /// Bytes of `kept` that have been given out at least once.
+    size: usize,
+    /// Something was given out and is not kept: it cannot be sent again.
+    lost: bool,
+}
+
+impl Replay {
+    /// The next piece. Kept pieces come first.
+    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, tonic::Status>>> {
+        if self.next < self.kept.len() {
+            let piece = self.kept[self.next].clone();
+            self.next += 1;
+            return Poll::Ready(Some(Ok(piece)));
+        }
+        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
+        Poll::Ready(frame.map(|frame| {
+            let piece = Piece::of(frame?);
+            self.keep(&piece);
+            Ok(piece)
+        }))
+    }
+
+    fn keep(&mut self, piece: &Piece) {
+        self.size += piece.len();
+        if self.lost || self.size > REPLAY_LIMIT {
+            self.forget();
+        } else {
+            self.kept.push_back(piece.clone());
+            self.next = self.kept.len();
+        }
+    }
+
+    /// Gives up what is kept: it is too much, or the call has an answer and will not be sent again. What has not
+    /// been sent yet stays.
+    pub(super) fn forget(&mut self) {
+        self.lost = true;
+        self.kept.drain(..self.next);
+        self.next = 0;
+    }
+
+    /// Starts again from the beginning. None if that is not possible any more.
+    pub(crate) fn rewind(mut self: Box<Self>) -> Option<Box<Self>> {
+        self.next = 0;
+        (!self.lost).then_some(self)
+    }
+}

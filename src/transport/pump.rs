@@ -1,0 +1,141 @@
+//! The task that sends a streamed request body.
+
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::Poll;
+
+use bytes::Bytes;
+use h2::{Reason, SendStream};
+use tokio::task::JoinHandle;
+
+use super::outgoing::{Piece, Replay};
+
+/// A body that is being sent by a task of its own. Dropping it stops the task and with it the request's stream.
+#[derive(Debug)]
+pub(super) struct Pump {
+    task: JoinHandle<Box<Replay>>,
+    shared: Arc<Shared>,
+}
+
+/// What the task and its owner tell each other.
+#[derive(Debug, Default)]
+struct Shared {
+    /// The server has begun to answer.
+    answered: AtomicBool,
+    /// The body's own error. Set before the stream is reset because of it, so that who reads the response can tell.
+    failure: OnceLock<tonic::Status>,
+}
+
+impl Pump {
+    pub(super) fn start(stream: SendStream<Bytes>, mut body: Box<Replay>) -> Self {
+        let shared = Arc::<Shared>::default();
+        let sending = Sending { stream, shared: Arc::clone(&shared), over: false };
+        let task = tokio::spawn(async move {
+            pump(sending, &mut body).await;
+            body
+        });
+        Self { task, shared }
+    }
+
+    /// Notes that the server has begun to answer: what was sent need not be kept any more.
+    pub(super) fn answered(&self) {
+        self.shared.answered.store(true, Ordering::Relaxed);
+    }
+
+    /// The body's own error, if it had one: why the stream was reset.
+    pub(super) fn failure(&self) -> Option<&tonic::Status> {
+        self.shared.failure.get()
+    }
+
+    /// Gets the body back after the stream has failed, which ends the task. None if the task panicked, which a body
+    /// may do.
+    pub(super) async fn back(mut self) -> Option<Box<Replay>> {
+        (&mut self.task).await.ok()
+    }
+}
+
+impl Drop for Pump {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// A stream on which a body is being sent. Dropped before that is over, it resets the stream: without that the server
+/// would wait for the rest for ever, as whoever awaits the response holds the stream too.
+struct Sending {
+    stream: SendStream<Bytes>,
+    shared: Arc<Shared>,
+    over: bool,
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        if self.over {
+            return;
+        }
+        if std::thread::panicking() {
+            // It is set already only if the body has failed, and then it is not asked again.
+            let _ = self.shared.failure.set(tonic::Status::internal("the request's stream panicked"));
+        }
+        self.stream.send_reset(Reason::CANCEL);
+    }
+}
+
+/// Sends the body to its end, or until it fails or the stream is reset.
+async fn pump(mut sending: Sending, body: &mut Replay) {
+    loop {
+        if sending.shared.answered.load(Ordering::Relaxed) {
+            body.forget();
+        }
+        let stream = &mut sending.stream;
+        let piece = poll_fn(|cx| match stream.poll_reset(cx) {
+            Poll::Ready(_) => Poll::Ready(None),
+            Poll::Pending => body.poll_next(cx).map(Some),
+        });
+        let open = match piece.await {
+            // The stream is gone; whoever awaits the response learns why. So it is if sending fails.
+            None => false,
+            Some(Some(Ok(Piece::Data(data)))) => send(stream, data).await,
+            Some(Some(Ok(Piece::Trailers(trailers)))) => {
+                let _ = stream.send_trailers(trailers);
+                false
+            }
+            Some(None) => {
+                let _ = stream.send_data(Bytes::new(), true);
+                false
+            }
+            Some(Some(Err(status))) => {
+                // Set once, here; see `Sending` for the only other place.
+                let _ = sending.shared.failure.set(status);
+                return;
+            }
+        };
+        if !open {
+            sending.over = true;
+            return;
+        }
+    }
+}
+
+/// Sends one piece as the peer's windows allow. False if the stream is gone.
+async fn send(stream: &mut SendStream<Bytes>, mut data: Bytes) -> bool {
+    while !data.is_empty() {
+        stream.reserve_capacity(data.len());
+        let granted = poll_fn(|cx| match stream.poll_reset(cx) {
+            Poll::Ready(_) => Poll::Ready(None),
+            Poll::Pending => stream.poll_capacity(cx),
+        });
+        match granted.await {
+            Some(Ok(0)) => {}
+            Some(Ok(capacity)) => {
+                let part = data.split_to(capacity.min(data.len()));
+                if stream.send_data(part, false).is_err() {
+                    return false;
+                }
+            }
+            Some(Err(_)) | None => return false,
+        }
+    }
+    true
+}

@@ -1,0 +1,173 @@
+//! What the end-to-end tests share: a board, servers that sign in on it, addresses where nobody answers, and calls.
+
+// Each test binary compiles this file and uses a part of it.
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
+
+pub mod scripted;
+pub mod silent;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use callboard::backend::Memory;
+use callboard::{
+    Address, AnnounceSettings, Announcement, Backoff, Channel, ChannelBuilder, ConnectivityState, EndpointStatus,
+    Incarnation, Instance, ServedBy, Service, WaitForReady, announce,
+};
+use callboard_echo::pb::EchoRequest;
+use callboard_echo::pb::echo_client::EchoClient;
+use callboard_echo::{EchoServer, client};
+use callboard_raw::{Peer, RawServer};
+
+/// Longer than anything here takes; only a hang reaches it.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A board with one service.
+pub struct Stage {
+    pub board: Memory,
+    pub service: Service,
+}
+
+impl Stage {
+    pub fn new() -> Self {
+        Self { board: Memory::default(), service: "project/test".parse().unwrap() }
+    }
+
+    /// Starts a server and signs it in.
+    pub async fn server(&self, id: &str) -> (EchoServer, Announcement) {
+        self.weighted(id, 1).await
+    }
+
+    pub async fn weighted(&self, id: &str, weight: u32) -> (EchoServer, Announcement) {
+        let server = EchoServer::start(id).await.unwrap();
+        let announcement = self.sign_in(id, server.address().into(), weight).await;
+        (server, announcement)
+    }
+
+    /// Starts a server that follows a script, and signs it in.
+    pub async fn raw<F, S>(&self, id: &str, script: F) -> (RawServer, Announcement)
+    where
+        F: Fn(Peer) -> S + Send + 'static,
+        S: Future<Output = ()> + Send + 'static,
+    {
+        let server = RawServer::start(script).await.unwrap();
+        let announcement = self.sign_in(id, server.address().into(), 1).await;
+        (server, announcement)
+    }
+
+    /// Signs in an address, whoever may be there.
+    pub async fn sign_in(&self, id: &str, address: Address, weight: u32) -> Announcement {
+        let instance = Instance::new(id, address).unwrap().weight(weight).incarnation(Incarnation::fresh());
+        let settings = AnnounceSettings::default();
+        let announcement = announce(Arc::new(self.board.clone()), &self.service, instance, settings);
+        announcement.on_board(PATIENCE).await.unwrap();
+        announcement
+    }
+
+    pub fn builder(&self) -> ChannelBuilder {
+        Channel::builder(self.service.clone()).resolver(self.board.clone())
+    }
+
+    /// A channel, once so many endpoints are ready.
+    pub async fn channel(&self, builder: ChannelBuilder, ready: usize) -> Channel {
+        let channel = builder.build().unwrap();
+        until_ready(&channel, ready).await;
+        channel
+    }
+}
+
+/// Waits until so many endpoints are ready.
+pub async fn until_ready(channel: &Channel, count: usize) {
+    until("endpoints are ready", || {
+        let ready = |status: &EndpointStatus| status.endpoint.state() == ConnectivityState::Ready;
+        channel.endpoints().iter().filter(|status| ready(status)).count() == count
+    })
+    .await;
+}
+
+/// Waits until these are the endpoints, in this order.
+pub async fn until_endpoints(channel: &Channel, ids: &[&str]) {
+    until("the endpoints are as wanted", || {
+        channel.endpoints().iter().map(|status| status.endpoint.instance().id.as_str()).eq(ids.iter().copied())
+    })
+    .await;
+}
+
+/// How the endpoint of this id stands.
+pub fn endpoint(channel: &Channel, id: &str) -> EndpointStatus {
+    let endpoints = channel.endpoints();
+    let found = endpoints.iter().find(|status| status.endpoint.instance().id == id);
+    found.unwrap_or_else(|| panic!("{id} is not among {endpoints:?}")).clone()
+}
+
+/// A backoff short enough for tests.
+pub fn quick() -> Backoff {
+    Backoff::new(Duration::from_millis(50), Duration::from_millis(100), 1.6, 0.2).unwrap()
+}
+
+/// How many tasks the runtime has.
+pub fn tasks() -> usize {
+    tokio::runtime::Handle::current().metrics().num_alive_tasks()
+}
+
+/// Fails a test whose future hangs.
+pub async fn in_time<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("not done within {PATIENCE:?}"))
+}
+
+/// Waits for a condition that something else makes true.
+pub async fn until(what: &str, condition: impl Fn() -> bool) {
+    let looked = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    if tokio::time::timeout(PATIENCE, looked).await.is_err() {
+        panic!("waited {PATIENCE:?} in vain until {what}");
+    }
+}
+
+pub fn request() -> EchoRequest {
+    EchoRequest { payload: b"ping".into(), ..EchoRequest::default() }
+}
+
+/// A request whose answer takes so long.
+pub fn slow(delay_ms: u32) -> EchoRequest {
+    EchoRequest { delay_ms, ..request() }
+}
+
+/// A request that waits until an endpoint is ready.
+pub fn waiting(message: EchoRequest) -> tonic::Request<EchoRequest> {
+    let mut request = tonic::Request::new(message);
+    request.extensions_mut().insert(WaitForReady(true));
+    request
+}
+
+/// A request with a deadline.
+pub fn within(timeout: Duration, message: EchoRequest) -> tonic::Request<EchoRequest> {
+    let mut request = tonic::Request::new(message);
+    request.set_timeout(timeout);
+    request
+}
+
+pub fn echo(channel: &Channel) -> EchoClient<Channel> {
+    client(channel.clone())
+}
+
+/// Makes calls one after the other, all of which must succeed, and counts which server answered how many.
+pub async fn shares(channel: &Channel, calls: usize) -> BTreeMap<String, usize> {
+    let mut client = echo(channel);
+    let mut shares = BTreeMap::new();
+    for _ in 0..calls {
+        let response = client.unary(request()).await.unwrap();
+        let ServedBy(endpoint) = response.extensions().get().expect("the response names its endpoint");
+        assert_eq!(
+            endpoint.instance().id,
+            response.get_ref().server,
+            "the endpoint that is named is the one that answered"
+        );
+        *shares.entry(response.into_inner().server).or_default() += 1;
+    }
+    shares
+}

@@ -1,0 +1,131 @@
+//! The deadline covers a call from its beginning to the last byte of its response.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use callboard_echo::pb::{EchoRequest, EchoResponse};
+use common::scripted::Scripted;
+use common::{Stage, echo, endpoint, in_time, request, slow, until, waiting, within};
+use tonic::{Code, Response};
+
+const SOON: Duration = Duration::from_millis(200);
+/// What a busy machine may add, and still far from the answer.
+const SLACK: Duration = Duration::from_secs(3);
+/// An answer that comes much too late.
+const LATE: u32 = 15_000;
+
+fn assert_ended_soon(begun: Instant, status: &tonic::Status) {
+    assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
+    let elapsed = begun.elapsed();
+    assert!(elapsed >= SOON - Duration::from_millis(5) && elapsed < SOON + SLACK, "{elapsed:?}");
+}
+
+#[tokio::test]
+async fn a_deadline_ends_a_call_to_a_slow_server_there_and_here() {
+    let stage = Stage::new();
+    let (server, _announcement) = stage.server("a").await;
+    let channel = stage.channel(stage.builder(), 1).await;
+    let begun = Instant::now();
+    let status = echo(&channel).unary(within(SOON, slow(LATE))).await.unwrap_err();
+    assert_ended_soon(begun, &status);
+    for part in ["200ms", "response", "project/test"] {
+        assert!(status.message().contains(part), "{part:?} is not in {:?}", status.message());
+    }
+    until("the server has stopped too", || server.in_flight() == 0).await;
+    assert!(begun.elapsed() < SOON + SLACK);
+    assert_eq!(endpoint(&channel, "a").endpoint.in_flight(), 0);
+}
+
+#[tokio::test]
+async fn the_default_deadline_counts_where_a_call_sets_none_or_a_later_one() {
+    let stage = Stage::new();
+    let (_server, _announcement) = stage.server("a").await;
+    let channel = stage.channel(stage.builder().timeout(SOON), 1).await;
+    for request in [tonic::Request::new(slow(LATE)), within(Duration::from_secs(60), slow(LATE))] {
+        let begun = Instant::now();
+        let status = echo(&channel).unary(request).await.unwrap_err();
+        assert_ended_soon(begun, &status);
+    }
+}
+
+#[tokio::test]
+async fn a_call_may_ask_for_less_than_the_default_deadline() {
+    let stage = Stage::new();
+    let (_server, _announcement) = stage.server("a").await;
+    let channel = stage.channel(stage.builder().timeout(Duration::from_secs(60)), 1).await;
+    let begun = Instant::now();
+    let status = echo(&channel).unary(within(SOON, slow(LATE))).await.unwrap_err();
+    assert_ended_soon(begun, &status);
+}
+
+#[tokio::test]
+async fn a_call_that_is_answered_in_time_has_its_answer() {
+    let stage = Stage::new();
+    let (_server, _announcement) = stage.server("a").await;
+    let channel = stage.channel(stage.builder(), 1).await;
+    let answer = echo(&channel).unary(within(Duration::from_secs(10), slow(50))).await.unwrap();
+    assert_eq!(answer.into_inner().payload, b"ping");
+}
+
+#[tokio::test]
+async fn a_deadline_ends_a_response_that_stalls() {
+    let stage = Stage::new();
+    let (server, _announcement) = stage.server("a").await;
+    let channel = stage.channel(stage.builder(), 1).await;
+    let begun = Instant::now();
+    // The head of the response comes at once, the first message much too late.
+    let message = EchoRequest { repeat: 3, ..slow(LATE) };
+    let mut answers = echo(&channel).server_streaming(within(SOON, message)).await.unwrap().into_inner();
+    let status = answers.message().await.unwrap_err();
+    assert_ended_soon(begun, &status);
+    let address = server.address().to_string();
+    for part in ["200ms", "project/test", &address] {
+        assert!(status.message().contains(part), "{part:?} is not in {:?}", status.message());
+    }
+    until("the server has stopped too", || server.in_flight() == 0).await;
+    assert!(begun.elapsed() < SOON + SLACK);
+    assert_eq!(endpoint(&channel, "a").endpoint.in_flight(), 0);
+}
+
+#[tokio::test]
+async fn a_deadline_ends_a_response_that_never_stalls() {
+    let stage = Stage::new();
+    let (server, _announcement) = stage.server("a").await;
+    let channel = stage.channel(stage.builder(), 1).await;
+    let begun = Instant::now();
+    // There is always something to read, because the reader is slower than the server.
+    let message = EchoRequest { payload: vec![7; 64 << 10], repeat: 2_000, ..EchoRequest::default() };
+    let mut answers = echo(&channel).server_streaming(within(SOON, message)).await.unwrap().into_inner();
+    let status = loop {
+        match answers.message().await {
+            Ok(Some(_)) => tokio::time::sleep(Duration::from_millis(5)).await,
+            Ok(None) => panic!("the response has come to its end {:?} after its beginning", begun.elapsed()),
+            Err(status) => break status,
+        }
+    };
+    assert_ended_soon(begun, &status);
+    until("the server has stopped too", || server.in_flight() == 0).await;
+}
+
+#[tokio::test]
+async fn the_server_is_told_the_time_that_is_left_and_not_the_time_that_was_given() {
+    let stage = Stage::new();
+    let script = |request: tonic::Request<EchoRequest>| {
+        let timeout = request.metadata().get("grpc-timeout").expect("told");
+        Ok(Response::new(EchoResponse { payload: timeout.as_bytes().to_vec(), ..EchoResponse::default() }))
+    };
+    let server = Scripted::start(script).await;
+    let channel = stage.builder().build().unwrap();
+    let mut client = echo(&channel);
+    let call = tokio::spawn(async move {
+        let mut request = waiting(request());
+        request.set_timeout(Duration::from_secs(20));
+        client.unary(request).await
+    });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let _announcement = stage.sign_in("a", server.address.into(), 1).await;
+    let told = String::from_utf8(in_time(call).await.unwrap().unwrap().into_inner().payload).unwrap();
+    let micros: u64 = told.strip_suffix('u').expect("microseconds").parse().unwrap();
+    assert!(micros <= 19_700_000 && micros > 1_000_000, "{told}");
+}

@@ -1,0 +1,148 @@
+//! The half of a connection that speaks.
+
+use std::sync::Arc;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::tcp::OwnedWriteHalf;
+use tokio::sync::mpsc;
+
+use crate::frame::{self, ACK, DATA, END_STREAM, GOAWAY, MAX_PAYLOAD, PING, RST_STREAM, SETTINGS, WINDOW_UPDATE};
+use crate::stats::Streams;
+
+/// Sends frames on one connection, in the order of the calls, without waiting. Clones send on the same one.
+#[derive(Clone, Debug)]
+pub struct Writer {
+    queue: mpsc::UnboundedSender<Order>,
+    streams: Arc<Streams>,
+}
+
+#[derive(Debug)]
+enum Order {
+    Write(Vec<u8>),
+    /// No more will be written: FIN.
+    Finish,
+    /// The other half is gone.
+    Close,
+}
+
+impl Writer {
+    pub(crate) fn new(mut socket: OwnedWriteHalf, streams: Arc<Streams>) -> Self {
+        let (queue, mut orders) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Some(order) = orders.recv().await {
+                let done = match order {
+                    Order::Write(bytes) => socket.write_all(&bytes).await,
+                    Order::Finish => socket.shutdown().await,
+                    Order::Close => break,
+                };
+                if done.is_err() {
+                    break;
+                }
+            }
+            // Closing is left to the other half.
+            socket.forget();
+        });
+        Self { queue, streams }
+    }
+
+    /// Sends bytes as they are.
+    pub fn bytes(&self, bytes: Vec<u8>) {
+        // The other end is gone only if the connection is.
+        let _ = self.queue.send(Order::Write(bytes));
+    }
+
+    /// Says that nothing more will be sent, and goes on reading.
+    pub fn half_close(&self) {
+        let _ = self.queue.send(Order::Finish);
+    }
+
+    /// SETTINGS.
+    pub fn settings(&self, settings: &[(u16, u32)]) {
+        let payload: Vec<u8> =
+            settings.iter().flat_map(|(id, value)| id.to_be_bytes().into_iter().chain(value.to_be_bytes())).collect();
+        self.bytes(frame::frame(SETTINGS, 0, 0, &payload));
+    }
+
+    pub(crate) fn close(&self) {
+        let _ = self.queue.send(Order::Close);
+    }
+
+    pub(crate) fn settings_ack(&self) {
+        self.bytes(frame::frame(SETTINGS, ACK, 0, &[]));
+    }
+
+    pub(crate) fn pong(&self, payload: [u8; 8]) {
+        self.bytes(frame::frame(PING, ACK, 0, &payload));
+    }
+
+    /// WINDOW_UPDATE of a stream, or of the connection, which is stream 0.
+    pub fn window(&self, stream: u32, by: u32) {
+        self.bytes(frame::frame(WINDOW_UPDATE, 0, stream, &by.to_be_bytes()));
+    }
+
+    /// A block of headers or of trailers.
+    pub fn headers(&self, stream: u32, fields: &[(&str, &str)], end: bool) {
+        self.note_end(stream, end);
+        self.bytes(frame::headers(stream, fields, end));
+    }
+
+    /// DATA, whatever the windows allow.
+    pub fn data(&self, stream: u32, data: &[u8], end: bool) {
+        self.note_end(stream, end);
+        let mut parts = data.chunks(MAX_PAYLOAD).peekable();
+        if data.is_empty() {
+            self.bytes(frame::frame(DATA, if end { END_STREAM } else { 0 }, stream, &[]));
+        }
+        while let Some(part) = parts.next() {
+            let flags = if end && parts.peek().is_none() { END_STREAM } else { 0 };
+            self.bytes(frame::frame(DATA, flags, stream, part));
+        }
+    }
+
+    /// RST_STREAM.
+    pub fn reset(&self, stream: u32, code: u32) {
+        self.streams.reset(stream);
+        self.bytes(frame::frame(RST_STREAM, 0, stream, &code.to_be_bytes()));
+    }
+
+    /// GOAWAY: streams above `last` have not been looked at.
+    pub fn go_away(&self, last: u32, code: u32) {
+        self.bytes(frame::frame(GOAWAY, 0, 0, &[last.to_be_bytes(), code.to_be_bytes()].concat()));
+    }
+
+    /// The head of a proper response.
+    pub fn head(&self, stream: u32) {
+        self.headers(stream, &[(":status", "200"), ("content-type", "application/grpc")], false);
+    }
+
+    /// One message of a response. It is callboard-echo's, and says which server it comes from.
+    pub fn message(&self, stream: u32, server: &str) {
+        self.data(stream, &message(server), false);
+    }
+
+    /// The end of a response.
+    pub fn trailers(&self, stream: u32, status: &str) {
+        self.headers(stream, &[("grpc-status", status)], true);
+    }
+
+    /// A whole response with one message.
+    pub fn answer(&self, stream: u32, server: &str) {
+        self.head(stream);
+        self.message(stream, server);
+        self.trailers(stream, "0");
+    }
+
+    fn note_end(&self, stream: u32, end: bool) {
+        if end {
+            self.streams.server_ended(stream);
+        }
+    }
+}
+
+/// gRPC's framing around an `EchoResponse` with nothing but its field 2, the server.
+fn message(server: &str) -> Vec<u8> {
+    let length = u8::try_from(server.len()).ok().filter(|length| *length < 126).expect("a server's name is short");
+    let mut bytes = vec![0, 0, 0, 0, length + 2, 0x12, length];
+    bytes.extend(server.as_bytes());
+    bytes
+}
