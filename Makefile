@@ -12,8 +12,11 @@ help: ## list the targets
 quickstart: ## watch servers join, leave and die under one client (10 s)
 	cargo run --release --example quickstart
 
-test: ## run every test that needs nothing but Cargo
-	cargo test --workspace
+test: ## run every test, and the short examples, which check themselves
+	cargo test
+	cargo run --quiet --example custom_picker
+	cargo run --quiet --example custom_backend
+	cargo run --quiet --example embed
 
 bench: ## measure calls, pickers and memory beside tonic, bare HTTP/2 and grpc-go (6 min; BENCH=--quick: 1 min)
 	cargo bench --package callboard-bench -- $(BENCH)
