@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use callboard_core::{ConnectivityState, Error, ErrorKind, Result, Service};
+use callboard_core::{ConnectivityState, Error, ErrorKind, Result, Service, Stale};
 use futures_core::future::BoxFuture;
 use tokio::sync::watch;
 use tonic::Status;
@@ -64,6 +64,12 @@ impl Channel {
     /// Every endpoint that is signed in, in the registry's order: its state, its calls, and why it is not connected.
     pub fn endpoints(&self) -> Vec<EndpointStatus> {
         self.shared.published().endpoints.clone()
+    }
+
+    /// Why and since when the set of endpoints may be out of date: the registry's last error. None while it can be heard.
+    /// Calls go on meanwhile, on the last good set.
+    pub fn stale(&self) -> Option<Stale> {
+        self.shared.published().summary.stale().cloned()
     }
 
     /// Waits until an endpoint is ready, for as long as `timeout`. For programs that want to know at start; calls need

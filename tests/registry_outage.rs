@@ -32,6 +32,10 @@ async fn calls_go_on_while_the_registry_is_down_and_its_error_and_age_are_told()
     assert_eq!(shares(&channel, 100).await["a"], 100);
     assert_eq!((channel.state(), channel.endpoints().len()), (ConnectivityState::Ready, 1));
     assert_eq!(server.accepted(), 1);
+    let stale = channel.stale().expect("the registry is down");
+    assert!(stale.error.to_string().contains("connection refused"), "{}", stale.error);
+    let age = stale.as_of.expect("it was heard once").elapsed();
+    assert!((Duration::from_secs(60)..Duration::from_secs(90)).contains(&age), "{age:?}");
     server.kill().await;
     let status = in_time(echo(&channel).unary(request())).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);

@@ -69,8 +69,9 @@ pub trait Picker: fmt::Debug + Send + Sync + 'static {
     /// Chooses. An index is one into the `ready` that the picker was made with.
     fn pick(&self, call: &Call<'_>) -> Pick;
 
-    /// Tells how a call went that went to the endpoint of this index. Called once for each pick that was sent, also
-    /// when the caller has gone; perhaps long after a newer picker has come.
+    /// Tells how a call went that was given to the endpoint of this index. Called once for each pick that was acted on,
+    /// also when the caller has gone or the request could not be sent; perhaps long after a newer picker has come. A
+    /// call that is sent again is picked for again.
     fn done(&self, picked: usize, outcome: &Outcome) {
         let _ = (picked, outcome);
     }

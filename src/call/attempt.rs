@@ -44,7 +44,7 @@ pub(super) async fn until_answered(
     progress: &Progress,
 ) -> Result<http::Response<Body>, Status> {
     let (parts, body) = request.into_parts();
-    let head = Head::new(parts, &shared.defaults)?;
+    let mut head = Head::new(parts, &shared.defaults)?;
     let wait_for_ready = head.extension().map_or(shared.defaults.wait_for_ready, |WaitForReady(wait)| *wait);
     let mut body = Outgoing::of(body).await?;
     let mut rules = Repetition::of(&head);
@@ -55,7 +55,7 @@ pub(super) async fn until_answered(
         let ticket = ticket.due(deadline);
         progress.reached(Progress::ANSWERING);
         let (failure, again) = match slot.send(head.attempt(deadline), body).await {
-            Ok(response) => return answer(response, ticket, shared, deadline),
+            Ok(response) => return answer(response, ticket, shared, deadline, head),
             Err(failed) => failed,
         };
         let address = ticket.endpoint().instance().address.clone();
@@ -64,7 +64,10 @@ pub(super) async fn until_answered(
         let status = status::of_failure(failure, &whence(shared, &ticket));
         ticket.done(status::from_tonic(status.code()));
         match again {
-            Some(again) if repeat => body = again,
+            Some(again) if repeat => {
+                body = again;
+                head.restore();
+            }
             _ => return Err(status),
         }
     }
@@ -113,6 +116,7 @@ fn answer(
     ticket: Ticket,
     shared: &Shared,
     deadline: Option<Deadline>,
+    head: Head,
 ) -> Result<http::Response<Body>, Status> {
     let served_by = ServedBy(ticket.endpoint().clone());
     let (mut parts, incoming) = response.into_parts();
@@ -120,6 +124,7 @@ fn answer(
         ticket.done(status::from_tonic(status.code()));
         return Err(status);
     }
+    parts.extensions = head.into_room();
     parts.extensions.insert(served_by);
     if incoming.is_end() {
         // Trailers only: the status stands in the headers.

@@ -2,7 +2,7 @@
 
 use callboard_core::Call;
 use http::uri::PathAndQuery;
-use http::{Extensions, HeaderMap, Method, Uri, header};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use tonic::Status;
 
 use super::deadline::Deadline;
@@ -13,7 +13,10 @@ use crate::shared::Defaults;
 pub(super) struct Head {
     method: Method,
     uri: Uri,
+    /// Empty while an attempt is under way, which has them.
     headers: HeaderMap,
+    /// What the attempt under way has: as a list, which is cheaper to make for each call than a second map.
+    lent: Vec<(HeaderName, HeaderValue)>,
     extensions: Extensions,
 }
 
@@ -29,7 +32,7 @@ impl Head {
         let uri = Uri::from_parts(uri)
             .map_err(|error| Status::internal(format!("the request's URI cannot be completed: {error}")))?;
         headers.entry(header::USER_AGENT).or_insert_with(|| defaults.user_agent.clone());
-        Ok(Self { method, uri, headers, extensions })
+        Ok(Self { method, uri, headers, lent: Vec::new(), extensions })
     }
 
     /// What a picker sees of it.
@@ -41,17 +44,57 @@ impl Head {
         self.extensions.get()
     }
 
-    /// The head of one attempt, which tells the server how much time is left.
-    pub(super) fn attempt(&self, deadline: Option<Deadline>) -> http::Request<()> {
+    /// The head of one attempt, which tells the server how much time is left. Before another one, or another look at
+    /// [`call`](Self::call), it has to be [`restored`](Self::restore).
+    pub(super) fn attempt(&mut self, deadline: Option<Deadline>) -> http::Request<()> {
+        self.lent = self.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
         let mut request = http::Request::new(());
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.uri.clone();
         *request.version_mut() = http::Version::HTTP_2;
-        *request.headers_mut() = self.headers.clone();
+        *request.headers_mut() = std::mem::take(&mut self.headers);
         if let Some(deadline) = deadline {
             let (name, value) = deadline.header();
             request.headers_mut().insert(name, value);
         }
         request
+    }
+
+    /// Makes the head whole again after an attempt.
+    pub(super) fn restore(&mut self) {
+        self.headers = std::mem::take(&mut self.lent).into_iter().collect();
+    }
+
+    /// The request's extensions, emptied, for the response: the call is over, and the room is there already.
+    pub(super) fn into_room(self) -> Extensions {
+        let mut extensions = self.extensions;
+        extensions.clear();
+        extensions
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_restored_head_is_as_it_was() {
+        let defaults = Defaults {
+            scheme: http::uri::Scheme::HTTP,
+            authority: http::uri::Authority::from_static("project.test"),
+            user_agent: HeaderValue::from_static("callboard"),
+            timeout: None,
+            wait_for_ready: false,
+            several_connections: false,
+        };
+        let request = http::Request::post("/s/m").header("a", "1").header("b", "2").header("a", "3").body(()).unwrap();
+        let mut head = Head::new(request.into_parts().0, &defaults).unwrap();
+        let first = head.attempt(None);
+        head.restore();
+        let second = head.attempt(None);
+        assert_eq!(first.headers(), second.headers());
+        assert_eq!(first.headers().get_all("a").iter().collect::<Vec<_>>(), ["1", "3"]);
+        assert_eq!((first.uri(), first.method()), (second.uri(), second.method()));
+        assert_eq!(first.uri(), "http://project.test/s/m");
     }
 }

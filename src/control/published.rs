@@ -72,7 +72,7 @@ pub struct EndpointStatus {
     pub endpoint: Endpoint,
     /// Why the last attempt to connect failed, unless a later one has succeeded.
     pub connection_error: Option<Error>,
-    /// When a failed endpoint is dialled again.
+    /// When a failed endpoint may be dialled again. Past, if the balancer does not want it connected now.
     pub retry_at: Option<Instant>,
 }
 
@@ -88,7 +88,7 @@ impl Published {
     }
 
     pub(super) fn new(rotation: &Rotation, summary: Summary, known: bool, subchannels: &[Subchannel]) -> Self {
-        let state = aggregate(known, summary.registry_error().is_some(), subchannels);
+        let state = aggregate(known, summary.stale().is_some(), subchannels);
         let verdict = match (&rotation.ready, state) {
             (Some(ready), _) => Verdict::Pick(Arc::clone(ready)),
             (None, ConnectivityState::TransientFailure) => Verdict::Fail,

@@ -47,7 +47,7 @@ impl Summary {
         Self { service, known: None, states: Vec::new(), connection_error: None, stale: None, skipped: 0 }
     }
 
-    pub(crate) fn registry_error(&self) -> Option<&Stale> {
+    pub(crate) fn stale(&self) -> Option<&Stale> {
         self.stale.as_ref()
     }
 }

@@ -1,66 +1,77 @@
-//! An accepted connection that the server's kill switch ends.
+//! An accepted connection that its server can cut and pause.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::futures::OwnedNotified;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
-use crate::shared::Shared;
+use crate::shared::{Accepted, Shared};
 
-/// A TCP connection that is counted while it is open, and that fails in every direction once its server is killed.
+/// A TCP connection that is counted while it is open, that fails in every direction once it is cut, and moves nothing
+/// while its server is paused.
 pub(crate) struct Connection {
     tcp: TcpStream,
-    killed: Pin<Box<dyn Future<Output = ()> + Send>>,
-    shared: Arc<Shared>,
+    switched: Pin<Box<OwnedNotified>>,
+    /// Dropped after `tcp`: what does not count any more is closed.
+    accepted: Accepted,
 }
 
 impl Connection {
     pub(crate) fn new(tcp: TcpStream, shared: &Arc<Shared>) -> Self {
         // Without delay, as every gRPC server has it. A failure means that the peer has gone; reading will say so.
         let _ = tcp.set_nodelay(true);
-        shared.accepted.fetch_add(1, Ordering::SeqCst);
-        shared.connections.fetch_add(1, Ordering::SeqCst);
-        shared.changed.notify_waiters();
-        Self { tcp, killed: Box::pin(Arc::clone(shared).until_killed()), shared: Arc::clone(shared) }
+        Self { tcp, switched: Box::pin(shared.switched()), accepted: shared.accept() }
     }
 
-    /// Fails if the server is killed.
-    fn alive(&self) -> io::Result<()> {
-        if self.shared.killed() { Err(io::ErrorKind::ConnectionReset.into()) } else { Ok(()) }
+    fn is_cut(&self) -> bool {
+        self.accepted.shared.is_cut(self.accepted.number)
+    }
+
+    /// Reads or writes, as far as the switches allow. One task does both, and is woken when they change.
+    fn poll_moving<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut move_bytes: impl FnMut(Pin<&mut TcpStream>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        loop {
+            if self.is_cut() {
+                return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+            }
+            if !self.accepted.shared.is_paused()
+                && let Poll::Ready(moved) = move_bytes(Pin::new(&mut self.tcp), cx)
+            {
+                return Poll::Ready(moved);
+            }
+            ready!(self.switched.as_mut().poll(cx));
+            // The new future exists before the switches are read, so that no change is missed.
+            self.switched = Box::pin(self.accepted.shared.switched());
+        }
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        if self.shared.killed() {
+        if self.is_cut() {
             // With this, closing sends RST instead of FIN: to the peer it looks as if the process had died.
             let _ = self.tcp.set_zero_linger();
         }
-        self.shared.connections.fetch_sub(1, Ordering::SeqCst);
-        self.shared.changed.notify_waiters();
     }
 }
 
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.alive()?;
-        if let Poll::Ready(read) = Pin::new(&mut self.tcp).poll_read(cx, buf) {
-            return Poll::Ready(read);
-        }
-        // An HTTP/2 connection always has a read pending, so this is where the switch wakes it.
-        self.killed.as_mut().poll(cx).map(|()| Err(io::ErrorKind::ConnectionReset.into()))
+        self.poll_moving(cx, |tcp, cx| tcp.poll_read(cx, buf))
     }
 }
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.alive()?;
-        Pin::new(&mut self.tcp).poll_write(cx, buf)
+        self.poll_moving(cx, |tcp, cx| tcp.poll_write(cx, buf))
     }
 
     fn poll_write_vectored(
@@ -68,8 +79,7 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.alive()?;
-        Pin::new(&mut self.tcp).poll_write_vectored(cx, bufs)
+        self.poll_moving(cx, |tcp, cx| tcp.poll_write_vectored(cx, bufs))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -77,13 +87,11 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.alive()?;
-        Pin::new(&mut self.tcp).poll_flush(cx)
+        self.poll_moving(cx, |tcp, cx| tcp.poll_flush(cx))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.alive()?;
-        Pin::new(&mut self.tcp).poll_shutdown(cx)
+        self.poll_moving(cx, |tcp, cx| tcp.poll_shutdown(cx))
     }
 }
 

@@ -112,7 +112,7 @@ impl EchoServer {
 
     /// Connections that are open.
     pub fn connections(&self) -> u64 {
-        self.shared.connections.load(Ordering::SeqCst)
+        self.shared.open().len() as u64
     }
 
     /// Connections that were ever accepted.
@@ -161,6 +161,27 @@ impl EchoServer {
         // Awaited for the listener, which closes with the task.
         let _ = (&mut self.serving).await;
         self.until(|server| server.connections() == 0 && server.in_flight() == 0).await;
+    }
+
+    /// Resets the connections that are open, with calls in flight and without GOAWAY, and goes on listening. Returns once
+    /// they are closed.
+    ///
+    /// # Cancel safety
+    /// Dropped before it returns, the connections are reset all the same.
+    pub async fn reset_connections(&self) {
+        let next = self.shared.cut_open();
+        self.until(|server| server.shared.open().first().is_none_or(|oldest| *oldest >= next)).await;
+    }
+
+    /// From here on nothing moves on any connection, in either direction, as if the process were suspended: new ones
+    /// are accepted and hear nothing.
+    pub fn pause(&self) {
+        self.shared.pause(true);
+    }
+
+    /// Ends a [pause](Self::pause).
+    pub fn resume(&self) {
+        self.shared.pause(false);
     }
 
     /// Ends the listener and every connection, without waiting until they have ended.
