@@ -112,7 +112,7 @@ fn summarize(results: Vec<Called>, elapsed: Duration, cpu: Duration, made: u64) 
     let mut latencies: Vec<u32> = results.into_iter().flat_map(|called| called.latencies).collect();
     latencies.sort_unstable();
     let calls = latencies.len().max(1) as f64;
-    let quantile = |share: f64| latencies.get((share * calls) as usize).map_or(f64::NAN, |nanos| f64::from(*nanos));
+    let quantile = |share: f64| latencies.get((share * calls) as usize).map_or(0.0, |nanos| f64::from(*nanos));
     Sample {
         cpu_us_per_call: cpu.as_secs_f64() * 1e6 / calls,
         calls_per_second: calls / elapsed.as_secs_f64(),

@@ -44,7 +44,9 @@ impl fmt::Display for ConnectivityState {
 /// Clones share state and figures, which change under the reader's eyes; what the registry says does not. When the
 /// registry changes a weight or metadata, the channel makes a new endpoint [with the same figures](Self::with_instance).
 #[derive(Clone)]
-pub struct Endpoint {
+pub struct Endpoint(Arc<Inner>);
+
+struct Inner {
     instance: Arc<Instance>,
     live: Arc<Live>,
 }
@@ -62,46 +64,46 @@ struct Live {
 impl Endpoint {
     /// An endpoint in state `IDLE` that has seen no calls.
     pub fn new(instance: impl Into<Arc<Instance>>) -> Self {
-        Self { instance: instance.into(), live: Arc::default() }
+        Self(Arc::new(Inner { instance: instance.into(), live: Arc::default() }))
     }
 
     /// The same endpoint, of which the registry now says something else.
     #[must_use]
     pub fn with_instance(&self, instance: impl Into<Arc<Instance>>) -> Self {
-        Self { instance: instance.into(), live: Arc::clone(&self.live) }
+        Self(Arc::new(Inner { instance: instance.into(), live: Arc::clone(&self.0.live) }))
     }
 
     /// What the registry says of it.
     pub fn instance(&self) -> &Arc<Instance> {
-        &self.instance
+        &self.0.instance
     }
 
     /// Shorthand for the instance's weight.
     pub fn weight(&self) -> u32 {
-        self.instance.weight
+        self.0.instance.weight
     }
 
     /// The state of its connections: `READY` if one of them is.
     pub fn state(&self) -> ConnectivityState {
-        ConnectivityState::ALL[usize::from(self.live.state.load(Ordering::Relaxed))]
+        ConnectivityState::ALL[usize::from(self.0.live.state.load(Ordering::Relaxed))]
     }
 
     /// Calls that were sent to it and have not ended.
     pub fn in_flight(&self) -> u64 {
         // `ended` is read first: a call that starts and ends in between can only raise the result.
-        let ended = self.live.ended.load(Ordering::Acquire);
-        self.live.started.load(Ordering::Relaxed).saturating_sub(ended)
+        let ended = self.0.live.ended.load(Ordering::Acquire);
+        self.0.live.started.load(Ordering::Relaxed).saturating_sub(ended)
     }
 
     /// Calls that were ever sent to it, by this channel.
     pub fn calls(&self) -> u64 {
-        self.live.started.load(Ordering::Relaxed)
+        self.0.live.started.load(Ordering::Relaxed)
     }
 
     /// How long calls to it take, from sending to the last byte: a moving average in which each new call weighs an
     /// eighth. None until the first call has ended.
     pub fn latency(&self) -> Option<Duration> {
-        match self.live.latency.load(Ordering::Relaxed) {
+        match self.0.live.latency.load(Ordering::Relaxed) {
             0 => None,
             nanos => Some(Duration::from_nanos(nanos)),
         }
@@ -110,33 +112,33 @@ impl Endpoint {
     /// Notes the state. Called by the channel, and by tests of pickers.
     pub fn set_state(&self, state: ConnectivityState) {
         let index = ConnectivityState::ALL.iter().position(|s| *s == state).expect("ALL lists every state");
-        self.live.state.store(index as u8, Ordering::Relaxed);
+        self.0.live.state.store(index as u8, Ordering::Relaxed);
     }
 
     /// Notes that a call is sent. Called by the channel, once per call, and by tests of pickers.
     pub fn call_started(&self) {
-        self.live.started.fetch_add(1, Ordering::Relaxed);
+        self.0.live.started.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Notes that a call has ended, however it did. Called once for each [`call_started`](Self::call_started); the
     /// latency is None for a call that says nothing about the server's speed, such as a cancelled one.
     pub fn call_ended(&self, latency: Option<Duration>) {
-        self.live.ended.fetch_add(1, Ordering::Release);
+        self.0.live.ended.fetch_add(1, Ordering::Release);
         let Some(latency) = latency else { return };
         let new = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX).max(1);
-        let old = self.live.latency.load(Ordering::Relaxed);
+        let old = self.0.live.latency.load(Ordering::Relaxed);
         // Two calls that end at the same moment may lose one of the two samples; an average can bear that.
         let average = if old == 0 { new } else { old - old / 8 + new / 8 };
-        self.live.latency.store(average.max(1), Ordering::Relaxed);
+        self.0.live.latency.store(average.max(1), Ordering::Relaxed);
     }
 }
 
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Endpoint")
-            .field("id", &self.instance.id)
-            .field("address", &format_args!("{}", self.instance.address))
-            .field("weight", &self.instance.weight)
+            .field("id", &self.0.instance.id)
+            .field("address", &format_args!("{}", self.0.instance.address))
+            .field("weight", &self.0.instance.weight)
             .field("state", &self.state())
             .field("in_flight", &self.in_flight())
             .finish_non_exhaustive()

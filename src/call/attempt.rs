@@ -1,67 +1,54 @@
 //! Sending a call, again where that is safe.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::Arc;
 
 use callboard_core::{Address, Code};
 use tonic::Status;
 use tonic::body::Body;
 
 use super::body::ResponseBody;
-use super::deadline::Deadline;
+use super::deadline::{self, Deadline};
 use super::head::Head;
-use super::pick::{Wish, choose};
+use super::pick::{Wish, choose, choose_now};
+use super::status::GRPC_STATUS;
 use super::ticket::Ticket;
 use super::{Idempotent, ServedBy, WaitForReady, status};
 use crate::shared::Shared;
 use crate::transport::{Failure, Incoming, Outgoing};
 
-/// How far a call is, for the message of one that runs out of time.
-#[derive(Debug, Default)]
-pub(super) struct Progress(AtomicU8);
-
-impl Progress {
-    const CHOOSING: u8 = 0;
-    const ANSWERING: u8 = 1;
-
-    fn reached(&self, step: u8) {
-        self.0.store(step, Ordering::Relaxed);
-    }
-
-    pub(super) fn describe(&self, shared: &Shared) -> String {
-        let summary = &shared.published().summary;
-        match self.0.load(Ordering::Relaxed) {
-            Self::CHOOSING => format!("while waiting for a ready endpoint: {summary}"),
-            _ => format!("while waiting for the response: {summary}"),
-        }
-    }
-}
-
-/// Makes attempts until there is a response, or a failure after which another attempt could do the call twice.
-pub(super) async fn until_answered(
-    shared: &Shared,
-    request: http::Request<Body>,
-    deadline: Option<Deadline>,
-    progress: &Progress,
-) -> Result<http::Response<Body>, Status> {
+/// Makes the call: attempts until there is a response, or a failure after which another attempt could do the call twice.
+pub(crate) async fn run(shared: Arc<Shared>, request: http::Request<Body>) -> Result<http::Response<Body>, Status> {
+    let deadline = Deadline::of(&request, shared.defaults.timeout)?;
     let (parts, body) = request.into_parts();
     let mut head = Head::new(parts, &shared.defaults)?;
     let wait_for_ready = head.extension().map_or(shared.defaults.wait_for_ready, |WaitForReady(wait)| *wait);
     let mut body = Outgoing::of(body).await?;
     let mut rules = Repetition::of(&head);
     loop {
-        progress.reached(Progress::CHOOSING);
-        let wish = Wish { call: head.call(), wait_for_ready, avoid: rules.failed_at.as_ref() };
-        let (slot, ticket) = choose(shared, wish).await?;
-        let ticket = ticket.due(deadline);
-        progress.reached(Progress::ANSWERING);
-        let (failure, again) = match slot.send(head.attempt(deadline), body).await {
-            Ok(response) => return answer(response, ticket, shared, deadline, head),
-            Err(failed) => failed,
+        let wish = Wish { call: head.call(), wait_for_ready, avoid: &rules.failed_at };
+        let chosen = match choose_now(&shared, &wish) {
+            Some(chosen) => Some(chosen),
+            // Boxed, because it is rare: every call would carry the room for it.
+            None => deadline::until(deadline, Box::pin(choose(&shared, wish))).await,
+        };
+        let (slot, ticket) = match chosen {
+            Some(chosen) => chosen?,
+            None => return Err(late(deadline, &shared, "a ready endpoint")),
+        };
+        let sent = deadline::until(deadline, slot.send(head.attempt(deadline), body)).await;
+        let (failure, again) = match sent {
+            Some(Ok(response)) => return answer(response, ticket, &shared, deadline, head),
+            Some(Err(failed)) => failed,
+            None => {
+                let status = late(deadline, &shared, &format!("the response of {}", ticket.whence(&shared.service)));
+                ticket.done(Code::DeadlineExceeded);
+                return Err(status);
+            }
         };
         let address = ticket.endpoint().instance().address.clone();
         tracing::debug!(service = %shared.service, %address, ?failure, "attempt failed");
         let repeat = rules.permit(&failure, address);
-        let status = status::of_failure(failure, &whence(shared, &ticket));
+        let status = status::of_failure(failure, &ticket.whence(&shared.service));
         ticket.done(status::from_tonic(status.code()));
         match again {
             Some(again) if repeat => {
@@ -73,13 +60,18 @@ pub(super) async fn until_answered(
     }
 }
 
+/// The status of a call that has run out of time, and how the channel stands.
+fn late(deadline: Option<Deadline>, shared: &Shared, awaited: &str) -> Status {
+    deadline::exceeded(deadline, &format!("while waiting for {awaited}: {}", shared.published().summary))
+}
+
 /// What a call may be sent again after: gRPC's A6, and what the caller permits.
 struct Repetition {
     idempotent: bool,
     refused: bool,
     lost: u32,
-    /// Where the last attempt failed; the next one goes elsewhere, if there is another endpoint.
-    failed_at: Option<Address>,
+    /// Where attempts have failed; the next one goes elsewhere, if there is another endpoint.
+    failed_at: Vec<Address>,
 }
 
 impl Repetition {
@@ -88,7 +80,7 @@ impl Repetition {
 
     fn of(head: &Head) -> Self {
         let idempotent = head.extension::<Idempotent>().is_some();
-        Self { idempotent, refused: false, lost: 0, failed_at: None }
+        Self { idempotent, refused: false, lost: 0, failed_at: Vec::new() }
     }
 
     fn permit(&mut self, failure: &Failure, address: Address) -> bool {
@@ -97,12 +89,12 @@ impl Repetition {
             Failure::Unsent(_) => true,
             // The server says that it has not processed it: once.
             Failure::Refused(_) => {
-                self.failed_at = Some(address);
+                self.failed_at.push(address);
                 !std::mem::replace(&mut self.refused, true)
             }
             // The connection was lost, and the server may have processed it.
             Failure::Broken(Code::Unavailable, _) if self.idempotent => {
-                self.failed_at = Some(address);
+                self.failed_at.push(address);
                 self.lost += 1;
                 self.lost <= Self::MOST
             }
@@ -120,7 +112,7 @@ fn answer(
 ) -> Result<http::Response<Body>, Status> {
     let served_by = ServedBy(ticket.endpoint().clone());
     let (mut parts, incoming) = response.into_parts();
-    if let Some(status) = status::of_http(&parts, || whence(shared, &ticket)) {
+    if let Some(status) = status::of_http(&parts, || ticket.whence(&shared.service)) {
         ticket.done(status::from_tonic(status.code()));
         return Err(status);
     }
@@ -135,13 +127,8 @@ fn answer(
     Ok(http::Response::from_parts(parts, Body::new(body)))
 }
 
-/// Where a failure comes from, for its message.
-fn whence(shared: &Shared, ticket: &Ticket) -> String {
-    format!("service {}, endpoint {}", shared.service, ticket.endpoint().instance().address)
-}
-
 /// The status in a block of headers or trailers, if there is one.
 pub(super) fn code_in(headers: &http::HeaderMap) -> Option<Code> {
-    let value = headers.get("grpc-status")?;
+    let value = headers.get(GRPC_STATUS)?;
     Some(status::from_tonic(tonic::Code::from_bytes(value.as_bytes())))
 }

@@ -7,14 +7,14 @@ use bytes::Bytes;
 use callboard_core::{Code, Service};
 use http_body::Frame;
 use pin_project_lite::pin_project;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Sleep, sleep_until};
 use tonic::Status;
 
 use super::attempt::code_in;
-use super::deadline::Deadline;
+use super::deadline::{self, Deadline};
 use super::status;
 use super::ticket::Ticket;
-use crate::transport::{Failure, Incoming};
+use crate::transport::Incoming;
 
 pin_project! {
     /// A response's body: ends the call when it ends, fails, or is dropped, and not after the deadline.
@@ -43,23 +43,23 @@ impl http_body::Body for ResponseBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = self.project();
         let Some((incoming, ticket)) = this.running else { return Poll::Ready(None) };
-        let result = match incoming.poll_frame(cx) {
-            // The timer is asked only when there is nothing to read. A response of which there always is ends too.
-            Poll::Ready(Some(Ok(frame))) if frame.is_data() => match this.deadline {
-                Some(deadline) if deadline.at <= Instant::now() => {
-                    Some(Err(Failure::Body(exceeded(this.deadline.as_ref(), this.service, ticket))))
-                }
-                _ => return Poll::Ready(Some(Ok(frame))),
-            },
-            Poll::Ready(result) => result,
-            Poll::Pending => match this.timer.as_pin_mut().map(|timer| timer.poll(cx)) {
-                Some(Poll::Ready(())) => {
-                    Some(Err(Failure::Body(exceeded(this.deadline.as_ref(), this.service, ticket))))
-                }
-                _ => return Poll::Pending,
-            },
+        let polled = incoming.poll_frame(cx);
+        let data = matches!(&polled, Poll::Ready(Some(Ok(frame))) if frame.is_data());
+        // The timer is asked only when there is nothing to read. A response of which there always is ends too.
+        let late = match &polled {
+            Poll::Ready(_) => data && this.deadline.is_some_and(|deadline| deadline.is_over()),
+            Poll::Pending => this.timer.as_pin_mut().is_some_and(|timer| timer.poll(cx).is_ready()),
         };
-        let result = result.map(|frame| frame.map_err(|failure| told(failure, this.service, ticket)));
+        let result = match polled {
+            _ if late => Some(Err(exceeded(*this.deadline, this.service, ticket))),
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(frame) => {
+                frame.map(|frame| frame.map_err(|failure| status::of_failure(failure, &ticket.whence(this.service))))
+            }
+        };
+        if data && !late {
+            return Poll::Ready(result);
+        }
         if let Some((_, ticket)) = this.running.take() {
             ticket.done(code_of(result.as_ref()));
         }
@@ -76,18 +76,6 @@ fn code_of(result: Option<&Result<Frame<Bytes>, Status>>) -> Code {
     }
 }
 
-fn told(failure: Failure, service: &Service, ticket: &Ticket) -> Status {
-    status::of_failure(failure, &whence(service, ticket))
-}
-
-fn whence(service: &Service, ticket: &Ticket) -> String {
-    format!("service {service}, endpoint {}", ticket.endpoint().instance().address)
-}
-
-fn exceeded(deadline: Option<&Deadline>, service: &Service, ticket: &Ticket) -> Status {
-    let whence = whence(service, ticket);
-    deadline.map_or_else(
-        || Status::deadline_exceeded(whence.clone()),
-        |deadline| deadline.exceeded(&format!("while the response was on its way: {whence}")),
-    )
+fn exceeded(deadline: Option<Deadline>, service: &Service, ticket: &Ticket) -> Status {
+    deadline::exceeded(deadline, &format!("while the response was on its way: {}", ticket.whence(service)))
 }

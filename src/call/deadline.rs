@@ -2,11 +2,19 @@
 
 use std::time::Duration;
 
-use http::HeaderValue;
-use tokio::time::Instant;
+use http::{HeaderName, HeaderValue};
+use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 
-const GRPC_TIMEOUT: &str = "grpc-timeout";
+const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+
+/// Does something until the deadline, if there is one. None if that comes first.
+pub(super) async fn until<T>(deadline: Option<Deadline>, work: impl Future<Output = T>) -> Option<T> {
+    match deadline {
+        Some(deadline) => timeout_at(deadline.at, work).await.ok(),
+        None => Some(work.await),
+    }
+}
 
 /// The end of a call's time, and how much it was given.
 #[derive(Clone, Copy, Debug)]
@@ -32,14 +40,21 @@ impl Deadline {
     }
 
     /// What is left, as the header that tells the server.
-    pub(super) fn header(&self) -> (&'static str, HeaderValue) {
+    pub(super) fn header(&self) -> (HeaderName, HeaderValue) {
         (GRPC_TIMEOUT, print(self.at.saturating_duration_since(Instant::now())))
     }
 
-    /// The status of a call that has run out of time; `progress` says how far it was.
-    pub(super) fn exceeded(&self, progress: &str) -> Status {
-        Status::deadline_exceeded(format!("deadline of {:?} exceeded {progress}", self.given))
+    /// Whether it has come.
+    pub(super) fn is_over(&self) -> bool {
+        self.at <= Instant::now()
     }
+}
+
+/// The status of a call that has run out of time; `progress` says how far it was.
+pub(super) fn exceeded(deadline: Option<Deadline>, progress: &str) -> Status {
+    // Without a deadline nothing is exceeded; nobody asks then.
+    let given = deadline.map(|deadline| deadline.given).unwrap_or_default();
+    Status::deadline_exceeded(format!("deadline of {given:?} exceeded {progress}"))
 }
 
 fn parse(value: &HeaderValue) -> Option<Duration> {

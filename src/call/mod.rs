@@ -15,14 +15,7 @@ mod pick;
 mod status;
 mod ticket;
 
-use std::sync::Arc;
-
-use tonic::Status;
-use tonic::body::Body;
-
-use crate::shared::Shared;
-use attempt::Progress;
-use deadline::Deadline;
+pub(crate) use attempt::run;
 
 /// Makes a call wait until an endpoint is ready, or makes it fail at once although the channel waits by default.
 ///
@@ -60,17 +53,3 @@ pub struct Idempotent;
 /// ```
 #[derive(Clone, Debug)]
 pub struct ServedBy(pub callboard_core::Endpoint);
-
-/// Makes the call.
-pub(crate) async fn run(shared: Arc<Shared>, request: http::Request<Body>) -> Result<http::Response<Body>, Status> {
-    let deadline = Deadline::of(&request, shared.defaults.timeout)?;
-    let progress = Progress::default();
-    let attempts = attempt::until_answered(&shared, request, deadline, &progress);
-    match deadline {
-        None => attempts.await,
-        Some(deadline) => match tokio::time::timeout_at(deadline.at, attempts).await {
-            Ok(result) => result,
-            Err(_) => Err(deadline.exceeded(&progress.describe(&shared))),
-        },
-    }
-}

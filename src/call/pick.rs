@@ -21,8 +21,8 @@ const OTHER_CHOICES: usize = 8;
 pub(super) struct Wish<'a> {
     pub(super) call: Call<'a>,
     pub(super) wait_for_ready: bool,
-    /// An endpoint that has refused the call: not again, if there is another one.
-    pub(super) avoid: Option<&'a Address>,
+    /// Endpoints at which the call has failed: not again, if there is another one.
+    pub(super) avoid: &'a [Address],
 }
 
 /// What one look at the published state gives.
@@ -35,13 +35,17 @@ enum Look {
     Fail(Status),
 }
 
+/// Asks the picker that there is. None if the call has to wait: for a picker, or for a place.
+pub(super) fn choose_now(shared: &Shared, wish: &Wish<'_>) -> Option<Result<(Slot, Ticket), Status>> {
+    match look(&shared.published(), wish) {
+        Look::Chosen(slot, ticket) => Some(Ok((slot, ticket))),
+        Look::Fail(status) => Some(Err(status)),
+        Look::Wait | Look::Full(_) => None,
+    }
+}
+
 /// Waits for a picker, asks it, and waits for a place where it says. The caller bounds the time.
 pub(super) async fn choose(shared: &Shared, wish: Wish<'_>) -> Result<(Slot, Ticket), Status> {
-    match look(&shared.published(), &wish) {
-        Look::Chosen(slot, ticket) => return Ok((slot, ticket)),
-        Look::Fail(status) => return Err(status),
-        Look::Wait | Look::Full(_) => {}
-    }
     let mut waited_at: Vec<Arc<Connection>> = Vec::new();
     loop {
         let changed = shared.changed();
@@ -111,22 +115,22 @@ fn ask(ready: &Ready, wish: &Wish<'_>) -> Look {
             // `Pick` may grow; what this channel does not know yet, it cannot do now.
             _ => return Look::Wait,
         };
-        let Some(chosen) = ready.endpoints.get(index) else {
+        let (Some(endpoint), Some(connections)) = (ready.endpoints.get(index), ready.connections.get(index)) else {
             let message = format!("the picker chose endpoint {index} of {}", ready.endpoints.len());
             return Look::Fail(Status::internal(message));
         };
-        let refused = wish.avoid == Some(&chosen.endpoint.instance().address);
+        let refused = wish.avoid.contains(&endpoint.instance().address);
         if refused && asked < OTHER_CHOICES && ready.endpoints.len() > 1 {
             continue;
         }
-        if let Some(slot) = chosen.connections().find_map(Connection::try_reserve) {
-            return Look::Chosen(slot, Ticket::new(chosen.endpoint.clone(), Arc::clone(&ready.picker), index));
+        if let Some(slot) = connections.iter().find_map(Connection::try_reserve) {
+            return Look::Chosen(slot, Ticket::new(endpoint.clone(), Arc::clone(&ready.picker), index));
         }
         // A picker that insists has its reasons, such as a hash; do not ask it for ever.
         if insisted_on.replace(index) == Some(index) {
             break;
         }
-        for connection in chosen.connections() {
+        for connection in connections.iter() {
             if !full.iter().any(|known| Arc::ptr_eq(known, connection)) {
                 full.push(Arc::clone(connection));
             }

@@ -1,10 +1,13 @@
 //! Statuses of failed calls.
 
 use callboard_core::Code;
-use http::StatusCode;
+use http::{HeaderName, StatusCode, header};
 use tonic::Status;
 
 use crate::transport::Failure;
+
+/// Where gRPC's status stands in headers or trailers.
+pub(super) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// What the content type of a gRPC message begins with.
 const GRPC: &[u8] = b"application/grpc";
@@ -65,8 +68,8 @@ pub(super) fn of_failure(failure: Failure, whence: &str) -> Status {
 /// The status of an answer that does not come from a gRPC server, such as a proxy's; None if it may be one. `whence` names
 /// the service and the endpoint.
 pub(super) fn of_http(head: &http::response::Parts, whence: impl FnOnce() -> String) -> Option<Status> {
-    let foreign = head.headers.get(http::header::CONTENT_TYPE).filter(|kind| !kind.as_bytes().starts_with(GRPC));
-    if head.headers.contains_key("grpc-status") || (head.status == StatusCode::OK && foreign.is_none()) {
+    let foreign = head.headers.get(header::CONTENT_TYPE).filter(|kind| !kind.as_bytes().starts_with(GRPC));
+    if (head.status == StatusCode::OK && foreign.is_none()) || head.headers.contains_key(GRPC_STATUS) {
         return None;
     }
     // gRPC's http-grpc-status-mapping.md.

@@ -3,55 +3,47 @@
 use std::fmt;
 use std::sync::Arc;
 
-use callboard_core::{Code, Endpoint, Outcome, Picker};
+use callboard_core::{Code, Endpoint, Outcome, Picker, Service};
 use tokio::time::Instant;
 
-use super::deadline::Deadline;
-
 /// One attempt of a call, from sending to its end: counts it on its endpoint, and tells the picker how it went. Dropped
-/// without [`done`](Self::done), it was cancelled, or has run out of time if its deadline has passed.
+/// without [`done`](Self::done), it was cancelled.
 pub(super) struct Ticket {
     endpoint: Endpoint,
     picker: Arc<dyn Picker>,
     index: usize,
     begun: Instant,
-    deadline: Option<Deadline>,
-    /// None until it is known how the call ended.
-    code: Option<Code>,
+    code: Code,
 }
 
 impl Ticket {
     pub(super) fn new(endpoint: Endpoint, picker: Arc<dyn Picker>, index: usize) -> Self {
         endpoint.call_started();
-        Self { endpoint, picker, index, begun: Instant::now(), deadline: None, code: None }
-    }
-
-    /// Notes when the call has to be over.
-    pub(super) fn due(mut self, deadline: Option<Deadline>) -> Self {
-        self.deadline = deadline;
-        self
+        Self { endpoint, picker, index, begun: Instant::now(), code: Code::Cancelled }
     }
 
     pub(super) fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
 
+    /// Where the call is, for messages about it.
+    pub(super) fn whence(&self, service: &Service) -> String {
+        format!("service {service}, endpoint {}", self.endpoint.instance().address)
+    }
+
     /// Notes how the call ended.
     pub(super) fn done(mut self, code: Code) {
-        self.code = Some(code);
+        self.code = code;
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let now = Instant::now();
-        let latency = now.saturating_duration_since(self.begun);
-        let late = self.deadline.is_some_and(|deadline| deadline.at <= now);
-        let code = self.code.unwrap_or(if late { Code::DeadlineExceeded } else { Code::Cancelled });
+        let latency = self.begun.elapsed();
         // A call that was given up, or whose connection died, says nothing about the server's speed.
-        let telling = !matches!(code, Code::Cancelled | Code::Unavailable);
+        let telling = !matches!(self.code, Code::Cancelled | Code::Unavailable);
         self.endpoint.call_ended(telling.then_some(latency));
-        self.picker.done(self.index, &Outcome::new(code, latency));
+        self.picker.done(self.index, &Outcome::new(self.code, latency));
     }
 }
 

@@ -6,7 +6,7 @@ use tokio::time::{Duration, Instant};
 
 use crate::transport::{Connection, Event, Opening};
 
-/// How long no further connection is tried after one has failed.
+/// How long no further connection is tried after one was begun that has failed or was lost.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Further connections of one endpoint, opened when all that it has are full. They come and go without a backoff of
@@ -20,6 +20,7 @@ pub(super) struct Lines {
 #[derive(Debug)]
 struct Line {
     id: u64,
+    begun: Instant,
     /// None while it is being opened.
     connection: Option<Arc<Connection>>,
     _opening: Opening,
@@ -41,8 +42,18 @@ impl Lines {
         !opening && self.lines.len() < most && self.not_before.is_none_or(|at| at <= now)
     }
 
+    /// When a further connection may be tried again. Calls that wait for a place have to be told then.
+    pub(super) fn retry_at(&self) -> Option<Instant> {
+        self.not_before
+    }
+
+    /// Notes that it may be tried again, if that is so.
+    pub(super) fn end_pause(&mut self, now: Instant) {
+        self.not_before = self.not_before.filter(|at| *at > now);
+    }
+
     pub(super) fn add(&mut self, id: u64, opening: Opening) {
-        self.lines.push(Line { id, connection: None, _opening: opening });
+        self.lines.push(Line { id, begun: Instant::now(), connection: None, _opening: opening });
     }
 
     pub(super) fn take_event(&mut self, id: u64, event: Event) {
@@ -53,8 +64,8 @@ impl Lines {
                 }
             }
             Event::Failed(_) | Event::Closing(_) | Event::Closed(_) => {
-                self.lines.retain(|line| line.id != id);
-                self.not_before = Some(Instant::now() + PAUSE);
+                let Some(index) = self.lines.iter().position(|line| line.id == id) else { return };
+                self.not_before = Some(self.lines.remove(index).begun + PAUSE);
             }
         }
     }

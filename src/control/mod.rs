@@ -104,20 +104,31 @@ impl Control {
         if unchanged {
             return;
         }
+        let in_place = instances.len() == self.subchannels.len()
+            && instances.iter().zip(&self.subchannels).all(|(new, old)| new.address == *old.address());
+        if in_place {
+            // The common change, of a weight or of metadata: nothing has to be looked up.
+            self.subchannels.iter_mut().zip(instances.iter()).for_each(|(old, new)| old.change_to(new));
+        } else {
+            self.rearrange(&instances);
+        }
+        self.replan();
+    }
+
+    fn rearrange(&mut self, instances: &[Arc<Instance>]) {
         let mut former: HashMap<Address, Subchannel> =
             self.subchannels.drain(..).map(|subchannel| (subchannel.address().clone(), subchannel)).collect();
-        self.subchannels = instances
-            .iter()
-            .map(|instance: &Arc<Instance>| match former.remove(&instance.address) {
-                Some(subchannel) => subchannel.changed_to(instance),
-                None => Subchannel::new(Arc::clone(instance), self.parts.backoff.clone()),
-            })
-            .collect();
+        for instance in instances {
+            let backoff = &self.parts.backoff;
+            let known = former.remove(&instance.address);
+            let mut subchannel = known.unwrap_or_else(|| Subchannel::new(Arc::clone(instance), backoff.clone()));
+            subchannel.change_to(instance);
+            self.subchannels.push(subchannel);
+        }
         for (address, subchannel) in former {
             tracing::debug!(%address, "endpoint removed");
             subchannel.endpoint().set_state(ConnectivityState::Shutdown);
         }
-        self.replan();
     }
 
     fn take_event(&mut self, id: u64, event: Event) {
@@ -150,6 +161,8 @@ impl Control {
 
     fn dial_what_is_due(&mut self) {
         let now = Instant::now();
+        // What is published after this wakes the calls that wait for a place, and they ask for one more connection.
+        self.subchannels.iter_mut().for_each(|subchannel| subchannel.end_pause(now));
         match &mut self.walk {
             None => {
                 for index in 0..self.subchannels.len() {
@@ -183,11 +196,13 @@ impl Control {
     }
 
     fn next_wake(&self) -> Option<Instant> {
-        match &self.walk {
+        let widen_at = self.subchannels.iter().filter_map(Subchannel::widen_at).min();
+        let dial_at = match &self.walk {
             // An idle one is dialled in the same turn of the loop in which it becomes idle.
             None => self.subchannels.iter().filter_map(Subchannel::retry_at).min(),
             Some(walk) => walk.next_wake(&self.subchannels),
-        }
+        };
+        widen_at.into_iter().chain(dial_at).min()
     }
 
     /// Publishes what has changed. False if nobody is left to read it.

@@ -31,36 +31,42 @@ pub(crate) enum Verdict {
     Ended,
 }
 
-/// The ready endpoints and the picker over them; indices of the picker are indices into `endpoints`.
+/// The ready endpoints and the picker over them. An index of the picker is one into both lists.
 #[derive(Debug)]
 pub(crate) struct Ready {
     pub(crate) picker: Arc<dyn Picker>,
-    pub(crate) endpoints: Vec<ReadyEndpoint>,
+    pub(crate) endpoints: Vec<Endpoint>,
+    pub(crate) connections: Vec<Connections>,
 }
 
-/// A ready endpoint and its open connections: the first, and those that were opened because it was full.
+/// A ready endpoint's open connections: the first, and those that were opened because it was full.
 #[derive(Debug)]
-pub(crate) struct ReadyEndpoint {
-    pub(crate) endpoint: Endpoint,
+pub(crate) struct Connections {
     first: Arc<Connection>,
     more: Vec<Arc<Connection>>,
 }
 
-impl ReadyEndpoint {
+impl Connections {
     fn of(subchannel: &Subchannel) -> Option<Self> {
         let mut connections = subchannel.connections().cloned();
         let first = connections.next()?;
-        Some(Self { endpoint: subchannel.endpoint().clone(), first, more: connections.collect() })
+        Some(Self { first, more: connections.collect() })
     }
 
-    pub(crate) fn connections(&self) -> impl Iterator<Item = &Arc<Connection>> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Connection>> {
         std::iter::once(&self.first).chain(&self.more)
     }
+}
 
-    /// Whether it is what this subchannel has, unchanged.
-    fn is(&self, subchannel: &Subchannel) -> bool {
-        Arc::ptr_eq(self.endpoint.instance(), subchannel.endpoint().instance())
-            && self.connections().map(Arc::as_ptr).eq(subchannel.connections().map(Arc::as_ptr))
+impl Ready {
+    /// Whether this is what the subchannels have, unchanged.
+    fn is<'a>(&self, mut ready: impl Iterator<Item = &'a Subchannel>) -> bool {
+        let same = |(endpoint, connections): (&Endpoint, &Connections), now: &Subchannel| {
+            Arc::ptr_eq(endpoint.instance(), now.endpoint().instance())
+                && connections.iter().map(Arc::as_ptr).eq(now.connections().map(Arc::as_ptr))
+        };
+        let mut known = self.endpoints.iter().zip(&self.connections);
+        known.all(|known| ready.next().is_some_and(|now| same(known, now))) && ready.next().is_none()
     }
 }
 
@@ -122,14 +128,18 @@ pub(super) struct Rotation {
 impl Rotation {
     pub(super) fn update(&mut self, balancer: &dyn Balancer, subchannels: &[Subchannel]) {
         let ready = || subchannels.iter().filter(|subchannel| subchannel.is_ready());
-        let known = self.ready.as_ref().map_or(&[][..], |ready| &ready.endpoints);
-        if known.len() == ready().count() && known.iter().zip(ready()).all(|(known, now)| known.is(now)) {
+        let same = match &self.ready {
+            Some(known) => known.is(ready()),
+            None => ready().next().is_none(),
+        };
+        if same {
             return;
         }
-        let endpoints: Vec<_> = ready().filter_map(ReadyEndpoint::of).collect();
+        let connections: Vec<_> = ready().filter_map(Connections::of).collect();
+        let endpoints: Vec<_> = ready().map(|subchannel| subchannel.endpoint().clone()).collect();
         self.ready = (!endpoints.is_empty()).then(|| {
-            let ready: Vec<Endpoint> = endpoints.iter().map(|ready| ready.endpoint.clone()).collect();
-            Arc::new(Ready { picker: Arc::from(balancer.picker(&ready)), endpoints })
+            let picker = Arc::from(balancer.picker(&endpoints));
+            Arc::new(Ready { picker, endpoints, connections })
         });
     }
 }

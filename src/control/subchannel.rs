@@ -59,11 +59,12 @@ impl Subchannel {
 
     /// The same address, of which the registry now says something else. A new incarnation is a server that has just
     /// started: there is no reason to wait for it any longer.
-    pub(super) fn changed_to(mut self, instance: &Arc<Instance>) -> Self {
-        let restarted = instance.incarnation != self.endpoint.instance().incarnation;
-        if !Arc::ptr_eq(instance, self.endpoint.instance()) {
-            self.endpoint = self.endpoint.with_instance(Arc::clone(instance));
+    pub(super) fn change_to(&mut self, instance: &Arc<Instance>) {
+        if Arc::ptr_eq(instance, self.endpoint.instance()) {
+            return;
         }
+        let restarted = instance.incarnation != self.endpoint.instance().incarnation;
+        self.endpoint = self.endpoint.with_instance(Arc::clone(instance));
         if restarted {
             self.retry.succeeded();
             if matches!(self.phase, Phase::Failing { .. }) {
@@ -71,7 +72,6 @@ impl Subchannel {
                 self.note_state();
             }
         }
-        self
     }
 
     pub(super) fn endpoint(&self) -> &Endpoint {
@@ -131,6 +131,16 @@ impl Subchannel {
         }
     }
 
+    /// When it may be tried to give it one more connection, after one has failed.
+    pub(super) fn widen_at(&self) -> Option<Instant> {
+        self.lines.retry_at()
+    }
+
+    /// Notes that it may be tried, if that is so.
+    pub(super) fn end_pause(&mut self, now: Instant) {
+        self.lines.end_pause(now);
+    }
+
     /// Whether it is to be dialled, if it should be connected: at once when idle, after the backoff when failing.
     pub(super) fn is_due(&self, now: Instant) -> bool {
         match self.phase {
@@ -175,8 +185,15 @@ impl Subchannel {
 
     /// Takes an event of a connection that it owns.
     pub(super) fn take_event(&mut self, attempt: u64, event: Event) {
+        if let Event::Closing(end) | Event::Closed(end) = &event
+            && end.calm
+        {
+            self.calm = (self.calm + 1).min(10);
+        }
         if self.lines.owns(attempt) {
-            return self.lines.take_event(attempt, event);
+            self.lines.take_event(attempt, event);
+            self.stand_in();
+            return self.note_state();
         }
         let (id, address) = (&self.endpoint.instance().id, self.address());
         match event {
@@ -207,10 +224,17 @@ impl Subchannel {
         self.last_error = Some(error);
     }
 
-    fn lose(&mut self, end: End) {
-        if end.calm {
-            self.calm = (self.calm + 1).min(10);
+    /// Lets a further connection take the place of the first one, if that is not there.
+    fn stand_in(&mut self) {
+        if !self.is_ready()
+            && let Some((id, connection)) = self.lines.promote()
+        {
+            self.phase = Phase::Ready { id, since: Instant::now(), connection };
+            self.last_error = None;
         }
+    }
+
+    fn lose(&mut self, end: End) {
         let lasted = match self.phase {
             Phase::Ready { since, .. } => since.elapsed(),
             _ => Duration::ZERO,

@@ -126,7 +126,7 @@ pub(crate) fn open(
         let handshake = driver::handshake(&address, &*connector, &settings);
         match tokio::time::timeout(settings.connect_timeout, handshake).await {
             Err(_) => {
-                let message = format!("no HTTP/2 SETTINGS within {:?}", settings.connect_timeout);
+                let message = format!("no HTTP/2 SETTINGS that permit a request within {:?}", settings.connect_timeout);
                 tell(Event::Failed(Error::new(ErrorKind::Timeout, message)));
             }
             Ok(Err(error)) => tell(Event::Failed(error)),

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,6 +11,8 @@ use callboard_core::{Address, BoxError, Error, ErrorKind, Result};
 use futures_core::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
 use tower_service::Service;
 
 /// Any byte stream.
@@ -21,6 +24,8 @@ pub(crate) trait Connector: fmt::Debug + Send + Sync + 'static {
     fn connect<'a>(&'a self, address: &'a Address) -> BoxFuture<'a, Result<Box<dyn Socket>>>;
 }
 
+/// How long one address of a name is tried alone: RFC 8305's number.
+const STAGGER: Duration = Duration::from_millis(250);
 /// How long a silent TCP connection stays unasked, and how long between two questions.
 const TCP_IDLE: Duration = Duration::from_secs(20);
 const TCP_INTERVAL: Duration = Duration::from_secs(5);
@@ -51,18 +56,32 @@ pub(super) fn failed(what: &'static str, error: impl Into<BoxError>) -> Error {
     Error::new(ErrorKind::Unavailable, what).with_source(error)
 }
 
-/// A name may stand for several addresses; they are tried in turn, and the last one's error is told.
 async fn connect_tcp(host: &str, port: u16) -> Result<TcpStream> {
     let found =
         tokio::net::lookup_host((host, port)).await.map_err(|error| failed("cannot resolve the name", error))?;
+    let stream = first_to_answer(found).await?;
+    tune(&stream).map_err(|error| failed("cannot set socket options", error))?;
+    Ok(stream)
+}
+
+/// A name may stand for several addresses; they are tried in turn, and the last one's error is told. One that says
+/// nothing is waited for while the next one is tried: it must not use up the time of all of them.
+async fn first_to_answer(addresses: impl Iterator<Item = SocketAddr>) -> Result<TcpStream> {
+    let mut addresses = addresses.peekable();
+    // Dropped with those that are still under way.
+    let mut attempts = JoinSet::new();
     let mut last = None;
-    for socket in found {
-        match TcpStream::connect(socket).await {
-            Ok(stream) => {
-                tune(&stream).map_err(|error| failed("cannot set socket options", error))?;
-                return Ok(stream);
-            }
-            Err(error) => last = Some(failed("cannot connect", error)),
+    loop {
+        // Each attempt that fails, or takes long, makes room for the next one.
+        attempts.extend(addresses.next().map(TcpStream::connect));
+        tokio::select! {
+            answer = attempts.join_next() => match answer {
+                Some(Ok(Ok(stream))) => return Ok(stream),
+                Some(Ok(Err(error))) => last = Some(failed("cannot connect", error)),
+                Some(Err(error)) => last = Some(failed("cannot connect", error)),
+                None => break,
+            },
+            () = sleep(STAGGER), if addresses.peek().is_some() => {}
         }
     }
     Err(last.unwrap_or_else(|| Error::new(ErrorKind::Unavailable, "the name has no address")))
@@ -108,5 +127,56 @@ where
 impl<S> fmt::Debug for Custom<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Custom(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use socket2::{Domain, Socket, Type};
+
+    use super::*;
+
+    fn bound() -> (Socket, SocketAddr) {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("a port");
+        let address = socket.local_addr().ok().and_then(|address| address.as_socket()).expect("an address");
+        (socket, address)
+    }
+
+    /// An address that drops attempts to connect: its queue of connections that nobody accepts is full.
+    fn deaf() -> (Vec<Socket>, SocketAddr) {
+        let (socket, address) = bound();
+        socket.listen(0).expect("it listens");
+        let mut sockets = vec![socket];
+        for _ in 0..4 {
+            let one = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+            one.set_nonblocking(true).expect("it does not wait");
+            // "In progress", whether it gets a place or not.
+            let _ = one.connect(&address.into());
+            sockets.push(one);
+        }
+        (sockets, address)
+    }
+
+    #[tokio::test]
+    async fn addresses_are_tried_in_turn_and_one_that_hangs_does_not_keep_the_next_from_it() {
+        let (_deaf, hangs) = deaf();
+        let (_bound, refuses) = bound();
+        let (listening, answers) = bound();
+        listening.listen(16).expect("it listens");
+        for addresses in [vec![answers], vec![refuses, answers], vec![hangs, answers], vec![hangs, refuses, answers]] {
+            let begun = std::time::Instant::now();
+            let waits = addresses.iter().filter(|address| **address == hangs).count();
+            let stream = first_to_answer(addresses.into_iter()).await.expect("one answers");
+            assert_eq!(stream.peer_addr().ok(), Some(answers));
+            let took = begun.elapsed();
+            assert!(took >= STAGGER * waits as u32 && took < STAGGER * 4, "{took:?} with {waits} waits");
+        }
+        let error = first_to_answer([refuses, refuses].into_iter()).await.expect_err("both refuse");
+        assert!(error.chain().to_string().contains("refused"), "{}", error.chain());
+        let error = first_to_answer(std::iter::empty()).await.expect_err("there is none");
+        assert!(error.to_string().contains("no address"), "{error}");
     }
 }

@@ -47,7 +47,8 @@ impl Slot {
                 drop(stream);
                 self.receive_whole(response, data).await
             }
-            Outgoing::Stream(body) => self.receive_streamed(response, Pump::start(stream, body)).await,
+            // Boxed, because a unary call would carry the room for it.
+            Outgoing::Stream(body) => Box::pin(self.receive_streamed(response, Pump::start(stream, body))).await,
         }
     }
 

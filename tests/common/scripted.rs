@@ -37,7 +37,7 @@ impl Drop for Scripted {
     }
 }
 
-struct Script<F>(F);
+pub struct Script<F>(pub F);
 
 type Answers = Pin<Box<dyn Stream<Item = Result<EchoResponse, Status>> + Send>>;
 

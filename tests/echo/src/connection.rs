@@ -87,11 +87,11 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_moving(cx, |tcp, cx| tcp.poll_flush(cx))
+        self.poll_moving(cx, AsyncWrite::poll_flush)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_moving(cx, |tcp, cx| tcp.poll_shutdown(cx))
+        self.poll_moving(cx, AsyncWrite::poll_shutdown)
     }
 }
 

@@ -1,0 +1,101 @@
+//! A server that is asked for signs of life too often says so.
+
+// What the tests share fails them, as they do themselves.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use callboard::{ConnectivityState, Keepalive};
+use callboard_raw::{Event, Peer, Writer, code, setting};
+use common::{Stage, echo, in_time, request};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+/// The first PING of a connection: the connection's number, and how old it was.
+type Noted = (usize, Duration);
+
+/// Answers requests and, on its first connections, does not bear a single PING.
+async fn fuss(mut peer: Peer, pings: mpsc::UnboundedSender<Noted>, connections: usize) {
+    let begun = Instant::now();
+    peer.settings(&[]);
+    while let Some(event) = peer.next().await {
+        match event {
+            Event::Ping(_) => {
+                pings.send((peer.number(), begun.elapsed())).unwrap();
+                if peer.number() <= connections {
+                    too_many_pings(&peer);
+                    // As grpc-go does, it closes the connection behind that.
+                    return;
+                }
+            }
+            Event::Data { stream, end: true, .. } => peer.answer(stream, "a"),
+            _ => {}
+        }
+    }
+}
+
+/// GOAWAY with ENHANCE_YOUR_CALM and grpc's word for it.
+fn too_many_pings(writer: &Writer) {
+    let (last, words) = (1_u32, b"too_many_pings");
+    let mut frame = vec![0, 0, 8 + words.len() as u8, 7, 0, 0, 0, 0, 0];
+    frame.extend(last.to_be_bytes());
+    frame.extend(code::ENHANCE_YOUR_CALM.to_be_bytes());
+    frame.extend(words);
+    writer.bytes(frame);
+}
+
+#[tokio::test]
+async fn each_time_a_server_asks_for_calm_it_is_asked_half_as_often_from_then_on() {
+    let stage = Stage::new();
+    let (pings, mut noted) = mpsc::unbounded_channel();
+    let (server, _announcement) = stage.raw("a", move |peer| fuss(peer, pings.clone(), 2)).await;
+    let keepalive = Keepalive::every(Duration::from_secs(1)).while_idle(true);
+    let channel = stage.channel(stage.builder().keepalive(keepalive), 1).await;
+    for (connection, interval) in [(1, 1_000), (2, 2_000), (3, 4_000)] {
+        let (number, age) = in_time(noted.recv()).await.unwrap();
+        let range = Duration::from_millis(interval - 100)..Duration::from_millis(interval * 9 / 5);
+        assert!(number == connection && range.contains(&age), "connection {number}: {age:?} is not in {range:?}");
+    }
+    // The last one is borne, and serves.
+    in_time(echo(&channel).unary(request())).await.unwrap();
+    assert_eq!((channel.state(), server.stats().accepted), (ConnectivityState::Ready, 3));
+}
+
+#[tokio::test]
+async fn a_server_that_asks_for_calm_on_a_further_connection_means_the_next_ones_too() {
+    let stage = Stage::new();
+    let (pings, mut noted) = mpsc::unbounded_channel();
+    let script = move |mut peer: Peer| {
+        let pings = pings.clone();
+        async move {
+            let begun = Instant::now();
+            peer.settings(&[(setting::MAX_CONCURRENT_STREAMS, 1)]);
+            while let Some(event) = peer.next().await {
+                if matches!(event, Event::Ping(_)) && peer.number() > 1 {
+                    pings.send((peer.number(), begun.elapsed())).unwrap();
+                    if peer.number() == 2 {
+                        return too_many_pings(&peer);
+                    }
+                }
+            }
+        }
+    };
+    let (_server, _announcement) = stage.raw("a", script).await;
+    let builder = stage.builder().keepalive(Keepalive::every(Duration::from_secs(1))).max_connections(2);
+    let channel = stage.channel(builder, 1).await;
+    // One on each connection, and one that waits until the second connection is replaced. None is ever answered.
+    let calls: Vec<_> = (0..3)
+        .map(|_| {
+            let mut client = echo(&channel);
+            tokio::spawn(async move { client.unary(request()).await })
+        })
+        .collect();
+    for (connection, interval) in [(2, 1_000), (3, 2_000)] {
+        let (number, age) = in_time(noted.recv()).await.unwrap();
+        let range = Duration::from_millis(interval - 100)..Duration::from_millis(interval * 9 / 5);
+        assert!(number == connection && range.contains(&age), "connection {number}: {age:?} is not in {range:?}");
+    }
+    calls.iter().for_each(JoinHandle::abort);
+}
