@@ -40,7 +40,9 @@ async fn calls_in_flight_on_a_server_that_dies_say_so() {
     until("all have arrived", || server.in_flight() == 11).await;
     server.kill().await;
     for call in calls {
-        assert_lost_there(&in_time(call).await.unwrap().unwrap_err(), &address);
+        let status = in_time(call).await.unwrap().unwrap_err();
+        assert_lost_there(&status, &address);
+        assert!(status.message().ends_with("; registry in reach"), "{status}");
     }
     let status = loop {
         match in_time(answers.message()).await {

@@ -48,7 +48,8 @@ pub(crate) async fn run(shared: Arc<Shared>, request: http::Request<Body>) -> Re
         let address = ticket.endpoint().instance().address.clone();
         tracing::debug!(service = %shared.service, %address, ?failure, "attempt failed");
         let repeat = rules.permit(&failure, address);
-        let status = status::of_failure(failure, &ticket.whence(&shared.service));
+        let registry = shared.published().summary.registry();
+        let status = status::of_failure(failure, &ticket.whence(&shared.service), &format!("; {registry}"));
         ticket.done(status::from_tonic(status.code()));
         match again {
             Some(again) if repeat => {

@@ -53,9 +53,8 @@ impl http_body::Body for ResponseBody {
         let result = match polled {
             _ if late => Some(Err(exceeded(*this.deadline, this.service, ticket))),
             Poll::Pending => return Poll::Pending,
-            Poll::Ready(frame) => {
-                frame.map(|frame| frame.map_err(|failure| status::of_failure(failure, &ticket.whence(this.service))))
-            }
+            Poll::Ready(frame) => frame
+                .map(|frame| frame.map_err(|failure| status::of_failure(failure, &ticket.whence(this.service), ""))),
         };
         if data && !late {
             return Poll::Ready(result);

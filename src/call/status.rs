@@ -56,13 +56,14 @@ pub(super) fn of_picker(status: callboard_core::Status) -> Status {
     }
 }
 
-/// What the caller is told of a failed attempt. `whence` names the service and the endpoint.
-pub(super) fn of_failure(failure: Failure, whence: &str) -> Status {
-    match failure {
-        Failure::Unsent(why) | Failure::Refused(why) => Status::unavailable(format!("{whence}: {why}")),
-        Failure::Broken(code, why) => Status::new(to_tonic(code), format!("{whence}: {why}")),
-        Failure::Body(status) => status,
-    }
+/// What the caller is told of a failed attempt. `whence` names the service and the endpoint; `more` is added to the cause.
+pub(super) fn of_failure(failure: Failure, whence: &str, more: &str) -> Status {
+    let (code, why) = match failure {
+        Failure::Unsent(why) | Failure::Refused(why) => (Code::Unavailable, why),
+        Failure::Broken(code, why) => (code, why),
+        Failure::Body(status) => return status,
+    };
+    Status::new(to_tonic(code), format!("{whence}: {why}{more}"))
 }
 
 /// The status of an answer that does not come from a gRPC server, such as a proxy's; None if it may be one. `whence` names

@@ -47,6 +47,13 @@ impl Summary {
         Self { service, known: None, states: Vec::new(), connection_error: None, stale: None, skipped: 0 }
     }
 
+    /// How the registry stands.
+    pub(crate) fn registry(&self) -> String {
+        let Some(stale) = &self.stale else { return "registry in reach".to_owned() };
+        let age = stale.as_of.map(|as_of| format!("; the set is {:.1?} old", as_of.elapsed())).unwrap_or_default();
+        format!("registry out of reach: {}{age}", stale.error.chain())
+    }
+
     pub(crate) fn stale(&self) -> Option<&Stale> {
         self.stale.as_ref()
     }
@@ -73,12 +80,9 @@ impl fmt::Display for Summary {
         if let Some(error) = &self.connection_error {
             write!(f, "; last connection error: {error}")?;
         }
-        if let Some(stale) = &self.stale {
-            write!(f, "; registry out of reach: {}", stale.error.chain())?;
-            if let Some(as_of) = stale.as_of {
-                write!(f, "; the set is {:.1?} old", as_of.elapsed())?;
-            }
+        match &self.stale {
+            Some(_) => write!(f, "; {}", self.registry()),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
