@@ -19,9 +19,10 @@ impl Backoff {
     pub const CONNECTION: Self =
         Self { base: Duration::from_secs(1), max: Duration::from_secs(120), factor: 1.6, jitter: 0.2 };
 
-    /// For attempts at a registry: 100 ms, doubled each time, at most 5 s, ±50 %. A registry that comes back is noticed within seconds.
+    /// For attempts at a registry: 100 ms, doubled each time, at most 2 s, ±50 %. A registry that comes back is noticed
+    /// within 3 s.
     pub const REGISTRY: Self =
-        Self { base: Duration::from_millis(100), max: Duration::from_secs(5), factor: 2.0, jitter: 0.5 };
+        Self { base: Duration::from_millis(100), max: Duration::from_secs(2), factor: 2.0, jitter: 0.5 };
 
     /// Checks the numbers and makes a backoff of them. `base` is the first wait, `max` caps every later one,
     /// `factor` is the growth, and `jitter` the share by which a wait is varied up and down: 0.2 for ±20 %.
@@ -131,7 +132,7 @@ mod tests {
     fn an_error_that_time_does_not_cure_waits_the_longest_at_once() {
         let mut retry = Retry::new(Backoff::REGISTRY);
         assert!(retry.after(&Error::new(ErrorKind::Unavailable, "down")) <= Duration::from_millis(150));
-        assert!(retry.after(&Error::new(ErrorKind::Denied, "no")) >= Duration::from_millis(2500));
+        assert!(retry.after(&Error::new(ErrorKind::Denied, "no")) >= Duration::from_millis(1000));
         assert_eq!(retry.failures(), 2);
     }
 

@@ -420,9 +420,9 @@ async fn attempts_in_ten_minutes(kind: ErrorKind) -> usize {
 #[tokio::test(start_paused = true)]
 async fn attempts_never_end_and_never_come_fast() {
     for kind in [ErrorKind::Unavailable, ErrorKind::Timeout, ErrorKind::Denied, ErrorKind::Invalid] {
-        // Waits of 2.5 s to 7.5 s, after a few shorter ones.
+        // Waits of 1 s to 3 s, after a few shorter ones.
         let attempts = attempts_in_ten_minutes(kind).await;
-        assert!((80..=250).contains(&attempts), "{kind:?}: {attempts}");
+        assert!((200..=610).contains(&attempts), "{kind:?}: {attempts}");
     }
 }
 
@@ -430,7 +430,7 @@ async fn attempts_never_end_and_never_come_fast() {
 async fn an_error_that_time_does_not_cure_is_not_retried_soon() {
     let (memory, registry, announcement) = announced();
     memory.faults(|faults| faults.down = Some(error(ErrorKind::Denied)));
-    sleep(Duration::from_millis(2_400)).await;
+    sleep(Duration::from_millis(900)).await;
     assert_eq!(registry.attempts.load(Relaxed), 1);
     memory.faults(|faults| faults.down = None);
     announcement.on_board(10 * SECOND).await.unwrap();
@@ -454,7 +454,7 @@ async fn losses(number: usize, after: Duration) -> Duration {
 #[tokio::test(start_paused = true)]
 async fn a_lease_that_is_lost_right_away_each_time_does_not_spin() {
     let off = losses(50, Duration::ZERO).await;
-    assert!(off > 100 * SECOND, "{off:?}");
+    assert!(off > 50 * SECOND, "{off:?}");
 }
 
 #[tokio::test(start_paused = true)]

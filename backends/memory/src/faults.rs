@@ -56,6 +56,16 @@ impl Memory {
         });
     }
 
+    /// Forgets every entry: all leases are lost. For tests.
+    pub fn wipe(&self) {
+        self.0.send_modify(|board| board.entries.clear());
+    }
+
+    /// How many watches, and leases that wait to be lost, there are at this moment. For tests.
+    pub fn watches(&self) -> usize {
+        self.0.receiver_count()
+    }
+
     /// Waits while the registry is silent; fails while it is out of reach.
     pub(crate) async fn reach(&self) -> Result<()> {
         let mut board = self.0.subscribe();

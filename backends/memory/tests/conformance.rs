@@ -1,0 +1,82 @@
+//! The memory backend against the properties that every backend has. It plays the faults that a server would suffer.
+#![allow(clippy::unwrap_used, reason = "clippy knows the tests here, but not the harness")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use callboard_conformance::{Bounds, Harness};
+use callboard_core::{Error, ErrorKind, Instance, Registry, Resolver, Service};
+use callboard_memory::Memory;
+
+#[derive(Debug, Default)]
+struct InMemory(Memory);
+
+impl InMemory {
+    fn fail(&self, kind: ErrorKind, why: &'static str) {
+        let service = "project/test".parse().unwrap();
+        self.0.faults(|faults| faults.down = Some(Error::new(kind, why).in_backend("memory").for_service(&service)));
+    }
+
+    fn mend(&self) {
+        self.0.faults(|faults| faults.down = None);
+    }
+}
+
+#[async_trait]
+impl Harness for InMemory {
+    fn registry(&self) -> Arc<dyn Registry> {
+        Arc::new(self.0.clone())
+    }
+
+    fn resolver(&self) -> Arc<dyn Resolver> {
+        Arc::new(self.0.clone())
+    }
+
+    fn bounds(&self) -> Bounds {
+        let second = Duration::from_secs(1);
+        Bounds { expiry: second, heal: 10 * second, notice: 10 * second }
+    }
+
+    async fn kill(&self) {
+        self.fail(ErrorKind::Unavailable, "killed");
+    }
+
+    async fn restart(&self) {
+        self.mend();
+    }
+
+    /// A silence that outlasts every time to live.
+    async fn pause(&self) {
+        self.fail(ErrorKind::Timeout, "paused");
+        self.0.wipe();
+    }
+
+    async fn resume(&self) {
+        self.mend();
+    }
+
+    async fn wipe(&self) {
+        self.fail(ErrorKind::Unavailable, "wiped");
+        self.0.wipe();
+        self.mend();
+    }
+
+    async fn put_garbage(&self, service: &Service) {
+        self.0.put(service, "garbage", Some(b"\xff{}"));
+    }
+
+    async fn delete(&self, service: &Service, instance: &Instance) {
+        self.0.put(service, &instance.id, None);
+    }
+
+    async fn end_lease(&self, service: &Service, instance: &Instance) {
+        self.0.put(service, &instance.id, None);
+    }
+
+    async fn watches(&self) -> usize {
+        self.0.watches()
+    }
+}
+
+callboard_conformance::suite!(InMemory::default());

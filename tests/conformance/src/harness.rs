@@ -1,0 +1,70 @@
+//! What the suite needs to know of a backend.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use callboard_core::{Instance, Registry, Resolver, Service};
+
+/// A backend under test, with a registry's server of its own that can be broken.
+///
+/// # Contract
+/// - **Made fresh for each property**, with nothing registered. Whatever was started for it ends when it is dropped.
+/// - A method that breaks something returns once it is broken; one that mends returns once the server answers again,
+///   or, of a replicated registry, once it has a leader.
+/// - A method that cannot do its work panics and says why: a fault that did not happen proves nothing.
+///
+/// A registry that lives in the process (memory) plays these faults; one with a server suffers them.
+#[async_trait]
+pub trait Harness: fmt::Debug + Send + Sync {
+    /// A registry as another process would have it: it shares the server with those made before, and nothing else.
+    /// Made without I/O, whether or not the server is up.
+    fn registry(&self) -> Arc<dyn Registry>;
+
+    /// A resolver as another process would have it, likewise.
+    fn resolver(&self) -> Arc<dyn Resolver>;
+
+    /// How long things may take.
+    fn bounds(&self) -> Bounds;
+
+    /// Ends the server at once, as `kill -9` does. Its data stays, if it keeps any.
+    async fn kill(&self);
+
+    /// Starts a killed server again, on its data.
+    async fn restart(&self);
+
+    /// Stops the server without ending it: connections stay open, and nothing is answered.
+    async fn pause(&self);
+
+    /// Lets a paused server go on.
+    async fn resume(&self);
+
+    /// Ends the server and starts it again without its data.
+    async fn wipe(&self);
+
+    /// Puts a record there that no callboard could have written, where instances of this service are looked for.
+    async fn put_garbage(&self, service: &Service);
+
+    /// Removes the entry of this instance, past its owner, as a person with the registry's own tool would.
+    async fn delete(&self, service: &Service, instance: &Instance);
+
+    /// Ends what keeps this instance's entry alive (a lease, a session, a check), past its owner.
+    async fn end_lease(&self, service: &Service, instance: &Instance);
+
+    /// How many watches the server serves at this moment. A stopgap for a registry that cannot count them is to count
+    /// the connections.
+    async fn watches(&self) -> usize;
+}
+
+/// How long things may take with a backend, on a busy machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// From the death of an instance's process, while the registry is well, until the entry is gone: the time to live
+    /// and what the registry adds to it.
+    pub expiry: Duration,
+    /// From the end of a fault until everybody is on the board and in every watcher's set again.
+    pub heal: Duration,
+    /// Until a registry that does not answer is noticed by everybody: the longest of the backend's timeouts.
+    pub notice: Duration,
+}

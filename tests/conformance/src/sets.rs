@@ -1,0 +1,129 @@
+//! Sets: complete, of one service, and with their contents as they were.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use callboard_core::{InstanceKind, Service};
+use futures_util::{StreamExt, future, stream};
+use tokio::time::timeout;
+
+use crate::Harness;
+use crate::company::{SOON, instance, service, watcher};
+use crate::presence::registered;
+
+/// The first item of a watch is the set as it is, and comes even if nobody is there or the service is unheard of.
+pub async fn the_first_set_is_complete_and_comes_even_if_empty(harness: &dyn Harness) {
+    let service = service("project/test");
+    let first = async |service: &Service| {
+        let mut watch = harness.resolver().watch(service);
+        let item = timeout(SOON, watch.next()).await.expect("a first set comes").expect("not the end").expect("a set");
+        let mut ids: Vec<_> = item.instances.into_iter().map(|instance| instance.id).collect();
+        ids.sort();
+        ids
+    };
+    assert!(first(&service).await.is_empty());
+    let registry = harness.registry();
+    let _a = registered(&*registry, &service, &instance("a", 1)).await;
+    let _b = registered(&*registry, &service, &instance("b", 2)).await;
+    assert_eq!(first(&service).await, ["a", "b"]);
+    let lease = registered(&*registry, &crate::company::service("project/other"), &instance("c", 3)).await;
+    lease.revoke().await.expect("revoked");
+    assert!(first(&crate::company::service("project/other")).await.is_empty(), "a service that everybody has left");
+}
+
+/// After 200 changes in a burst, the set is what it should be, and stays so.
+pub async fn sets_are_complete_after_a_burst(harness: &dyn Harness) {
+    let service = service("project/test");
+    let (registry, watcher) = (harness.registry(), watcher(harness, &service));
+    watcher.until_ids(SOON, "before", &[]).await;
+    let burst = (1..=20u16).map(|port| {
+        let (registry, service) = (&registry, &service);
+        async move {
+            let id = format!("i{port:02}");
+            let mut lease = registered(&**registry, service, &instance(&id, port)).await;
+            for weight in 2..=9 {
+                lease.update(&instance(&id, port).weight(weight)).await.expect("updated");
+            }
+            if port % 2 == 0 {
+                lease.revoke().await.expect("revoked");
+                return None;
+            }
+            Some(lease)
+        }
+    });
+    let leases = future::join_all(burst).await;
+    let odd: Vec<_> = (1..=20).step_by(2).map(|port| format!("i{port:02}")).collect();
+    let right = |seen: &crate::Seen| {
+        seen.set.as_ref().is_some_and(|set| set.keys().eq(&odd) && set.values().all(|instance| instance.weight == 9))
+    };
+    watcher.until(SOON, "the odd ones, of weight 9", right).await;
+    // Nothing that was overtaken comes later.
+    assert!(timeout(Duration::from_millis(500), watcher.until(SOON, "", |seen| !right(seen))).await.is_err());
+    drop(leases);
+}
+
+/// 500 instances are all in the set of who watches, at first and afterwards.
+pub async fn five_hundred_instances_are_seen(harness: &dyn Harness) {
+    let service = service("project/test");
+    let (registry, early) = (harness.registry(), watcher(harness, &service));
+    let instances = (1..=500u16).map(|port| instance(&format!("i{port}"), port).metadata("note", "x".repeat(100)));
+    let leases: Vec<_> = stream::iter(instances)
+        .map(|instance| {
+            let (registry, service) = (&registry, &service);
+            async move { registered(&**registry, service, &instance).await }
+        })
+        .buffer_unordered(16)
+        .collect()
+        .await;
+    let all = |seen: &crate::Seen| seen.set.as_ref().is_some_and(|set| set.len() == 500);
+    early.until(SOON, "all 500", all).await;
+    watcher(harness, &service).until(SOON, "all 500", all).await;
+    drop(leases);
+}
+
+/// Names of services, ids, and what the owner wants clients to know come back as they went in.
+pub async fn names_and_metadata_come_back_as_they_were(harness: &dyn Harness) {
+    let registry = harness.registry();
+    let long = "lång ☎ ".repeat(200).chars().take(200).collect::<String>();
+    let metadata = BTreeMap::from([("note".to_owned(), long), ("version".to_owned(), "2.4 \"β\" / \\ {}".to_owned())]);
+    let ids = ["a", "10.0.0.7:50051", "[2001:db8::1]:80", "A.b_c-d:e"];
+    for name in ["plain", "project/test", "a/b/c/d-e_f.g", "Project/TEST.v2"] {
+        let service = service(name);
+        for (port, id) in (1..).zip(ids) {
+            let mut wanted =
+                instance(id, port).weight(u32::from(port) * 10).zone("zone ☎ 1").kind(InstanceKind::Balancer);
+            wanted.metadata.clone_from(&metadata);
+            let lease = registered(&*registry, &service, &wanted).await;
+            let watcher = watcher(harness, &service);
+            let seen = watcher.until_ids(SOON, name, &[id]).await;
+            assert_eq!(**seen.instance(id).expect("waited for"), wanted, "{name}");
+            lease.revoke().await.expect("revoked");
+        }
+    }
+}
+
+/// A record that cannot be read is skipped and counted, and the others are seen.
+pub async fn garbage_beside_good_records_is_skipped(harness: &dyn Harness) {
+    let service = service("project/test");
+    let (registry, early) = (harness.registry(), watcher(harness, &service));
+    let _before = registered(&*registry, &service, &instance("before", 1)).await;
+    harness.put_garbage(&service).await;
+    let _after = registered(&*registry, &service, &instance("after", 2)).await;
+    for watcher in [&early, &watcher(harness, &service)] {
+        let seen = watcher.until_ids(SOON, "beside garbage", &["after", "before"]).await;
+        assert_eq!((seen.skipped, seen.stale.is_none()), (1, true), "{seen:?}");
+    }
+}
+
+/// A service whose name begins with another's, as text or as path, is another service.
+pub async fn services_with_a_common_prefix_do_not_mix(harness: &dyn Harness) {
+    let registry = harness.registry();
+    let mut held = Vec::new();
+    let names = ["project", "project/test", "project/test2", "project/test/deep", "project-test", "project.test"];
+    for (port, name) in (1..).zip(names) {
+        held.push(registered(&*registry, &service(name), &instance(&format!("of-{port}"), port)).await);
+    }
+    for (port, name) in (1..).zip(names) {
+        watcher(harness, &service(name)).until_ids(SOON, name, &[&format!("of-{port}")]).await;
+    }
+}
