@@ -98,7 +98,11 @@ impl Node {
         if process.as_ref().is_some_and(|process| process.ended().is_none()) {
             return;
         }
-        *process = Some(self.launch().unwrap_or_else(|error| panic!("{} cannot be started: {error}", self.name())));
+        let started = self.launch().unwrap_or_else(|error| panic!("{} cannot be started: {error}", self.name()));
+        if let Some(links) = &self.plan.links {
+            links.runs_in(self.number, started.id());
+        }
+        *process = Some(started);
     }
 
     fn launch(&self) -> io::Result<Process> {
