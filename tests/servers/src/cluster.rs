@@ -17,8 +17,8 @@ use crate::zookeeper::Zookeeper;
 /// and removes all of it; so does the end of the test, whatever it ends by.
 #[derive(Debug)]
 pub struct Cluster {
-    plan: Arc<Plan>,
     nodes: Vec<Node>,
+    plan: Arc<Plan>,
 }
 
 impl Cluster {
@@ -47,7 +47,7 @@ impl Cluster {
     pub(crate) async fn with(plan: Plan) -> Result<Self, String> {
         let plan = Arc::new(plan);
         let nodes = (0..plan.places.len()).map(|number| Node::new(Arc::clone(&plan), number)).collect();
-        let cluster = Self { plan, nodes };
+        let cluster = Self { nodes, plan };
         cluster.try_start().await.map(|()| cluster)
     }
 
