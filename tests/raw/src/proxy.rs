@@ -27,7 +27,7 @@ pub enum Mode {
 }
 
 /// Which address a connection from another one is passed on to.
-type Route = Box<dyn Fn(SocketAddr) -> SocketAddr + Send + Sync>;
+type Route = Box<dyn Fn(SocketAddr) -> Option<SocketAddr> + Send + Sync>;
 
 /// Passes connections on to another address, in one of several [modes](Mode). Dropping it ends it, and closes its
 /// connections.
@@ -46,7 +46,7 @@ impl Proxy {
     /// # Errors
     /// What the system says if no port can be bound.
     pub async fn start(target: SocketAddr) -> io::Result<Self> {
-        Self::switch(Port::free()?, move |_| target)
+        Self::switch(Port::free()?, move |_| Some(target))
     }
 
     /// As [`start`](Self::start).
@@ -57,11 +57,15 @@ impl Proxy {
         Self::start(target).await.unwrap_or_else(|error| panic!("a proxy to {target}: {error}"))
     }
 
-    /// Starts a proxy on this port which asks for each connection, by where it comes from, where it shall go.
+    /// Starts a proxy on this port which asks for each connection, by where it comes from, where it shall go. One that
+    /// shall go nowhere is closed.
     ///
     /// # Errors
     /// What the system says if the port cannot be listened on.
-    pub fn switch(port: Port, route: impl Fn(SocketAddr) -> SocketAddr + Send + Sync + 'static) -> io::Result<Self> {
+    pub fn switch(
+        port: Port,
+        route: impl Fn(SocketAddr) -> Option<SocketAddr> + Send + Sync + 'static,
+    ) -> io::Result<Self> {
         let address = port.address();
         let listener = listen(address)?;
         let (mode, modes) = watch::channel(Mode::Pass);
@@ -136,7 +140,9 @@ async fn run(
             accepted = accept(listener.as_ref()) => {
                 // What fails to be accepted has gone again.
                 let Ok((near, from)) = accepted else { continue };
-                connections.spawn(join(near, route(from), modes.clone()));
+                if let Some(target) = route(from) {
+                    connections.spawn(join(near, target, modes.clone()));
+                }
             }
             Some(_) = connections.join_next() => {}
         }

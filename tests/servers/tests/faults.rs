@@ -126,6 +126,21 @@ mod etcd {
     async fn an_isolated_member_stores_nothing() {
         super::an_isolated_member_stores_nothing(&Etcd).await;
     }
+
+    #[tokio::test]
+    #[ignore = "needs etcd: make test"]
+    async fn the_others_go_on_without_an_isolated_member() {
+        let cluster = Etcd.setup().nodes(3).start().await;
+        let alone = cluster.leader().await;
+        let address = cluster.node(alone).address();
+        let other = cluster.node((alone + 1) % 3).address();
+        cluster.isolate(alone).await;
+        eventually("it says that it cannot", async || Etcd.put(address).await.is_err()).await;
+        eventually("the others store it", async || Etcd.put(other).await.is_ok()).await;
+        assert!(Etcd.has(address).await.is_err(), "cut off, it knows what the others have stored");
+        cluster.heal(alone).await;
+        eventually("it has learnt it", async || Etcd.has(address).await.is_ok_and(|has| has)).await;
+    }
 }
 
 mod zookeeper {
