@@ -4,16 +4,13 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
 
 use callboard_servers::{Cluster, Program};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep};
 
-/// On a machine that has much else to do.
-const LIMIT: Duration = Duration::from_secs(60);
+use crate::eventually;
 
 /// A process of its own that has started an etcd, as a test does, the address of that etcd, and its process.
 async fn holder(stores_in: &Path) -> (Program, SocketAddr, Pid) {
@@ -34,14 +31,6 @@ async fn is_gone(address: SocketAddr) {
 async fn is_empty(directory: &Path) {
     let entries = || fs::read_dir(directory).expect("a directory").count();
     eventually("what it stored is removed", async || entries() == 0).await;
-}
-
-async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + LIMIT;
-    while !holds().await {
-        assert!(Instant::now() < deadline, "not within {LIMIT:?}: {what}");
-        sleep(Duration::from_millis(20)).await;
-    }
 }
 
 #[tokio::test]

@@ -1,22 +1,16 @@
 //! What can be done to each kind of server.
 
-mod stores;
-
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use stores::Store;
-use stores::consul::Consul;
-use stores::etcd::Etcd;
-use stores::zookeeper::Zookeeper;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 
-/// What is expected of a server that is ready.
-const ANSWERS: &str = "it answers";
-
-/// On a machine that has much else to do.
-const LIMIT: Duration = Duration::from_secs(60);
+use crate::stores::Store;
+use crate::stores::consul::Consul;
+use crate::stores::etcd::Etcd;
+use crate::stores::zookeeper::Zookeeper;
+use crate::{ANSWERS, eventually};
 
 async fn a_restart_keeps_what_is_stored(store: &dyn Store) {
     let cluster = store.filled().await;
@@ -78,14 +72,6 @@ async fn an_isolated_member_stores_nothing(store: &dyn Store) {
         store.put(address).await.is_ok() || store.has(address).await.is_ok_and(|has| has)
     })
     .await;
-}
-
-async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + LIMIT;
-    while !holds().await {
-        assert!(Instant::now() < deadline, "not within {LIMIT:?}: {what}");
-        sleep(Duration::from_millis(20)).await;
-    }
 }
 
 mod etcd {
