@@ -86,7 +86,7 @@ fn ended() -> Error {
 /// Whether a watch was opened as it was asked for.
 fn check(created: &PbWatchResponse, after: Moment) -> Result<()> {
     refused(created)?;
-    let header = created.header.clone().unwrap_or_default();
+    let header = created.header.unwrap_or_default();
     let why = if !created.created {
         "etcd has not answered that the watch is open"
     } else if header.cluster_id != after.cluster {

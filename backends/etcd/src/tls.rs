@@ -63,7 +63,7 @@ impl EtcdTls {
             Some(ca) => TlsOptions::new().ca_certificate(Certificate::from_pem(ca)),
             None => TlsOptions::new().with_native_roots(),
         };
-        let named = self.server_name.iter().fold(plain, |options, name| options.domain_name(name));
+        let named = self.server_name.iter().fold(plain, TlsOptions::domain_name);
         self.identity.iter().fold(named, |options, (chain, key)| options.identity(Identity::from_pem(chain, key)))
     }
 }

@@ -39,7 +39,7 @@ enum Known {
     /// Listed just now.
     Listed(Moment),
     /// Up to here, and the watch goes on.
-    Heard(Feed),
+    Heard(Box<Feed>),
     /// Up to here; then the watch broke.
     Until(Moment),
 }
@@ -74,7 +74,7 @@ impl Watch {
         self.known = Some(Known::Until(after));
         let directory = self.board.directory();
         let feed = Feed::open(&self.connection, directory.start(), Some(directory.end()), after).await?;
-        self.known = Some(Known::Heard(feed));
+        self.known = Some(Known::Heard(Box::new(feed)));
         Ok(())
     }
 
@@ -89,7 +89,7 @@ impl Watch {
     }
 
     /// Hears what happens. Says whether the set may have changed.
-    async fn hear(&mut self, mut feed: Feed) -> Result<bool> {
+    async fn hear(&mut self, mut feed: Box<Feed>) -> Result<bool> {
         let said = tokio::select! {
             said = feed.next() => said,
             () = sleep_until(self.relist_at) => return Ok(false),
@@ -97,7 +97,11 @@ impl Watch {
         match said {
             Ok(events) => {
                 self.known = Some(Known::Heard(feed));
-                Ok(events.into_iter().fold(false, |changed, event| self.board.apply(event) || changed))
+                let mut changed = false;
+                for event in events {
+                    changed |= self.board.apply(event);
+                }
+                Ok(changed)
             }
             Err(error) => {
                 self.patience.worked_for(feed.opened().elapsed());

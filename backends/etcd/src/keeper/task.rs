@@ -35,7 +35,8 @@ enum Stream {
     Open(Pair),
 }
 
-type Pair = (LeaseKeeper, LeaseKeepAliveStream);
+/// What is told, and what is heard.
+type Pair = Box<(LeaseKeeper, LeaseKeepAliveStream)>;
 
 /// What happens to the task.
 enum Event {
@@ -74,7 +75,7 @@ impl Task {
             match &mut self.stream {
                 Stream::Closed { .. } => std::future::pending().await,
                 Stream::Opening { opening, .. } => Event::Opened(opening.await),
-                Stream::Open((_, answers)) => Event::Said(said(answers).await),
+                Stream::Open(pair) => Event::Said(said(&mut pair.1).await),
             }
         };
         tokio::select! {
@@ -119,12 +120,12 @@ impl Task {
             self.leases.values().filter(|k| k.asked.is_none() && k.beat_at <= now).map(|k| k.lease).collect();
         for lease in due {
             match &mut self.stream {
-                Stream::Open((keeper, _)) => {
+                Stream::Open(pair) => {
                     let Some(kept) = self.leases.get_mut(&lease) else { continue };
                     kept.asked = Some(now);
                     // One stream carries all leases: the id is that of the request, not of the stream.
-                    keeper.id = lease;
-                    let sent = timeout_at(now + kept.ttl / BEATS, keeper.keep_alive()).await;
+                    pair.0.id = lease;
+                    let sent = timeout_at(now + kept.ttl / BEATS, pair.0.keep_alive()).await;
                     if !matches!(sent, Ok(Ok(()))) {
                         self.broken(&Error::new(
                             ErrorKind::Unavailable,
@@ -146,7 +147,7 @@ impl Task {
         let connection = Arc::clone(&self.connection);
         let opening = Box::pin(async move {
             let open = |client: etcd_client::Client| async move { client.lease_client().keep_alive(lease).await };
-            connection.attempt("keep the lease alive", open).await
+            connection.attempt("keep the lease alive", open).await.map(Box::new)
         });
         self.stream = Stream::Opening { lease, opening };
     }
