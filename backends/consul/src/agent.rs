@@ -1,11 +1,13 @@
 //! The agent's HTTP API, as far as it is needed.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use callboard_core::{Error, Result};
 use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::{Client, Method, StatusCode, Url, redirect};
 use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
 
 use crate::answer::{Answer, unanswered};
 use crate::entry::{Registration, Row, ServiceRow};
@@ -14,8 +16,13 @@ use crate::url::Place;
 
 /// A local agent takes a connection at once, or not at all.
 const CONNECT: Duration = Duration::from_secs(2);
-/// Every request but a blocking query.
+/// Every request but a blocking query and a pass.
 const REQUEST: Duration = Duration::from_secs(4);
+/// A pass: it takes the agent a millisecond or two.
+const PASS: Duration = Duration::from_secs(2);
+/// How many requests are under way at once, blocking queries apart. An agent closes what one client opens beyond 200
+/// connections, and would not be faster with more.
+const AT_ONCE: usize = 16;
 /// A connection that has not been used for so long is closed. It is longer than the time between two passes.
 const IDLE: Duration = Duration::from_secs(30);
 
@@ -26,6 +33,7 @@ pub(crate) struct Agent {
     base: Url,
     /// Namespace and partition, if they are set.
     scope: Vec<(&'static str, String)>,
+    turns: Arc<Semaphore>,
 }
 
 /// What a watch asks for.
@@ -85,27 +93,27 @@ impl Agent {
             Place::Socket(_) => return Err(Error::invalid("address: this system has no Unix sockets")),
         };
         let http = http.build().map_err(|error| Error::invalid("the HTTP client cannot be made").with_source(error))?;
-        Ok(Self { http, base, scope })
+        Ok(Self { http, base, scope, turns: Arc::new(Semaphore::new(AT_ONCE)) })
     }
 
     /// Registers an entry, or replaces what is registered under its id, with all its checks. A check that is there
     /// already keeps its status.
     pub(crate) async fn register(&self, entry: &Registration<'_>) -> Result<()> {
         let url = self.url(&["agent", "service", "register"], &[("replace-existing-checks", "true".into())]);
-        let answer = self.send(Method::PUT, url, Some(entry), REQUEST).await?;
+        let answer = self.in_turn(Method::PUT, url, Some(entry), REQUEST).await?;
         answer.good().map(drop)
     }
 
     /// Removes an entry. One that is gone already is no error.
     pub(crate) async fn deregister(&self, id: &str) -> Result<()> {
-        let answer = self.put(&["agent", "service", "deregister", id]).await?;
+        let answer = self.put(&["agent", "service", "deregister", id], REQUEST).await?;
         if answer.status == StatusCode::NOT_FOUND { Ok(()) } else { answer.good().map(drop) }
     }
 
     /// The entry of this id on this agent.
     pub(crate) async fn held(&self, id: &str) -> Result<Option<Held>> {
         let url = self.url(&["agent", "health", "service", "id", id], &[]);
-        let answer = self.send::<()>(Method::GET, url, None, REQUEST).await?;
+        let answer = self.in_turn::<()>(Method::GET, url, None, REQUEST).await?;
         match answer.status {
             StatusCode::NOT_FOUND => Ok(None),
             // The status says how the entry's checks stand; the body is the same. An agent that is in trouble itself
@@ -120,7 +128,7 @@ impl Agent {
 
     /// Passes a TTL check. False if the agent has no such check.
     pub(crate) async fn pass(&self, check: &str) -> Result<bool> {
-        let answer = self.put(&["agent", "check", "pass", check]).await?;
+        let answer = self.put(&["agent", "check", "pass", check], PASS).await?;
         // Old agents answer 500, and say so in words.
         let unknown = |text: &[u8]| {
             let text = String::from_utf8_lossy(text);
@@ -153,11 +161,11 @@ impl Agent {
     /// Whether the agent is there: any answer will do. Needs no permission.
     pub(crate) async fn answers(&self, within: Duration) -> Result<()> {
         let url = self.url(&["status", "leader"], &[]);
-        self.send::<()>(Method::GET, url, None, within).await.map(drop)
+        self.in_turn::<()>(Method::GET, url, None, within).await.map(drop)
     }
 
-    async fn put(&self, path: &[&str]) -> Result<Answer> {
-        self.send::<()>(Method::PUT, self.url(path, &[]), None, REQUEST).await
+    async fn put(&self, path: &[&str], within: Duration) -> Result<Answer> {
+        self.in_turn::<()>(Method::PUT, self.url(path, &[]), None, within).await
     }
 
     fn url(&self, path: &[&str], options: &[(&'static str, String)]) -> Url {
@@ -170,6 +178,19 @@ impl Agent {
             url.query_pairs_mut().extend_pairs(pairs.map(|(key, value)| (*key, value.as_str())));
         }
         url
+    }
+
+    /// Sends a request once there are few enough under way. The time for its answer begins then.
+    async fn in_turn<B: Serialize>(
+        &self,
+        method: Method,
+        url: Url,
+        body: Option<&B>,
+        within: Duration,
+    ) -> Result<Answer> {
+        // It is never closed, so there is always a turn.
+        let _turn = self.turns.acquire().await;
+        self.send(method, url, body, within).await
     }
 
     async fn send<B: Serialize>(&self, method: Method, url: Url, body: Option<&B>, within: Duration) -> Result<Answer> {

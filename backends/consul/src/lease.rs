@@ -53,10 +53,9 @@ impl ConsulLease {
 
     async fn try_revoke(&self) -> Result<()> {
         let Inner { agent, .. } = &*self.consul;
-        match self.claim.check(agent.held(&self.claim.entry).await?.as_ref()) {
-            // Even an entry that has lost its check is removed, if it is ours.
-            Ok(()) => agent.deregister(&self.claim.entry).await,
-            Err(_) => Ok(()),
+        match agent.held(&self.claim.entry).await? {
+            Some(held) if self.claim.has_registered(&held) => agent.deregister(&self.claim.entry).await,
+            _ => Ok(()),
         }
     }
 }

@@ -74,7 +74,9 @@ pub(crate) fn builder(target: &Target, options: &mut TargetOptions<'_>) -> Resul
         [] => {}
         [host] => builder = builder.address(address(host)?),
         _ => {
-            return Err(Error::invalid("URL: several hosts; Consul is reached through one agent, the one on this host"));
+            return Err(Error::invalid(
+                "URL: several hosts; Consul is reached through one agent, the one on this host",
+            ));
         }
     }
     builder = match (target.user(), target.password()) {
