@@ -22,6 +22,8 @@
 
 mod frame;
 mod peer;
+mod pipe;
+mod port;
 mod proxy;
 mod server;
 mod stats;
@@ -29,7 +31,8 @@ mod writer;
 
 pub use frame::{Event, code, setting};
 pub use peer::{Peer, Request};
-pub use proxy::Proxy;
+pub use port::Port;
+pub use proxy::{Mode, Proxy};
 pub use server::{RawServer, serve};
 pub use stats::Stats;
 pub use writer::Writer;

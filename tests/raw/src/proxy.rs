@@ -1,20 +1,43 @@
 //! A piece of network that can fail.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
+use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
-/// Passes connections on to another address, until it swallows everything without a word. Dropping it ends it.
+use crate::pipe::join;
+use crate::port::Port;
+
+/// What a [`Proxy`] does with what comes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// It passes.
+    #[default]
+    Pass,
+    /// Connections are closed, and new ones are refused by the system: nobody listens.
+    Refuse,
+    /// Nothing passes, in either direction, on any connection, and none is closed. As on a network that loses packets,
+    /// what has been swallowed passes once the mode changes.
+    BlackHole,
+    /// Each piece passes so much later, in each direction.
+    Delay(Duration),
+}
+
+/// Which address a connection from another one is passed on to.
+type Route = Box<dyn Fn(SocketAddr) -> SocketAddr + Send + Sync>;
+
+/// Passes connections on to another address, in one of several [modes](Mode). Dropping it ends it, and closes its
+/// connections.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
-    open: watch::Sender<bool>,
-    task: JoinHandle<()>,
+    mode: watch::Sender<Mode>,
+    /// The last mode that is in effect.
+    in_effect: watch::Receiver<Mode>,
+    task: JoinHandle<io::Result<()>>,
 }
 
 impl Proxy {
@@ -23,30 +46,57 @@ impl Proxy {
     /// # Errors
     /// What the system says if no port can be bound.
     pub async fn start(target: SocketAddr) -> io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let address = listener.local_addr()?;
-        let (open, gate) = watch::channel(true);
-        let task = tokio::spawn(async move {
-            while let Ok((near, _)) = listener.accept().await {
-                tokio::spawn(join(near, target, gate.clone()));
-            }
-        });
-        Ok(Self { address, open, task })
+        Self::switch(Port::free()?, move |_| target)
     }
 
-    /// Where it listens.
+    /// As [`start`](Self::start).
+    ///
+    /// # Panics
+    /// If no port can be bound.
+    pub async fn to(target: SocketAddr) -> Self {
+        Self::start(target).await.unwrap_or_else(|error| panic!("a proxy to {target}: {error}"))
+    }
+
+    /// Starts a proxy on this port which asks for each connection, by where it comes from, where it shall go.
+    ///
+    /// # Errors
+    /// What the system says if the port cannot be listened on.
+    pub fn switch(port: Port, route: impl Fn(SocketAddr) -> SocketAddr + Send + Sync + 'static) -> io::Result<Self> {
+        let address = port.address();
+        let listener = listen(address)?;
+        let (mode, modes) = watch::channel(Mode::Pass);
+        let (effect, in_effect) = watch::channel(Mode::Pass);
+        let route: Route = Box::new(route);
+        let task = tokio::spawn(async move { run(&port, listener, modes, effect, &route).await });
+        Ok(Self { address, mode, in_effect, task })
+    }
+
+    /// Where it listens. It stays the same.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// From here on nothing passes, in either direction, on any connection, and none is closed: a black hole.
-    pub fn swallow(&self) {
-        self.open.send_replace(false);
+    /// Does this with all connections, those that are open too, and returns once that is in effect.
+    ///
+    /// # Panics
+    /// If it shall listen again and its port has been taken.
+    ///
+    /// # Cancel safety
+    /// Cancel-safe: dropped, it has its effect a moment later.
+    pub async fn set(&self, mode: Mode) {
+        self.mode.send_replace(mode);
+        let in_effect = self.in_effect.clone().wait_for(|effect| *effect == mode).await.is_ok();
+        assert!(in_effect, "{}: the proxy cannot listen again", self.address);
     }
 
-    /// What it has swallowed passes now.
+    /// From here on nothing passes: [`Mode::BlackHole`].
+    pub fn swallow(&self) {
+        self.mode.send_replace(Mode::BlackHole);
+    }
+
+    /// What it has swallowed passes now: [`Mode::Pass`].
     pub fn release(&self) {
-        self.open.send_replace(true);
+        self.mode.send_replace(Mode::Pass);
     }
 }
 
@@ -56,26 +106,46 @@ impl Drop for Proxy {
     }
 }
 
-async fn join(near: TcpStream, target: SocketAddr, mut gate: watch::Receiver<bool>) {
-    if gate.wait_for(|open| *open).await.is_err() {
-        return;
-    }
-    let Ok(far) = TcpStream::connect(target).await else { return };
-    let (near_in, near_out) = near.into_split();
-    let (far_in, far_out) = far.into_split();
-    tokio::join!(pass(near_in, far_out, gate.clone()), pass(far_in, near_out, gate));
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let listener = std::net::TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
 }
 
-/// Passes bytes on while the gate is open, until one side closes or the proxy is dropped.
-async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut gate: watch::Receiver<bool>) {
-    let mut buffer = vec![0; 16 << 10];
-    while gate.wait_for(|open| *open).await.is_ok() {
-        let read = tokio::select! {
-            read = from.read(&mut buffer) => read.unwrap_or(0),
-            _ = gate.changed() => continue,
-        };
-        if read == 0 || gate.wait_for(|open| *open).await.is_err() || to.write_all(&buffer[..read]).await.is_err() {
-            return;
+/// Goes on until the proxy is dropped.
+async fn run(
+    port: &Port,
+    listener: TcpListener,
+    mut modes: watch::Receiver<Mode>,
+    effect: watch::Sender<Mode>,
+    route: &Route,
+) -> io::Result<()> {
+    let mut listener = Some(listener);
+    let mut connections = JoinSet::new();
+    loop {
+        let mode = *modes.borrow_and_update();
+        if mode == Mode::Refuse {
+            listener = None;
+            connections.shutdown().await;
+        } else if listener.is_none() {
+            listener = Some(listen(port.address())?);
         }
+        effect.send_replace(mode);
+        tokio::select! {
+            changed = modes.changed() => if changed.is_err() { return Ok(()) },
+            accepted = accept(listener.as_ref()) => {
+                // What fails to be accepted has gone again.
+                let Ok((near, from)) = accepted else { continue };
+                connections.spawn(join(near, route(from), modes.clone()));
+            }
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+async fn accept(listener: Option<&TcpListener>) -> io::Result<(TcpStream, SocketAddr)> {
+    match listener {
+        Some(listener) => listener.accept().await,
+        None => std::future::pending().await,
     }
 }

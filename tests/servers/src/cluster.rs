@@ -1,0 +1,170 @@
+//! One server, or several that belong together.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::time::{Instant, sleep};
+
+use crate::consul::Consul;
+use crate::etcd::Etcd;
+use crate::node::{LIMIT, Node, OFTEN};
+use crate::plan::Plan;
+use crate::setup::Setup;
+use crate::zookeeper::Zookeeper;
+
+/// Real servers on free ports of 127.0.0.1, which store what they store in a directory of their own. Dropping it ends
+/// and removes all of it; so does the end of the test, whatever it ends by.
+#[derive(Debug)]
+pub struct Cluster {
+    nodes: Vec<Node>,
+}
+
+impl Cluster {
+    /// Prepares etcd.
+    pub fn etcd() -> Setup {
+        Setup::new(Arc::new(Etcd))
+    }
+
+    /// Prepares ZooKeeper, with sessions of 2 s and longer.
+    pub fn zookeeper() -> Setup {
+        Setup::new(Arc::new(Zookeeper))
+    }
+
+    /// Prepares Consul servers, which are agents too.
+    pub fn consul() -> Setup {
+        Setup::new(Arc::new(Consul { dev: false }))
+    }
+
+    /// Prepares a Consul agent in its development mode: it starts sooner and answers faster, and a restart loses
+    /// everything. There is only one of it.
+    pub fn consul_dev() -> Setup {
+        Setup::new(Arc::new(Consul { dev: true }))
+    }
+
+    /// Starts all and waits until they answer.
+    pub(crate) async fn with(plan: Plan) -> Result<Self, String> {
+        let plan = Arc::new(plan);
+        let nodes = (0..plan.places.len()).map(|number| Node::new(Arc::clone(&plan), number)).collect();
+        let cluster = Self { nodes };
+        cluster.try_start().await.map(|()| cluster)
+    }
+
+    /// Where clients reach the nodes. It stays the same.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.nodes.iter().map(Node::address).collect()
+    }
+
+    /// Where clients reach the first node.
+    pub fn address(&self) -> SocketAddr {
+        self.node(0).address()
+    }
+
+    /// One node, counted from 0.
+    ///
+    /// # Panics
+    /// If there are fewer.
+    pub fn node(&self, number: usize) -> &Node {
+        &self.nodes[number]
+    }
+
+    /// All nodes.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// Kills all nodes, as [`Node::kill`] does.
+    pub async fn kill(&self) {
+        for node in &self.nodes {
+            node.kill().await;
+        }
+    }
+
+    /// Pauses all nodes, as [`Node::pause`] does.
+    ///
+    /// # Panics
+    /// If one does not run.
+    pub fn pause(&self) {
+        self.nodes.iter().for_each(Node::pause);
+    }
+
+    /// Resumes all nodes, as [`Node::resume`] does.
+    ///
+    /// # Panics
+    /// If one does not run.
+    pub fn resume(&self) {
+        self.nodes.iter().for_each(Node::resume);
+    }
+
+    /// Starts all nodes that do not run, each on its data, and waits until all nodes answer.
+    ///
+    /// # Panics
+    /// If one ends instead, or does not answer within a minute, with its log.
+    pub async fn start(&self) {
+        self.try_start().await.unwrap_or_else(|reason| panic!("{reason}"));
+    }
+
+    /// Kills all nodes and starts them on their data.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    pub async fn restart(&self) {
+        self.kill().await;
+        self.start().await;
+    }
+
+    /// Kills all nodes and starts them with nothing.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    pub async fn wipe(&self) {
+        self.kill().await;
+        self.nodes.iter().for_each(Node::erase);
+        self.start().await;
+    }
+
+    /// Cuts a member off from the others, but not from its clients. For now by pausing the others.
+    ///
+    /// # Panics
+    /// If one of the others does not run.
+    pub async fn isolate(&self, number: usize) {
+        self.others(number).for_each(Node::pause);
+    }
+
+    /// Ends what [`isolate`](Self::isolate) has begun.
+    ///
+    /// # Panics
+    /// If one of the others does not run.
+    pub async fn heal(&self, number: usize) {
+        self.others(number).for_each(Node::resume);
+    }
+
+    fn others(&self, number: usize) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().enumerate().filter(move |(other, _)| *other != number).map(|(_, node)| node)
+    }
+
+    /// Which node leads, once one says so.
+    ///
+    /// # Panics
+    /// If none does within a minute.
+    pub async fn leader(&self) -> usize {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            for (number, node) in self.nodes.iter().enumerate() {
+                if node.id().is_some() && node.leads().await {
+                    return number;
+                }
+            }
+            let logs: String = self.nodes.iter().map(Node::log).collect();
+            assert!(Instant::now() < deadline, "no node leads after {LIMIT:?}; the logs:\n{logs}");
+            sleep(OFTEN).await;
+        }
+    }
+
+    async fn try_start(&self) -> Result<(), String> {
+        self.nodes.iter().for_each(Node::spawn);
+        for node in &self.nodes {
+            node.ready().await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,37 @@
+//! What is to be known about a kind of server.
+
+use std::fmt::Debug;
+use std::io;
+use std::process::Command;
+
+use async_trait::async_trait;
+
+use crate::plan::Plan;
+
+/// A kind of server. What is common to all, such as processes, ports and logs, is not its business.
+#[async_trait]
+pub(crate) trait Server: Debug + Send + Sync {
+    /// Its name, for people and for paths.
+    fn name(&self) -> &'static str;
+
+    /// How many ports a node needs. The first is for clients.
+    fn ports(&self) -> usize;
+
+    /// How a node is started, by [`process::command`](crate::process::command): on the data that it finds, or as a new
+    /// one. Files that it needs are written now.
+    ///
+    /// # Panics
+    /// If the server is not installed.
+    fn command(&self, plan: &Plan, node: usize) -> io::Result<Command>;
+
+    /// Whether the node answers a question as a client would ask it. An error says what is amiss.
+    async fn ready(&self, plan: &Plan, node: usize) -> io::Result<()>;
+
+    /// Whether the node says that it leads.
+    async fn leads(&self, plan: &Plan, node: usize) -> io::Result<bool>;
+}
+
+/// What a server says that is not ready.
+pub(crate) fn not_ready(answer: impl Debug) -> io::Error {
+    io::Error::other(format!("it answers {answer:?}"))
+}
