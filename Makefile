@@ -13,7 +13,7 @@ quickstart: ## watch servers join, leave and die under one client (10 s)
 	cargo run --release --example quickstart
 
 test: ## run every test, and the short examples, which check themselves
-	cargo test
+	cargo test --workspace --exclude callboard-bench
 	cargo run --quiet --example custom_picker
 	cargo run --quiet --example custom_backend
 	cargo run --quiet --example embed

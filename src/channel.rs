@@ -63,7 +63,7 @@ impl Channel {
 
     /// Every endpoint that is signed in, in the registry's order: its state, its calls, and why it is not connected.
     pub fn endpoints(&self) -> Vec<EndpointStatus> {
-        self.shared.published().endpoints.clone()
+        self.shared.published().statuses()
     }
 
     /// Why and since when the set of endpoints may be out of date: the registry's last error. None while it can be heard.

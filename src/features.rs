@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use callboard_core::{Balancer, Error, ErrorKind, Result};
+use callboard_core::{Balancer, Error, ErrorKind, Result, Target, TargetOptions};
 
-use crate::dial::{MakeBalancer, MakeResolver};
+use crate::dial::{Backend, MakeBackend, MakeBalancer};
 
 /// Something that this version knows by name. It can be made if its feature is on.
 pub(crate) struct Known<Make: ?Sized> {
@@ -24,15 +24,16 @@ pub(crate) fn default_balancer() -> Result<Arc<dyn Balancer>> {
     ));
 }
 
-pub(crate) fn schemes() -> [Known<MakeResolver>; 1] {
+/// The backends that a URL's scheme can name.
+pub(crate) fn backends() -> [Known<MakeBackend>; 1] {
     [Known { name: "memory", feature: "memory", make: cfg!(feature = "memory").then(|| Arc::new(no_board) as _) }]
 }
 
 /// A board in memory is a value of the program's; no URL can find it.
-fn no_board(_: &callboard_core::Target, _: &mut callboard_core::TargetOptions<'_>) -> Result<crate::dial::Resolved> {
+fn no_board(_: &Target, _: &mut TargetOptions<'_>) -> Result<Backend> {
     Err(Error::new(
         ErrorKind::Unsupported,
-        "a memory board is a value in this process: give it to a Dialer with `.resolver(\"memory\", board)`",
+        "a memory board is a value in this process: give it to a Dialer with `.resolver(\"memory\", board)`, and to `announce`",
     ))
 }
 

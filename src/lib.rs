@@ -30,7 +30,7 @@
 //! | you want to | look at |
 //! |---|---|
 //! | call a service | [`dial`], [`Dialer`], [`Channel`], [`ChannelBuilder`] |
-//! | put a server on the board | [`announce`], [`Announcement`], [`Instance`] |
+//! | put a server on the board | [`announce`], [`registry`], [`Announcement`], [`Instance`] |
 //! | say how one call behaves | [`WaitForReady`], [`Idempotent`]; learn who served it: [`ServedBy`] |
 //! | choose a registry | [`backend`] |
 //! | choose how calls are shared out | [`balancer`] |
@@ -66,7 +66,7 @@ pub use call::{Idempotent, ServedBy, WaitForReady};
 pub use callboard_core::*;
 pub use channel::Channel;
 pub use control::EndpointStatus;
-pub use dial::{Dialer, Resolved, dial};
+pub use dial::{Dialer, Resolved, dial, registry};
 pub use transport::Keepalive;
 #[cfg(feature = "tls")]
 pub use transport::Tls;

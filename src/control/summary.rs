@@ -23,7 +23,7 @@ impl Summary {
     pub(super) fn of(service: &Service, view: &View, subchannels: &[Subchannel]) -> Self {
         let mut states: Vec<(ConnectivityState, usize)> = Vec::new();
         for subchannel in subchannels {
-            let state = subchannel.endpoint().state();
+            let state = subchannel.state();
             match states.iter_mut().find(|(known, _)| *known == state) {
                 Some((_, count)) => *count += 1,
                 None => states.push((state, 1)),

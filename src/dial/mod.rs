@@ -1,5 +1,6 @@
 //! From a URL to a channel.
 
+mod backend;
 mod names;
 
 use std::fmt;
@@ -7,13 +8,15 @@ use std::sync::Arc;
 
 use callboard_core::{Balancer, Resolver, Result, Target, TargetOptions};
 
+use self::backend::MakeResolver;
+pub use self::backend::registry;
+pub(crate) use self::backend::{Backend, MakeBackend};
+use self::names::Names;
 use crate::{Channel, ChannelBuilder, features};
-use names::Names;
 
 /// What a scheme of a [`Dialer`] gives.
 pub type Resolved = Arc<dyn Resolver>;
 
-pub(crate) type MakeResolver = dyn Fn(&Target, &mut TargetOptions<'_>) -> Result<Resolved> + Send + Sync;
 pub(crate) type MakeBalancer = dyn Fn(&mut TargetOptions<'_>) -> Result<Arc<dyn Balancer>> + Send + Sync;
 
 /// Makes a channel to the service that a URL names, with what is compiled in.
@@ -63,7 +66,7 @@ impl Dialer {
     /// Knows what is compiled in.
     pub fn new() -> Self {
         Self {
-            schemes: Names::new("scheme", features::schemes()),
+            schemes: Names::new("scheme", backend::resolvers()),
             balancers: Names::new("balancer", features::balancers()),
         }
     }

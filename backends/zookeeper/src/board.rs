@@ -29,6 +29,7 @@ const TRIES: usize = 5;
 /// answer it guards, so that nothing is missed between the two.
 pub(crate) struct Board {
     session: Arc<Session>,
+    service: Service,
     directory: String,
     nodes: HashMap<String, Node>,
     /// Tells that nodes have come or gone, or that the service's own has.
@@ -43,7 +44,8 @@ pub(crate) struct Board {
 struct Node {
     /// Orders nodes by when they were made.
     made: i64,
-    data: Vec<u8>,
+    /// What it says: one instance, or one record that cannot be read.
+    said: Snapshot,
     /// Its watch.
     watch: Option<AbortHandle>,
 }
@@ -68,9 +70,10 @@ enum Stale {
 
 impl Board {
     /// Reads everything.
-    pub(crate) async fn open(session: Arc<Session>, directory: String) -> Result<Self, zk::Error> {
+    pub(crate) async fn open(session: Arc<Session>, service: Service, directory: String) -> Result<Self, zk::Error> {
         let mut board = Self {
             session,
+            service,
             directory,
             nodes: HashMap::new(),
             names: futures_util::future::pending().boxed(),
@@ -89,11 +92,13 @@ impl Board {
     }
 
     /// The set. Older nodes come first, as of two records of one incarnation the later one is believed.
-    pub(crate) fn snapshot(&self, service: &Service) -> Snapshot {
+    pub(crate) fn snapshot(&self) -> Snapshot {
         let mut nodes: Vec<_> = self.nodes.iter().collect();
         nodes.sort_by_key(|(name, node)| (node.made, name.as_str()));
-        let records = nodes.into_iter().map(|(name, node)| (format!("{}/{name}", self.directory), &node.data));
-        Snapshot::from_records(BACKEND, service, records)
+        let said = || nodes.iter().map(|(_, node)| &node.said);
+        let mut snapshot = Snapshot::new(said().flat_map(|said| said.instances.iter().cloned()));
+        snapshot.skipped = said().map(|said| said.skipped).sum();
+        snapshot
     }
 
     async fn stale(&mut self) -> Stale {
@@ -151,29 +156,33 @@ impl Board {
     }
 
     async fn read_nodes(&mut self, names: BTreeSet<String>) -> Result<(), zk::Error> {
-        let Self { session, directory, nodes, changes, .. } = self;
+        let Self { session, service, directory, nodes, changes, .. } = self;
         let mut answers = stream::iter(names)
             .map(|name| {
-                let path = format!("{directory}/{name}");
-                let session = &*session;
+                let (path, session) = (format!("{directory}/{name}"), &*session);
                 async move { (name, session.ask(session.client.get_and_watch_data(&path)).await) }
             })
             .buffer_unordered(AT_ONCE);
         while let Some((name, answer)) = answers.next().await {
-            match answer {
-                Ok((data, stat, watcher)) => {
-                    let (abort, registration) = AbortHandle::new_pair();
-                    let changed = name.clone();
-                    changes.push(Abortable::new(fired(watcher).map(|()| changed).boxed(), registration));
-                    // The watch of the node as it was is dropped only now that there is another, so that the server
-                    // need not be told.
-                    nodes.insert(name, Node { made: stat.czxid, data, watch: Some(abort) });
+            let (data, made, watch) = match answer {
+                Ok((data, stat, watcher)) => (data, stat.czxid, Some(watcher)),
+                // It is there, and whoever cannot read it says so.
+                Err(zk::Error::NoAuth) => (Vec::new(), 0, None),
+                Err(zk::Error::NoNode) => {
+                    nodes.remove(&name);
+                    continue;
                 }
-                Err(zk::Error::NoNode) => drop(nodes.remove(&name)),
-                // It is there, and whoever reads it says that it cannot be read.
-                Err(zk::Error::NoAuth) => drop(nodes.insert(name, Node { made: 0, data: Vec::new(), watch: None })),
                 Err(answer) => return Err(answer),
-            }
+            };
+            let watch = watch.map(|watcher| {
+                let ((abort, registration), name) = (AbortHandle::new_pair(), name.clone());
+                changes.push(Abortable::new(fired(watcher).map(|()| name).boxed(), registration));
+                abort
+            });
+            let said = Snapshot::from_records(BACKEND, service, [(format!("{directory}/{name}"), data)]);
+            // The watch of the node as it was is dropped only now that there is another, so that the server need not
+            // be told.
+            nodes.insert(name, Node { made, said, watch });
         }
         Ok(())
     }

@@ -38,9 +38,9 @@ impl Watch {
             }
             None => {
                 let session = self.sessions.session().await?;
-                Board::open(session, directory.clone()).await.map_err(cannot_read)?
+                Board::open(session, self.service.clone(), directory.clone()).await.map_err(cannot_read)?
             }
         };
-        Ok(self.board.insert(board).snapshot(&self.service))
+        Ok(self.board.insert(board).snapshot())
     }
 }

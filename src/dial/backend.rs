@@ -1,0 +1,58 @@
+//! From a URL to a backend.
+
+use std::sync::Arc;
+
+use callboard_core::{Registry, Resolver, Result, Service, Target, TargetOptions};
+
+use super::names::Names;
+use crate::features::{self, Known};
+
+/// Both sides of a backend. They share its client.
+pub(crate) struct Backend {
+    pub(super) registry: Arc<dyn Registry>,
+    pub(super) resolver: Arc<dyn Resolver>,
+}
+
+pub(crate) type MakeBackend = dyn Fn(&Target, &mut TargetOptions<'_>) -> Result<Backend> + Send + Sync;
+pub(crate) type MakeResolver = dyn Fn(&Target, &mut TargetOptions<'_>) -> Result<Arc<dyn Resolver>> + Send + Sync;
+
+/// The registry and the service that a URL names, to [`announce`](crate::announce) a server with.
+///
+/// The URL is that of [`dial`](crate::dial), with the query keys of the scheme's backend alone: those about calls, such
+/// as `balancer`, are a client's. No I/O happens here, and the registry need not be up. The registry is what a backend's
+/// own constructor gives: one that is made once can announce several servers over one connection.
+///
+/// ```no_run
+/// # async fn doc() -> callboard::Result<()> {
+/// use std::time::Duration;
+/// use callboard::{AnnounceSettings, Instance, announce, registry};
+///
+/// let (registry, service) = registry("etcd://127.0.0.1:2379/project/test?ttl=15s")?;
+/// let instance = Instance::at("10.0.0.7:50051".parse()?)?;
+/// let announcement = announce(registry, &service, instance, AnnounceSettings::default());
+/// announcement.on_board(Duration::from_secs(30)).await?;
+/// # Ok(()) }
+/// ```
+///
+/// # Errors
+/// [`Invalid`](callboard_core::ErrorKind::Invalid) if the URL is malformed or has a key that nobody knows;
+/// [`Unsupported`](callboard_core::ErrorKind::Unsupported) if the scheme is not known, or needs a feature that is off:
+/// the message says which.
+pub fn registry(url: &str) -> Result<(Arc<dyn Registry>, Service)> {
+    let target: Target = url.parse()?;
+    let mut options = target.options();
+    let schemes: Names<MakeBackend> = Names::new("scheme", features::backends());
+    let backend = schemes.find(target.scheme())?(&target, &mut options)?;
+    options.finish()?;
+    Ok((backend.registry, target.service()?))
+}
+
+/// The client's side of each backend that is compiled in, by scheme.
+pub(super) fn resolvers() -> impl Iterator<Item = Known<MakeResolver>> {
+    features::backends().into_iter().map(|Known { name, feature, make }| {
+        let resolver = |make: Arc<MakeBackend>| -> Arc<MakeResolver> {
+            Arc::new(move |target, options| Ok(make(target, options)?.resolver))
+        };
+        Known { name, feature, make: make.map(resolver) }
+    })
+}
