@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "clippy knows the tests, but not their helpers")]
 
 mod session;
+mod vigil;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,9 @@ use callboard_core::{Instance, Registry, Resolver, Service};
 use callboard_servers::{Cluster, ask};
 use callboard_zookeeper::ZooKeeper;
 use zookeeper_client as zk;
+
+#[allow(unused_imports, reason = "not every test keeps a vigil")]
+pub(crate) use vigil::Vigil;
 
 /// The shortest that is allowed, as tests wait for it to pass.
 pub(crate) const SESSION: Duration = Duration::from_secs(6);
@@ -60,6 +64,17 @@ impl Zoo {
         let nodes = self.nodes_of(service, id).await;
         assert_eq!(nodes.len(), 1, "one node of {id}: {nodes:?}");
         nodes.into_iter().next().unwrap()
+    }
+
+    /// The number of the server that this session is connected to.
+    pub(crate) async fn server_of(&self, session: i64) -> Option<usize> {
+        for (number, address) in self.0.addresses().into_iter().enumerate() {
+            let connections = ask::four_letters(address, "cons").await.unwrap_or_default();
+            if connections.contains(&format!("sid={session:#x},")) {
+                return Some(number);
+            }
+        }
+        None
     }
 
     /// Ends a session past its owner.
@@ -132,5 +147,26 @@ impl Harness for Zoo {
             watches += total.trim().parse::<usize>().unwrap();
         }
         watches
+    }
+}
+
+pub(crate) fn service() -> Service {
+    "project/test".parse().unwrap()
+}
+
+pub(crate) fn instance(id: &str) -> Instance {
+    Instance::new(id, "127.0.0.1:50051".parse().unwrap()).unwrap()
+}
+
+/// Waits until something is so.
+pub(crate) async fn until<T>(what: &str, mut so: impl AsyncFnMut() -> Option<T>) -> T {
+    let give_up = tokio::time::Instant::now() + SOON;
+    loop {
+        if let Some(so) = so().await {
+            return so;
+        }
+        assert!(tokio::time::Instant::now() < give_up, "not within {SOON:?}: {what}");
+        // Nobody tells of it, so it is asked for again.
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

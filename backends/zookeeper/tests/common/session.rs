@@ -9,13 +9,17 @@ use tokio::net::TcpStream;
 /// What every ZooKeeper mixes into passwords, unless told otherwise.
 const SECRET: i64 = 0xB341_5C00;
 
-/// Takes the session over and closes it. Its owner takes it back at once, and may be faster; then once more.
+/// Takes the session over and closes it. Its owner takes it back at once, and may be faster than the answer: only a
+/// session that is refused afterwards is known to be closed.
 pub(crate) async fn end(server: SocketAddr, id: i64) -> io::Result<()> {
     let mut ended = try_end(server, id).await;
     for _ in 0..20 {
-        match &ended {
+        match ended {
             Err(error) if error.kind() != ErrorKind::InvalidData => ended = try_end(server, id).await,
-            _ => break,
+            first => return first,
+        }
+        if ended.as_ref().is_err_and(|error| error.kind() == ErrorKind::InvalidData) {
+            return Ok(());
         }
     }
     ended
