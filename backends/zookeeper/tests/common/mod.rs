@@ -142,9 +142,10 @@ impl Harness for Zoo {
     async fn watches(&self) -> usize {
         let mut watches = 0;
         for address in self.0.addresses() {
-            let answer = ask::four_letters(address, "wchs").await.unwrap();
-            let total = answer.lines().find_map(|line| line.strip_prefix("Total watches:")).expect("a total");
-            watches += total.trim().parse::<usize>().unwrap();
+            // The word for watches, `wchs`, leaves out those on children.
+            let answer = ask::four_letters(address, "mntr").await.unwrap();
+            let count = answer.lines().find_map(|line| line.strip_prefix("zk_watch_count")).expect("a count");
+            watches += count.trim().parse::<usize>().unwrap();
         }
         watches
     }
