@@ -15,8 +15,8 @@ quickstart: ## watch servers join, leave and die under one client (10 s)
 servers: ## get etcd, ZooKeeper, Consul and protoc into target/servers, for tests (6 min once, then at once)
 	@tests/servers/get
 
-test: ## run every test, and the short examples, which check themselves
-	cargo test --workspace --exclude callboard-bench
+test: servers ## run every test, those over real registries too, and the short examples, which check themselves
+	cargo test --workspace --exclude callboard-bench -- --include-ignored
 	cargo run --quiet --example custom_picker
 	cargo run --quiet --example custom_backend
 	cargo run --quiet --example embed
