@@ -69,7 +69,10 @@ fn print(rounds: usize, mut times: [Vec<Duration>; WAYS.len()]) {
         times.sort();
     }
     let at = |way: usize, share: f64| times[way][((rounds - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
-    println!("{:44} {:>10} {:>10} {:>8} {:>8}   {rounds} rounds", "from … to …", "median, ms", "p99, ms", "times", "times");
+    println!(
+        "{:44} {:>10} {:>10} {:>8} {:>8}   {rounds} rounds",
+        "from … to …", "median, ms", "p99, ms", "times", "times"
+    );
     for (way, (name, base)) in WAYS.iter().enumerate() {
         let (median, p99) = (at(way, 0.5), at(way, 0.99));
         match base {

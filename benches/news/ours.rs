@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use callboard::{
-    Dialer, Follow, FollowSettings, Instance, Lease, Registry, Resolver, Service, Snapshots, View, WaitForReady, follow,
+    Channel, ConnectivityState, Dialer, Follow, FollowSettings, Instance, Lease, Registry, Service, View, WaitForReady,
+    follow,
 };
 use callboard_echo::pb::EchoRequest;
 use callboard_echo::{EchoServer, client};
@@ -74,13 +75,9 @@ pub(crate) async fn first_call(etcd: SocketAddr, round: usize) -> Result<Duratio
     // Their connections to etcd stand: those of a service that runs do.
     registry.register(&service, &Instance::new("before", "127.0.0.1:1".parse()?)?).await?.revoke().await?;
     let channel = Dialer::new().dial(&url).await?;
-    known_to_be_empty(&channel).await;
+    channel.watch_state().wait_for(|state| *state == ConnectivityState::TransientFailure).await?; // known to be empty
 
-    let call = tokio::spawn(async move {
-        let mut request = tonic::Request::new(EchoRequest::default());
-        request.extensions_mut().insert(WaitForReady(true));
-        client(channel).unary(request).await
-    });
+    let call = tokio::spawn(waiting_call(channel));
     tokio::task::yield_now().await; // it waits now
     let instance = Instance::at(server.address().into())?;
     let start = Instant::now();
@@ -91,8 +88,8 @@ pub(crate) async fn first_call(etcd: SocketAddr, round: usize) -> Result<Duratio
     Ok(time)
 }
 
-async fn known_to_be_empty(channel: &callboard::Channel) {
-    while channel.state() != callboard::ConnectivityState::TransientFailure {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+async fn waiting_call(channel: Channel) -> Result<(), tonic::Status> {
+    let mut request = tonic::Request::new(EchoRequest::default());
+    request.extensions_mut().insert(WaitForReady(true));
+    client(channel).unary(request).await.map(drop)
 }

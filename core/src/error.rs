@@ -106,18 +106,17 @@ impl Error {
     /// The message followed by each source's, joined by `: `. For places that can hold one line only, such as a log
     /// field or a gRPC status.
     pub fn chain(&self) -> String {
-        let mut text = self.to_string();
+        let mut levels = vec![self.to_string()];
         let mut source = std::error::Error::source(self);
         while let Some(error) = source {
             let level = error.to_string();
-            // Some libraries repeat their source in their own message; say it once.
-            if !text.ends_with(&level) {
-                text.push_str(": ");
-                text.push_str(&level);
+            // Some libraries repeat in their own message what their sources say; say it once.
+            if !levels.iter().any(|said| said.ends_with(&level)) {
+                levels.push(level);
             }
             source = error.source();
         }
-        text
+        levels.join(": ")
     }
 }
 
@@ -177,5 +176,7 @@ mod tests {
     fn chain_says_a_repeated_source_once() {
         let error = Error::invalid("bad: inner").with_source("inner");
         assert_eq!(error.chain(), "bad: inner");
+        let inner = Error::invalid("connect").with_source(Error::invalid("transport").with_source("connect"));
+        assert_eq!(Error::invalid("down: connect").with_source(inner).chain(), "down: connect: transport");
     }
 }

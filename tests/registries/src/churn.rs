@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use callboard::{Channel, Dialer};
 use callboard_servers::Cluster;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::{Examples, Server};
 
@@ -61,10 +61,12 @@ async fn restart(examples: Examples, url: &str, number: usize, servers: &mut [Se
     }
 }
 
-/// Kills or pauses the registry again and again, for up to some seconds each; in the end it is well.
+/// Kills or pauses the registry again and again, for up to some seconds each. The last time it comes back is not before
+/// the end.
 async fn break_registry(registry: &Cluster, end: Instant) -> usize {
     let mut faults = 0;
     while Instant::now() < end {
+        sleep(Duration::from_millis(fastrand::u64(500..4_000))).await;
         let away = Duration::from_millis(fastrand::u64(200..5_000));
         if faults % 2 == 0 {
             registry.kill().await;
@@ -76,7 +78,6 @@ async fn break_registry(registry: &Cluster, end: Instant) -> usize {
             registry.resume();
         }
         faults += 1;
-        sleep_until((Instant::now() + Duration::from_millis(fastrand::u64(500..4_000))).min(end)).await;
     }
     faults
 }
