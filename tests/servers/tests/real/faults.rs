@@ -61,6 +61,17 @@ async fn three_survive_the_loss_of_one(store: &dyn Store) {
     eventually("the lost one has learnt it", async || store.has(returned).await.is_ok_and(|has| has)).await;
 }
 
+async fn three_begin_anew_after_a_wipe(store: &dyn Store) {
+    let cluster = store.setup().nodes(3).start().await;
+    let addresses = cluster.addresses();
+    eventually("it stores", async || store.put(addresses[0]).await.is_ok()).await;
+    cluster.wipe().await;
+    assert_eq!(cluster.addresses(), addresses);
+    for address in addresses {
+        eventually("it answers", async || store.has(address).await.is_ok_and(|has| !has)).await;
+    }
+}
+
 async fn an_isolated_member_stores_nothing(store: &dyn Store) {
     let cluster = store.setup().nodes(3).start().await;
     let alone = cluster.leader().await;
@@ -105,6 +116,12 @@ mod etcd {
     #[ignore = "needs etcd: make test"]
     async fn three_survive_the_loss_of_one() {
         super::three_survive_the_loss_of_one(&Etcd).await;
+    }
+
+    #[tokio::test]
+    #[ignore = "needs etcd: make test"]
+    async fn three_begin_anew_after_a_wipe() {
+        super::three_begin_anew_after_a_wipe(&Etcd).await;
     }
 
     #[tokio::test]
@@ -164,6 +181,12 @@ mod zookeeper {
 
     #[tokio::test]
     #[ignore = "needs ZooKeeper: make test"]
+    async fn three_begin_anew_after_a_wipe() {
+        super::three_begin_anew_after_a_wipe(&Zookeeper).await;
+    }
+
+    #[tokio::test]
+    #[ignore = "needs ZooKeeper: make test"]
     async fn an_isolated_member_stores_nothing() {
         super::an_isolated_member_stores_nothing(&Zookeeper).await;
     }
@@ -200,6 +223,12 @@ mod consul {
     #[ignore = "needs Consul: make test"]
     async fn three_survive_the_loss_of_one() {
         super::three_survive_the_loss_of_one(&Consul).await;
+    }
+
+    #[tokio::test]
+    #[ignore = "needs Consul: make test"]
+    async fn three_begin_anew_after_a_wipe() {
+        super::three_begin_anew_after_a_wipe(&Consul).await;
     }
 
     #[tokio::test]
