@@ -30,6 +30,9 @@ async fn a_wipe_loses_what_is_stored(store: &dyn Store) {
     cluster.wipe().await;
     assert_eq!(cluster.address(), address);
     assert!(!store.has(address).await.expect(ANSWERS));
+    store.put(address).await.expect("it stores again");
+    cluster.node(0).wipe().await;
+    assert!(!store.has(address).await.expect(ANSWERS));
 }
 
 async fn a_paused_server_is_silent_until_it_is_resumed(store: &dyn Store) {
