@@ -175,7 +175,9 @@ impl Cluster {
     }
 
     async fn try_start(&self) -> Result<(), String> {
-        self.nodes.iter().for_each(Node::spawn);
+        for node in &self.nodes {
+            node.spawn().await;
+        }
         for node in &self.nodes {
             node.ready().await?;
         }

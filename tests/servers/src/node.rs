@@ -60,6 +60,9 @@ impl Node {
         if let Some(process) = process {
             process.kill().await;
         }
+        if let Some(links) = &self.plan.links {
+            links.down(self.number).await;
+        }
     }
 
     /// Stops it as SIGSTOP does: the system accepts connections for it, and nobody answers.
@@ -84,7 +87,7 @@ impl Node {
     /// # Panics
     /// If it ends instead, or does not answer within a minute, with its log.
     pub async fn start(&self) {
-        self.spawn();
+        self.spawn().await;
         self.ready().await.unwrap_or_else(|reason| panic!("{reason}"));
     }
 
@@ -99,17 +102,19 @@ impl Node {
         self.start().await;
     }
 
-    /// Starts its process, if it has none, and waits for nothing.
-    pub(crate) fn spawn(&self) {
-        let mut process = self.process();
-        if process.as_ref().is_some_and(|process| process.ended().is_none()) {
-            return;
-        }
-        let started = self.launch().unwrap_or_else(|error| panic!("{} cannot be started: {error}", self.name()));
+    /// Starts its process, if it has none, and does not wait for what that does.
+    pub(crate) async fn spawn(&self) {
+        let id = {
+            let mut process = self.process();
+            if process.as_ref().is_some_and(|process| process.ended().is_none()) {
+                return;
+            }
+            let started = self.launch().unwrap_or_else(|error| panic!("{} cannot be started: {error}", self.name()));
+            process.insert(started).id()
+        };
         if let Some(links) = &self.plan.links {
-            links.runs_in(self.number, started.id());
+            links.up(self.number, id).await;
         }
-        *process = Some(started);
     }
 
     fn launch(&self) -> io::Result<Process> {
