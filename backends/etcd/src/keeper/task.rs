@@ -200,6 +200,6 @@ impl Kept {
 }
 
 async fn said(answers: &mut LeaseKeepAliveStream) -> Result<LeaseKeepAliveResponse> {
-    let said = answers.message().await.map_err(|error| failure("keep leases alive", error))?;
+    let said = answers.message().await.map_err(|error| failure("keep leases alive", error, false))?;
     said.ok_or_else(|| Error::new(ErrorKind::Unavailable, "etcd has ended the stream that keeps leases alive"))
 }
