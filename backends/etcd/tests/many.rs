@@ -109,3 +109,21 @@ async fn a_watch_that_breaks_goes_on_where_it_was_without_another_list() {
     println!("{bytes} bytes were sent for that; a list has 600,000");
     assert!(bytes < 100_000.0, "{bytes} bytes were sent");
 }
+
+#[tokio::test]
+#[ignore = "needs etcd: make test"]
+async fn a_watch_lists_everything_again_now_and_then() {
+    let servers = Servers::one().await;
+    let mut client = servers.client().await;
+    write(&mut client, 0..10, "x").await;
+    let every = std::time::Duration::from_secs(1);
+    let mut watch = servers.builder().relist(every).build().unwrap().watch(&service("project/test"));
+    let first = next(&mut watch).await;
+    for _ in 0..3 {
+        let begun = Instant::now();
+        assert_eq!(next(&mut watch).await, first, "nothing has changed");
+        assert!(begun.elapsed() > every / 2, "lists again and again");
+    }
+    write(&mut client, 10..11, "x").await;
+    while next(&mut watch).await.instances.len() < 11 {}
+}

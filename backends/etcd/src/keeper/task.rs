@@ -184,7 +184,9 @@ impl Task {
 
     /// The stream is gone. Another is opened after a while; the leases go on until their time to live has passed.
     fn broken(&mut self, error: &Error) {
-        let wait = self.retry.failed();
+        // However often it has failed, there are several attempts within a time to live.
+        let longest = self.leases.values().map(|kept| kept.ttl / (2 * BEATS)).min();
+        let wait = self.retry.failed().min(longest.unwrap_or_default());
         tracing::debug!(backend = "etcd", error = error.chain(), ?wait, "leases are not kept alive for now");
         self.stream = Stream::Closed { not_before: Instant::now() + wait };
         for kept in self.leases.values_mut() {
