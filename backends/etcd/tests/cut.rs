@@ -19,7 +19,7 @@ const HEAL: Duration = Duration::from_secs(10);
 #[ignore = "needs etcd: make test"]
 async fn what_happens_before_a_compaction_while_a_watch_is_cut_off_is_seen() {
     let (servers, service) = (Servers::one().await, service("project/test"));
-    let proxy = Proxy::to(servers.0.address()).await;
+    let proxy = Proxy::to(servers.cluster.address()).await;
     let (near, far) = (servers.etcd(), builder([proxy.address()]).build().unwrap());
     let watcher = Watcher::new(Arc::new(far), &service);
     let mut leases = Vec::new();
@@ -54,7 +54,7 @@ async fn what_happens_before_a_compaction_while_a_watch_is_cut_off_is_seen() {
 #[ignore = "needs etcd: make test"]
 async fn a_network_that_swallows_everything_is_noticed_and_healed() {
     let (servers, service) = (Servers::one().await, service("project/test"));
-    let proxy = Proxy::to(servers.0.address()).await;
+    let proxy = Proxy::to(servers.cluster.address()).await;
     let far = Arc::new(builder([proxy.address()]).build().unwrap());
     let watcher = Watcher::new(far.clone(), &service);
     let announcement = announce(far, &service, instance("a", 1), AnnounceSettings::default());
@@ -83,7 +83,7 @@ async fn a_network_that_swallows_everything_is_noticed_and_healed() {
 #[ignore = "needs etcd: make test"]
 async fn a_short_cut_is_survived_by_the_lease() {
     let (servers, service) = (Servers::one().await, service("project/test"));
-    let proxy = Proxy::to(servers.0.address()).await;
+    let proxy = Proxy::to(servers.cluster.address()).await;
     let far = builder([proxy.address()]).build().unwrap();
     let mut lease = far.register(&service, &instance("a", 1)).await.unwrap();
     let mut client = servers.client().await;

@@ -86,14 +86,14 @@ async fn a_watch_that_breaks_goes_on_where_it_was_without_another_list() {
     let servers = Servers::one().await;
     let mut client = servers.client().await;
     write(&mut client, 0..2_000, &"x".repeat(200)).await;
-    let proxy = Proxy::to(servers.0.address()).await;
+    let proxy = Proxy::to(servers.cluster.address()).await;
     let etcd = builder([proxy.address()]).build().unwrap();
     let mut watch = etcd.watch(&service("project/test"));
     assert_eq!(next(&mut watch).await.instances.len(), 2_000);
     // It is open once something has been heard.
     write(&mut client, 0..1, "changed").await;
     next(&mut watch).await;
-    let sent = async || figure(servers.0.address(), "etcd_network_client_grpc_sent_bytes_total").await;
+    let sent = async || figure(servers.cluster.address(), "etcd_network_client_grpc_sent_bytes_total").await;
     let before = sent().await;
     proxy.set(Mode::Refuse).await;
     client.delete(key(&service("project/test"), "i00007"), None).await.unwrap();

@@ -30,8 +30,8 @@ async fn the_leader_is_killed_and_nobody_is_lost() {
     let all = three(&servers, &service).await;
     let watcher = Watcher::new(Arc::new(servers.etcd()), &service);
     watcher.until_ids(SOON, "before", &["a", "b", "c"]).await;
-    let leader = servers.0.leader().await;
-    servers.0.node(leader).kill().await;
+    let leader = servers.cluster.leader().await;
+    servers.cluster.node(leader).kill().await;
     let killed = Instant::now();
     // A new one registers while the member is dead, and everybody sees it.
     let new = servers.etcd();
@@ -41,7 +41,7 @@ async fn the_leader_is_killed_and_nobody_is_lost() {
     watcher.until(HEAL, "all four", |seen| seen.ids() == ["a", "b", "c", "d"] && seen.stale.is_none()).await;
     println!("a new instance is seen {:?} after the leader's death", killed.elapsed());
     // For longer than any time to live.
-    tokio::time::sleep(common::TTL * 2).await;
+    tokio::time::sleep(common::TTL_OF_THREE * 3 / 2).await;
     let seen = watcher.seen();
     assert_eq!((seen.ids(), seen.emptied), (vec!["a", "b", "c", "d"], 0));
     for announcement in &all {
@@ -53,7 +53,7 @@ async fn the_leader_is_killed_and_nobody_is_lost() {
         let lease = etcd.register(&service, &instance("again", port)).await.unwrap();
         lease.revoke().await.unwrap();
     }
-    servers.0.start().await;
+    servers.cluster.start().await;
     late.leave().await.unwrap();
     watcher.until_ids(HEAL, "without the late one", &["a", "b", "c"]).await;
 }
@@ -62,16 +62,16 @@ async fn the_leader_is_killed_and_nobody_is_lost() {
 #[ignore = "needs etcd: make test"]
 async fn a_member_that_is_cut_off_from_the_others_is_not_listened_to() {
     let (servers, service) = (Servers::three().await, service("project/test"));
-    let leader = servers.0.leader().await;
+    let leader = servers.cluster.leader().await;
     let cut = (leader + 1) % 3;
     // One knows only the member that will be cut off; the other knows all, and lists and registers elsewhere.
-    let lonely = Watcher::new(Arc::new(builder([servers.0.node(cut).address()]).build().unwrap()), &service);
+    let lonely = Watcher::new(Arc::new(builder([servers.cluster.node(cut).address()]).build().unwrap()), &service);
     let watcher = Watcher::new(Arc::new(servers.etcd()), &service);
     let all = three(&servers, &service).await;
     for watcher in [&lonely, &watcher] {
         watcher.until_ids(SOON, "before", &["a", "b", "c"]).await;
     }
-    servers.0.isolate(cut).await;
+    servers.cluster.isolate(cut).await;
     let begun = Instant::now();
     lonely.until(SOON, "it is known that this member has no leader", |seen| seen.stale.is_some()).await;
     println!("the cut is known after {:?}", begun.elapsed());
@@ -79,7 +79,7 @@ async fn a_member_that_is_cut_off_from_the_others_is_not_listened_to() {
     let late = announce(Arc::new(servers.etcd()), &service, instance("d", 4), AnnounceSettings::default());
     late.on_board(SOON).await.unwrap();
     watcher.until(SOON, "the others go on", |seen| seen.ids() == ["a", "b", "c", "d"]).await;
-    servers.0.heal(cut).await;
+    servers.cluster.heal(cut).await;
     let healed = Instant::now();
     for watcher in [&lonely, &watcher] {
         let right = |seen: &callboard_conformance::Seen| seen.ids() == ["a", "b", "c", "d"] && seen.stale.is_none();

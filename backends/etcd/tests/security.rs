@@ -23,7 +23,7 @@ async fn next(watch: &mut Snapshots) -> Result<Snapshot, Error> {
 
 /// An etcd that asks for a password, and knows `app`, who may do everything under `/callboard/`.
 async fn guarded() -> (Servers, Client) {
-    let servers = Servers(Cluster::etcd().start().await);
+    let servers = Servers::one().await;
     let mut client = servers.client().await;
     client.user_add("root", "root", None).await.unwrap();
     client.user_grant_role("root", "root").await.unwrap();
@@ -33,7 +33,7 @@ async fn guarded() -> (Servers, Client) {
     client.user_grant_role("app", "board").await.unwrap();
     client.auth_enable().await.unwrap();
     let options = etcd_client::ConnectOptions::new().with_user("root", "root");
-    let root = Client::connect([servers.0.address().to_string()], Some(options)).await.unwrap();
+    let root = Client::connect([servers.cluster.address().to_string()], Some(options)).await.unwrap();
     (servers, root)
 }
 
@@ -83,7 +83,7 @@ async fn a_token_that_is_lost_or_too_old_is_replaced() {
     let mut watch = app.watch(&service);
     assert_eq!(next(&mut watch).await.unwrap().instances.len(), 1);
     // A token of before a restart is not known afterwards.
-    servers.0.restart().await;
+    servers.cluster.restart().await;
     let seen = async |watch: &mut Snapshots, weight: u32| {
         while !matches!(next(watch).await, Ok(set) if set.instances.iter().any(|i| i.weight == weight)) {
             *watch = app.watch(&service);
@@ -159,12 +159,13 @@ async fn tls_with_client_certificates() {
     for (etcd, why) in [
         (dial(shown(tls(&foreign), &own)), "UnknownIssuer"),
         (dial(shown(tls(&ours).server_name("other.internal"), &own)), "other.internal"),
-        (dial(tls(&ours)), "client certificate that it trusts"),
-        (dial(shown(tls(&ours), &ours.issue(|_| {}).unwrap())), "client certificate that it trusts"),
+        // Whether etcd's alert or the end of the connection comes first is chance.
+        (dial(tls(&ours)), "client certificate that it trusts|fatal alert"),
+        (dial(shown(tls(&ours), &ours.issue(|_| {}).unwrap())), "client certificate that it trusts|fatal alert"),
     ] {
         let error = timeout(SOON, etcd.register(&service, &instance("b", 2))).await.expect("in time").unwrap_err();
         println!("{}", error.chain());
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
-        assert!(error.chain().contains(why), "{why}: {}", error.chain());
+        assert!(why.split('|').any(|why| error.chain().contains(why)), "{why}: {}", error.chain());
     }
 }
