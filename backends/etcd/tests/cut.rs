@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use callboard_conformance::Watcher;
-use callboard_core::{AnnounceSettings, AnnouncementState, ErrorKind, Registry, announce};
+use callboard_core::{AnnounceSettings, AnnouncementState, ErrorKind, Registry, Resolver, announce, encode};
 use callboard_servers::{Mode, Proxy};
 use common::{SOON, Servers, TTL, builder, instance, key, service};
 use etcd_client::CompactionOptions;
+use futures_util::StreamExt;
 use tokio::time::{Instant, timeout};
 
 const HEAL: Duration = Duration::from_secs(10);
@@ -48,6 +49,36 @@ async fn what_happens_before_a_compaction_while_a_watch_is_cut_off_is_seen() {
         watcher.until(HEAL, "everything that happened is seen", right).await;
         assert_eq!(watcher.seen().emptied, 0);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs etcd: make test"]
+async fn an_etcd_that_was_wiped_and_has_come_further_than_was_heard_is_listed_anew() {
+    let (servers, service) = (Servers::one().await, service("project/test"));
+    let proxy = Proxy::to(servers.cluster.address()).await;
+    let write = async |id: &str| {
+        let mut client = servers.client().await;
+        client.put(key(&service, id), encode(&instance(id, 1)), None).await.unwrap();
+        client
+    };
+    let mut watch = builder([proxy.address()]).build().unwrap().watch(&service);
+    let mut ids = async || {
+        let set = timeout(SOON, watch.next()).await.expect("in time").expect("not the end").expect("a set");
+        set.instances.iter().map(|instance| instance.id.clone()).collect::<Vec<_>>()
+    };
+    write("a").await;
+    assert_eq!(ids().await, ["a"]);
+    write("b").await;
+    assert_eq!(ids().await, ["a", "b"]);
+    // The watch does not learn that its connection is gone before all this has happened.
+    proxy.set(Mode::BlackHole).await;
+    servers.cluster.wipe().await;
+    let mut client = write("c").await;
+    for _ in 0..20 {
+        client.put("elsewhere", "", None).await.unwrap();
+    }
+    proxy.set(Mode::Pass).await;
+    assert_eq!(ids().await, ["c"], "the watch goes on, with what is there now");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
