@@ -91,3 +91,27 @@ async fn a_member_that_is_cut_off_from_the_others_is_not_listened_to() {
         announcement.on_board(HEAL).await.unwrap();
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs etcd: make test"]
+async fn a_member_that_falls_silent_is_worked_around() {
+    let (servers, service) = (Servers::three().await, service("project/test"));
+    let all = three(&servers, &service).await;
+    let watcher = Watcher::new(Arc::new(servers.etcd()), &service);
+    watcher.until_ids(SOON, "before", &["a", "b", "c"]).await;
+    let silent = (servers.cluster.leader().await + 1) % 3;
+    servers.cluster.node(silent).pause();
+    let begun = Instant::now();
+    let late = announce(Arc::new(servers.etcd()), &service, instance("d", 4), AnnounceSettings::default());
+    late.on_board(SOON).await.unwrap();
+    println!("a new instance is on the board after {:?}", begun.elapsed());
+    let right = |seen: &callboard_conformance::Seen| seen.ids() == ["a", "b", "c", "d"] && seen.stale.is_none();
+    watcher.until(SOON, "all four, although a member is silent", right).await;
+    println!("and seen after {:?}", begun.elapsed());
+    servers.cluster.node(silent).resume();
+    watcher.until(HEAL, "healed", right).await;
+    for announcement in all.iter().chain([&late]) {
+        announcement.on_board(HEAL).await.unwrap();
+    }
+    assert_eq!(watcher.seen().emptied, 0);
+}

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use callboard_core::{Backoff, Error, ErrorKind, Result, Retry};
 use etcd_client::{LeaseKeepAliveResponse, LeaseKeepAliveStream, LeaseKeeper};
@@ -33,6 +34,10 @@ enum Stream {
 
 /// What is told, and what is heard.
 type Pair = Box<(LeaseKeeper, LeaseKeepAliveStream)>;
+
+/// How long nothing may be heard on the stream, at the longest, after something was asked. There is time for several
+/// attempts at other members then.
+const SILENCE: Duration = Duration::from_secs(3);
 
 /// What happens to the task.
 enum Event {
@@ -97,7 +102,7 @@ impl Task {
         let Stream::Open { heard, .. } = &self.stream else { return None };
         let asked = self.leases.values().filter_map(|kept| kept.asked).min()?;
         let shortest = self.leases.values().map(|kept| kept.ttl).min()?;
-        Some(asked.max(*heard) + shortest / BEATS)
+        Some(asked.max(*heard) + SILENCE.min(shortest / BEATS))
     }
 
     /// Lets go of the leases that nobody wants any more, and of those that etcd has not heard of for their time to
