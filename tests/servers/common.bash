@@ -69,14 +69,15 @@ link() {
 
 # VARIABLE PACKAGE DEBIAN_PACKAGE: gets the program `name` into bin.
 get_program() {
-    local to=$into/bin/$name variable=$1 given=${!1:-} found built
+    local to=$into/bin/$name variable=$1 given=${!1:-} found version built
     if [ -n "$given" ]; then
         found=$(find_program "$given") || fail "$variable is '$given', which is no program"
         leave_if_there "$to" "by $variable: $found"
         link "$found" "$to" "by $variable: $found"
     fi
     found=$(find_program "$name") || found=
-    built="$(awk -v module="$2" '$1 == module && NF > 1 { print $2 }' "$here/go.mod") by Go, pinned by $(pinned go.mod go.sum)"
+    version=$(awk -v module="$2" '$1 == module && NF > 1 { print $2 }' "$here/go.mod")
+    built="$version by Go, pinned by $(pinned go.mod go.sum)"
     leave_if_there "$to" "from PATH: $found" "$built" "by apt-get"
     if [ -n "$found" ]; then
         link "$found" "$to" "from PATH: $found"

@@ -41,20 +41,13 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts a proxy on a free port of 127.0.0.1.
-    ///
-    /// # Errors
-    /// What the system says if no port can be bound.
-    pub async fn start(target: SocketAddr) -> io::Result<Self> {
-        Self::switch(Port::free()?, move |_| Some(target))
-    }
-
-    /// As [`start`](Self::start).
+    /// Starts a proxy to this address, on a free port of 127.0.0.1.
     ///
     /// # Panics
     /// If no port can be bound.
     pub async fn to(target: SocketAddr) -> Self {
-        Self::start(target).await.unwrap_or_else(|error| panic!("a proxy to {target}: {error}"))
+        let started = Port::free().and_then(|port| Self::switch(port, move |_| Some(target)));
+        started.unwrap_or_else(|error| panic!("a proxy to {target}: {error}"))
     }
 
     /// Starts a proxy on this port which asks for each connection, by where it comes from, where it shall go. One that
@@ -89,18 +82,9 @@ impl Proxy {
     /// Cancel-safe: dropped, it has its effect a moment later.
     pub async fn set(&self, mode: Mode) {
         self.mode.send_replace(mode);
-        let in_effect = self.in_effect.clone().wait_for(|effect| *effect == mode).await.is_ok();
+        // Somebody else may have set another one since.
+        let in_effect = self.in_effect.clone().wait_for(|effect| *effect == *self.mode.borrow()).await.is_ok();
         assert!(in_effect, "{}: the proxy cannot listen again", self.address);
-    }
-
-    /// From here on nothing passes: [`Mode::BlackHole`].
-    pub fn swallow(&self) {
-        self.mode.send_replace(Mode::BlackHole);
-    }
-
-    /// What it has swallowed passes now: [`Mode::Pass`].
-    pub fn release(&self) {
-        self.mode.send_replace(Mode::Pass);
     }
 }
 

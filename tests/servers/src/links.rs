@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use callboard_raw::{Mode, Port, Proxy};
+use tokio::runtime::{Builder, Runtime};
 
 use crate::owner;
 
@@ -18,6 +19,8 @@ pub(crate) struct Links {
     ways: Arc<Vec<Way>>,
     /// The members' processes; 0 while there is none.
     processes: Arc<Vec<AtomicU32>>,
+    /// Everything here runs in a thread of its own: a network does not stand still while a test computes.
+    thread: Option<Runtime>,
 }
 
 #[derive(Debug)]
@@ -30,6 +33,8 @@ struct Way {
 impl Links {
     /// Links members that listen at these addresses.
     pub(crate) fn new(members: &[SocketAddr]) -> io::Result<Self> {
+        let thread = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let entered = thread.enter();
         let mut ways = Vec::new();
         for from in 0..members.len() {
             for (to, target) in members.iter().copied().enumerate().filter(|(to, _)| *to != from) {
@@ -49,7 +54,8 @@ impl Links {
             })
         };
         let doors = (0..members.len()).map(door).collect::<io::Result<_>>()?;
-        Ok(Self { doors, ways, processes })
+        drop(entered);
+        Ok(Self { doors, ways, processes, thread: Some(thread) })
     }
 
     /// Where the others reach a member.
@@ -58,8 +64,15 @@ impl Links {
     }
 
     /// The member runs in this process now.
-    pub(crate) fn runs_in(&self, member: usize, process: u32) {
+    pub(crate) async fn up(&self, member: usize, process: u32) {
         self.processes[member].store(process, Ordering::Release);
+        self.doors[member].set(Mode::Pass).await;
+    }
+
+    /// The member does not run: whoever calls is refused, as by the system.
+    pub(crate) async fn down(&self, member: usize) {
+        self.processes[member].store(0, Ordering::Release);
+        self.doors[member].set(Mode::Refuse).await;
     }
 
     /// Does this on all ways from and to a member.
@@ -67,5 +80,64 @@ impl Links {
         for way in self.ways.iter().filter(|way| way.from == member || way.to == member) {
             way.proxy.set(mode).await;
         }
+    }
+}
+
+impl Drop for Links {
+    fn drop(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            // To wait for it is not allowed where futures run; its end is near.
+            thread.shutdown_background();
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// A member that sends one byte to whoever comes.
+    async fn member() -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            loop {
+                let (mut socket, _) = listener.accept().await.unwrap();
+                socket.write_all(b"m").await.unwrap();
+            }
+        });
+        address
+    }
+
+    /// What comes from the second member, if this process is the first one.
+    async fn hears(links: &Links) -> Option<u8> {
+        let mut socket = TcpStream::connect(links.address(1)).await.unwrap();
+        timeout(Duration::from_millis(500), socket.read_u8()).await.ok()?.ok()
+    }
+
+    #[tokio::test]
+    async fn a_cut_member_neither_hears_nor_is_heard() {
+        let links = Links::new(&[member().await, member().await]).unwrap();
+        assert_eq!(hears(&links).await, None, "a stranger is let in");
+        links.up(0, std::process::id()).await;
+        assert_eq!(hears(&links).await, Some(b'm'));
+        for cut in [0, 1] {
+            links.set(cut, Mode::BlackHole).await;
+            assert_eq!(hears(&links).await, None);
+            links.set(cut, Mode::Pass).await;
+            assert_eq!(hears(&links).await, Some(b'm'));
+        }
+        links.down(1).await;
+        let error = TcpStream::connect(links.address(1)).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        links.up(1, 0).await;
+        assert_eq!(hears(&links).await, Some(b'm'));
     }
 }

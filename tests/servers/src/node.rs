@@ -60,6 +60,9 @@ impl Node {
         if let Some(process) = process {
             process.kill().await;
         }
+        if let Some(links) = &self.plan.links {
+            links.down(self.number).await;
+        }
     }
 
     /// Stops it as SIGSTOP does: the system accepts connections for it, and nobody answers.
@@ -67,7 +70,7 @@ impl Node {
     /// # Panics
     /// If it does not run.
     pub fn pause(&self) {
-        self.signal(Signal::STOP);
+        self.signalled(Process::pause);
     }
 
     /// Lets it go on after [`pause`](Self::pause).
@@ -75,7 +78,7 @@ impl Node {
     /// # Panics
     /// If it does not run.
     pub fn resume(&self) {
-        self.signal(Signal::CONT);
+        self.signalled(|process| process.signal(Signal::CONT));
     }
 
     /// Starts it on its data and its address, and waits until it answers. Nothing happens if it runs. A member of
@@ -84,7 +87,7 @@ impl Node {
     /// # Panics
     /// If it ends instead, or does not answer within a minute, with its log.
     pub async fn start(&self) {
-        self.spawn();
+        self.spawn().await;
         self.ready().await.unwrap_or_else(|reason| panic!("{reason}"));
     }
 
@@ -99,17 +102,19 @@ impl Node {
         self.start().await;
     }
 
-    /// Starts its process, if it has none, and waits for nothing.
-    pub(crate) fn spawn(&self) {
-        let mut process = self.process();
-        if process.as_ref().is_some_and(|process| process.ended().is_none()) {
-            return;
-        }
-        let started = self.launch().unwrap_or_else(|error| panic!("{} cannot be started: {error}", self.name()));
+    /// Starts its process, if it has none, and does not wait for what that does.
+    pub(crate) async fn spawn(&self) {
+        let id = {
+            let mut process = self.process();
+            if process.as_ref().is_some_and(|process| process.ended().is_none()) {
+                return;
+            }
+            let started = self.launch().unwrap_or_else(|error| panic!("{} cannot be started: {error}", self.name()));
+            process.insert(started).id()
+        };
         if let Some(links) = &self.plan.links {
-            links.runs_in(self.number, started.id());
+            links.up(self.number, id).await;
         }
-        *process = Some(started);
     }
 
     fn launch(&self) -> io::Result<Process> {
@@ -150,8 +155,8 @@ impl Node {
         }
     }
 
-    fn signal(&self, signal: Signal) {
-        let signalled = self.process().as_ref().is_some_and(|process| process.signal(signal));
+    fn signalled(&self, signal: impl Fn(&Process) -> bool) {
+        let signalled = self.process().as_ref().is_some_and(signal);
         assert!(signalled, "{} does not run; its log:\n{}", self.name(), self.log());
     }
 

@@ -15,8 +15,9 @@ use crate::server::{Server, not_ready};
 const QUORUM: usize = 1;
 const ELECTION: usize = 2;
 
-/// It starts faster so, and asks for no more memory than a test's data need.
-const JAVA: &[&str] = &["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"];
+/// It starts faster so, asks for no more memory than a test's data need, and does not wait for the disk: tests kill
+/// processes, not machines.
+const JAVA: &[&str] = &["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dzookeeper.forceSync=no"];
 
 #[derive(Debug)]
 pub(crate) struct Zookeeper;

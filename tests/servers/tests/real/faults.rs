@@ -1,22 +1,16 @@
 //! What can be done to each kind of server.
 
-mod stores;
-
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use stores::Store;
-use stores::consul::Consul;
-use stores::etcd::Etcd;
-use stores::zookeeper::Zookeeper;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 
-/// What is expected of a server that is ready.
-const ANSWERS: &str = "it answers";
-
-/// On a machine that has much else to do.
-const LIMIT: Duration = Duration::from_secs(60);
+use crate::stores::Store;
+use crate::stores::consul::Consul;
+use crate::stores::etcd::Etcd;
+use crate::stores::zookeeper::Zookeeper;
+use crate::{ANSWERS, eventually};
 
 async fn a_restart_keeps_what_is_stored(store: &dyn Store) {
     let cluster = store.filled().await;
@@ -35,6 +29,9 @@ async fn a_wipe_loses_what_is_stored(store: &dyn Store) {
     let address = cluster.address();
     cluster.wipe().await;
     assert_eq!(cluster.address(), address);
+    assert!(!store.has(address).await.expect(ANSWERS));
+    store.put(address).await.expect("it stores again");
+    cluster.node(0).wipe().await;
     assert!(!store.has(address).await.expect(ANSWERS));
 }
 
@@ -67,6 +64,17 @@ async fn three_survive_the_loss_of_one(store: &dyn Store) {
     eventually("the lost one has learnt it", async || store.has(returned).await.is_ok_and(|has| has)).await;
 }
 
+async fn three_begin_anew_after_a_wipe(store: &dyn Store) {
+    let cluster = store.setup().nodes(3).start().await;
+    let addresses = cluster.addresses();
+    eventually("it stores", async || store.put(addresses[0]).await.is_ok()).await;
+    cluster.wipe().await;
+    assert_eq!(cluster.addresses(), addresses);
+    for address in addresses {
+        eventually("it answers", async || store.has(address).await.is_ok_and(|has| !has)).await;
+    }
+}
+
 async fn an_isolated_member_stores_nothing(store: &dyn Store) {
     let cluster = store.setup().nodes(3).start().await;
     let alone = cluster.leader().await;
@@ -78,14 +86,6 @@ async fn an_isolated_member_stores_nothing(store: &dyn Store) {
         store.put(address).await.is_ok() || store.has(address).await.is_ok_and(|has| has)
     })
     .await;
-}
-
-async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + LIMIT;
-    while !holds().await {
-        assert!(Instant::now() < deadline, "not within {LIMIT:?}: {what}");
-        sleep(Duration::from_millis(20)).await;
-    }
 }
 
 mod etcd {
@@ -119,6 +119,12 @@ mod etcd {
     #[ignore = "needs etcd: make test"]
     async fn three_survive_the_loss_of_one() {
         super::three_survive_the_loss_of_one(&Etcd).await;
+    }
+
+    #[tokio::test]
+    #[ignore = "needs etcd: make test"]
+    async fn three_begin_anew_after_a_wipe() {
+        super::three_begin_anew_after_a_wipe(&Etcd).await;
     }
 
     #[tokio::test]
@@ -178,6 +184,12 @@ mod zookeeper {
 
     #[tokio::test]
     #[ignore = "needs ZooKeeper: make test"]
+    async fn three_begin_anew_after_a_wipe() {
+        super::three_begin_anew_after_a_wipe(&Zookeeper).await;
+    }
+
+    #[tokio::test]
+    #[ignore = "needs ZooKeeper: make test"]
     async fn an_isolated_member_stores_nothing() {
         super::an_isolated_member_stores_nothing(&Zookeeper).await;
     }
@@ -214,6 +226,12 @@ mod consul {
     #[ignore = "needs Consul: make test"]
     async fn three_survive_the_loss_of_one() {
         super::three_survive_the_loss_of_one(&Consul).await;
+    }
+
+    #[tokio::test]
+    #[ignore = "needs Consul: make test"]
+    async fn three_begin_anew_after_a_wipe() {
+        super::three_begin_anew_after_a_wipe(&Consul).await;
     }
 
     #[tokio::test]
