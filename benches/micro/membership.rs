@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::Duration;
 
 use callboard::balancer::{RoundRobin, Weighted};
@@ -31,16 +32,16 @@ fn at_once() -> FollowSettings {
 
 /// A set of which one weight changes again and again.
 struct Changing {
-    instances: Vec<Instance>,
+    instances: Vec<Arc<Instance>>,
     changes: usize,
 }
 
 impl Changing {
     fn new() -> Self {
-        Self { instances: instances(ENDPOINTS), changes: 0 }
+        Self { instances: instances(ENDPOINTS).into_iter().map(Arc::new).collect(), changes: 0 }
     }
 
-    /// The next set, as a registry's backend has made it: that is the backend's time.
+    /// The next set, as a backend has made it that keeps what it has heard: that is the backend's time.
     fn next(&mut self) -> Snapshot {
         self.changes += 1;
         self.changed().weight = self.weight();
@@ -50,7 +51,7 @@ impl Changing {
     /// The one that has changed last.
     fn changed(&mut self) -> &mut Instance {
         let index = self.changes * 7_919 % ENDPOINTS;
-        &mut self.instances[index]
+        Arc::make_mut(&mut self.instances[index])
     }
 
     fn weight(&self) -> u32 {

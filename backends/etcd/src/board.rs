@@ -25,16 +25,19 @@ struct Entry {
 }
 
 /// What tells one writing of a key from any other, in this cluster or in one that has taken its place: no two leases
-/// ever have one id.
+/// ever have one id. The rest is for entries that somebody has written by hand, without a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mark {
     revision: i64,
+    created: i64,
+    version: i64,
     lease: i64,
 }
 
 impl Mark {
     pub(crate) fn of(stored: &PbKeyValue) -> Self {
-        Self { revision: stored.mod_revision, lease: stored.lease }
+        let (revision, created) = (stored.mod_revision, stored.create_revision);
+        Self { revision, created, version: stored.version, lease: stored.lease }
     }
 }
 

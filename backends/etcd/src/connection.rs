@@ -32,6 +32,8 @@ pub(crate) struct Connection {
     endpoints: Vec<String>,
     /// Holds the password: never printed.
     options: ConnectOptions,
+    /// Whether it is by TLS.
+    secure: bool,
     client: Mutex<Arc<OnceCell<Client>>>,
 }
 
@@ -44,7 +46,8 @@ impl Connection {
             .with_connect_timeout(CONNECT)
             .with_require_leader(true)
             .with_auto_token_refresh(true);
-        Self { endpoints, options, client: Mutex::default() }
+        let secure = endpoints.iter().any(|endpoint| endpoint.starts_with("https"));
+        Self { endpoints, options, secure, client: Mutex::default() }
     }
 
     /// Makes a call that may be made several times: quickly again if it fails in a way that may pass. `what` says for
@@ -85,7 +88,7 @@ impl Connection {
             self.replace(&cell);
         }
         match answer {
-            Ok(answer) => answer.map_err(|error| failure(what, error)),
+            Ok(answer) => answer.map_err(|error| failure(what, error, self.secure)),
             Err(_) => Err(silence(what)),
         }
     }

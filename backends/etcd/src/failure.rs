@@ -5,10 +5,11 @@ use std::fmt;
 use callboard_core::{Error, ErrorKind};
 use tonic::{Code, Status};
 
-/// Makes callboard's error of the client's. `what` says what could not be done: `list`.
-pub(crate) fn failure(what: &str, error: etcd_client::Error) -> Error {
+/// Makes callboard's error of the client's. `what` says what could not be done: `list`. `secure` tells whether it was
+/// tried over TLS.
+pub(crate) fn failure(what: &str, error: etcd_client::Error, secure: bool) -> Error {
     let kind = kind(&error);
-    let plain = Error::new(kind, format!("cannot {what}{}", advice(&error)));
+    let plain = Error::new(kind, format!("cannot {what}{}", advice(&error, secure)));
     match error {
         // The client's own error hides what a status was caused by.
         etcd_client::Error::GRpcStatus(status) => plain.with_source(Said(status)),
@@ -62,7 +63,7 @@ fn kind_of(status: &Status) -> ErrorKind {
 }
 
 /// What to do about it, where that is not obvious.
-fn advice(error: &etcd_client::Error) -> &'static str {
+fn advice(error: &etcd_client::Error, secure: bool) -> &'static str {
     let etcd_client::Error::GRpcStatus(status) = error else { return "" };
     let says = |text: &str| status.message().contains(text);
     match status.code() {
@@ -70,6 +71,10 @@ fn advice(error: &etcd_client::Error) -> &'static str {
         Code::InvalidArgument if says("user name is empty") => ": etcd asks for a user and a password",
         Code::FailedPrecondition if says(NO_LOGINS) => ": etcd knows no users, leave user and password out",
         Code::PermissionDenied => ": the user needs read and write permission on everything under the prefix",
+        // Why etcd closes a connection right after TLS has been agreed on, it tells nobody who could pass it on.
+        Code::Cancelled if secure => {
+            ": etcd has closed the connection; it may ask for a client certificate that it trusts"
+        }
         Code::ResourceExhausted if says("space") => ": etcd's disk quota is used up, compact and defragment it",
         _ => "",
     }
@@ -113,7 +118,7 @@ mod tests {
             (Code::DeadlineExceeded, "context deadline exceeded", ErrorKind::Timeout),
             (Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded", ErrorKind::Unavailable),
         ] {
-            let error = failure("list", etcd_client::Error::GRpcStatus(Status::new(code, message)));
+            let error = failure("list", etcd_client::Error::GRpcStatus(Status::new(code, message)), false);
             assert_eq!(error.kind(), kind, "{message}");
             assert!(error.chain().starts_with("cannot list") && error.chain().contains(message), "{}", error.chain());
         }

@@ -8,6 +8,7 @@ use etcd_client::{WatchOptions, WatchStream};
 use tokio::time::Instant;
 
 use crate::connection::Connection;
+use crate::failure::failure;
 
 /// How large an answer may be: enough for a thousand instances of 64 KiB.
 pub(crate) const LARGEST_ANSWER: usize = 64 << 20;
@@ -58,7 +59,7 @@ impl Feed {
     ///
     /// Cancel-safe.
     pub(crate) async fn next(&mut self) -> Result<Vec<PbEvent>> {
-        let said = self.stream.message().await.map_err(|error| crate::failure::failure("watch", error))?;
+        let said = self.stream.message().await.map_err(|error| failure("watch", error, false))?;
         let said = said.ok_or_else(ended)?.0;
         advance(&mut self.heard, &said)?;
         Ok(said.events)

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use callboard_core::{Backoff, Error, ErrorKind, Result, Retry};
 use etcd_client::{LeaseKeepAliveResponse, LeaseKeepAliveStream, LeaseKeeper};
@@ -24,19 +25,19 @@ pub(super) struct Task {
 /// The one stream on which etcd hears of all the leases.
 enum Stream {
     /// There is none, and none is opened before this moment.
-    Closed {
-        not_before: Instant,
-    },
+    Closed { not_before: Instant },
     /// It is being opened, for this lease.
-    Opening {
-        lease: i64,
-        opening: BoxFuture<'static, Result<Pair>>,
-    },
-    Open(Pair),
+    Opening { lease: i64, opening: BoxFuture<'static, Result<Pair>> },
+    /// It is open, and was heard last at this moment.
+    Open { pair: Pair, heard: Instant },
 }
 
 /// What is told, and what is heard.
 type Pair = Box<(LeaseKeeper, LeaseKeepAliveStream)>;
+
+/// How long nothing may be heard on the stream, at the longest, after something was asked. There is time for several
+/// attempts at other members then.
+const SILENCE: Duration = Duration::from_secs(3);
 
 /// What happens to the task.
 enum Event {
@@ -59,8 +60,7 @@ impl Task {
                 Event::New(Some(kept)) => drop(self.leases.insert(kept.lease, kept)),
                 Event::New(None) => return,
                 Event::Opened(outcome) => self.opened(outcome),
-                Event::Said(Ok(said)) if said.ttl() > 0 => self.confirmed(said.id()),
-                Event::Said(Ok(said)) => self.ended(said.id(), "etcd does not know the lease any more"),
+                Event::Said(Ok(said)) => self.said(&said),
                 Event::Said(Err(error)) => self.broken(&error),
                 Event::Due => {}
             }
@@ -75,7 +75,7 @@ impl Task {
             match &mut self.stream {
                 Stream::Closed { .. } => std::future::pending().await,
                 Stream::Opening { opening, .. } => Event::Opened(opening.await),
-                Stream::Open(pair) => Event::Said(said(&mut pair.1).await),
+                Stream::Open { pair, .. } => Event::Said(answer(&mut pair.1).await),
             }
         };
         tokio::select! {
@@ -88,12 +88,21 @@ impl Task {
     /// When there is something to do, if nothing is heard until then.
     fn due(&self) -> Option<Instant> {
         let next = |kept: &Kept| match (&self.stream, kept.asked) {
-            (Stream::Opening { .. }, _) => kept.deadline,
-            (_, Some(asked)) => kept.deadline.min(asked + kept.ttl / BEATS),
+            (Stream::Opening { .. }, _) | (_, Some(_)) => kept.deadline,
             (Stream::Closed { not_before }, None) => kept.deadline.min(kept.beat_at.max(*not_before)),
-            (Stream::Open(_), None) => kept.deadline.min(kept.beat_at),
+            (Stream::Open { .. }, None) => kept.deadline.min(kept.beat_at),
         };
-        self.leases.values().map(next).min()
+        self.leases.values().map(next).chain(self.silent_from()).min()
+    }
+
+    /// From when on an open stream counts as silent: nothing at all has been heard on it for a while, although there is
+    /// something to be answered. One answer may be late because there are many before it: a member that does not lead
+    /// asks the leader for each in turn.
+    fn silent_from(&self) -> Option<Instant> {
+        let Stream::Open { heard, .. } = &self.stream else { return None };
+        let asked = self.leases.values().filter_map(|kept| kept.asked).min()?;
+        let shortest = self.leases.values().map(|kept| kept.ttl).min()?;
+        Some(asked.max(*heard) + SILENCE.min(shortest / BEATS))
     }
 
     /// Lets go of the leases that nobody wants any more, and of those that etcd has not heard of for their time to
@@ -111,7 +120,7 @@ impl Task {
     /// Tells etcd of each lease for which it is time.
     async fn beat(&mut self) {
         let now = Instant::now();
-        if self.leases.values().any(|kept| kept.asked.is_some_and(|asked| asked + kept.ttl / BEATS <= now)) {
+        if self.silent_from().is_some_and(|from| from <= now) {
             // The connection is not sure to carry anything any more.
             self.connection.renew();
             self.broken(&Error::new(ErrorKind::Timeout, "etcd does not answer on the stream that keeps leases alive"));
@@ -120,7 +129,7 @@ impl Task {
             self.leases.values().filter(|k| k.asked.is_none() && k.beat_at <= now).map(|k| k.lease).collect();
         for lease in due {
             match &mut self.stream {
-                Stream::Open(pair) => {
+                Stream::Open { pair, .. } => {
                     let Some(kept) = self.leases.get_mut(&lease) else { continue };
                     kept.asked = Some(now);
                     // One stream carries all leases: the id is that of the request, not of the stream.
@@ -158,12 +167,23 @@ impl Task {
         match outcome {
             Ok(pair) => {
                 self.retry.succeeded();
-                self.stream = Stream::Open(pair);
+                self.stream = Stream::Open { pair, heard: Instant::now() };
                 self.confirmed(lease);
             }
             // This one has ended; another may open the stream.
-            Err(error) if error.kind() == ErrorKind::Lost => self.ended(lease, "etcd does not know the lease any more"),
+            Err(error) if error.kind() == ErrorKind::Lost => self.ended(lease, UNKNOWN),
             Err(error) => self.broken(&error),
+        }
+    }
+
+    fn said(&mut self, said: &LeaseKeepAliveResponse) {
+        if let Stream::Open { heard, .. } = &mut self.stream {
+            *heard = Instant::now();
+        }
+        if said.ttl() > 0 {
+            self.confirmed(said.id());
+        } else {
+            self.ended(said.id(), UNKNOWN);
         }
     }
 
@@ -184,7 +204,9 @@ impl Task {
 
     /// The stream is gone. Another is opened after a while; the leases go on until their time to live has passed.
     fn broken(&mut self, error: &Error) {
-        let wait = self.retry.failed();
+        // However often it has failed, there are several attempts within a time to live.
+        let longest = self.leases.values().map(|kept| kept.ttl / (2 * BEATS)).min();
+        let wait = self.retry.failed().min(longest.unwrap_or_default());
         tracing::debug!(backend = "etcd", error = error.chain(), ?wait, "leases are not kept alive for now");
         self.stream = Stream::Closed { not_before: Instant::now() + wait };
         for kept in self.leases.values_mut() {
@@ -193,13 +215,15 @@ impl Task {
     }
 }
 
+const UNKNOWN: &str = "etcd does not know the lease any more";
+
 impl Kept {
     fn end(&self, why: &'static str) {
         self.ended.send_replace(Some(Error::new(ErrorKind::Lost, why)));
     }
 }
 
-async fn said(answers: &mut LeaseKeepAliveStream) -> Result<LeaseKeepAliveResponse> {
-    let said = answers.message().await.map_err(|error| failure("keep leases alive", error))?;
+async fn answer(answers: &mut LeaseKeepAliveStream) -> Result<LeaseKeepAliveResponse> {
+    let said = answers.message().await.map_err(|error| failure("keep leases alive", error, false))?;
     said.ok_or_else(|| Error::new(ErrorKind::Unavailable, "etcd has ended the stream that keeps leases alive"))
 }

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use callboard_conformance::{Bounds, Harness};
 use callboard_core::{Instance, Registry, Resolver, Service};
 use callboard_etcd::{Etcd, EtcdBuilder};
-use callboard_servers::{Cluster, ask};
+use callboard_servers::{Cluster, Setup, ask};
 use etcd_client::Client;
 
 /// Long enough for anything that is expected to work at once, on a machine that is busy with other tests.
@@ -19,20 +19,35 @@ pub(crate) const SOON: Duration = Duration::from_secs(30);
 /// As short as leaves a busy machine the time to tell etcd of its leases.
 pub(crate) const TTL: Duration = Duration::from_secs(5);
 
+/// What is the default. A member that does not lead passes each keep-alive on to the leader, one after the other, which
+/// takes its time on a busy machine.
+pub(crate) const TTL_OF_THREE: Duration = Duration::from_secs(15);
+
 #[derive(Debug)]
-pub(crate) struct Servers(pub(crate) Cluster);
+pub(crate) struct Servers {
+    pub(crate) cluster: Cluster,
+    ttl: Duration,
+}
 
 impl Servers {
     pub(crate) async fn one() -> Self {
-        Self(Cluster::etcd().start().await)
+        Self::of(Cluster::etcd(), TTL).await
     }
 
     pub(crate) async fn three() -> Self {
-        Self(Cluster::etcd().nodes(3).start().await)
+        Self::of(Cluster::etcd().nodes(3), TTL_OF_THREE).await
+    }
+
+    /// Starts it. What RUST_LOG asks for is shown.
+    pub(crate) async fn of(setup: Setup, ttl: Duration) -> Self {
+        let filter = tracing_subscriber::EnvFilter::from_default_env();
+        // It fails if another test of this program has done it.
+        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
+        Self { cluster: setup.start().await, ttl }
     }
 
     pub(crate) fn builder(&self) -> EtcdBuilder {
-        builder(self.0.addresses())
+        builder(self.cluster.addresses()).ttl(self.ttl)
     }
 
     pub(crate) fn etcd(&self) -> Etcd {
@@ -41,7 +56,7 @@ impl Servers {
 
     /// A client of the test's own.
     pub(crate) async fn client(&self) -> Client {
-        let addresses: Vec<_> = self.0.addresses().iter().map(ToString::to_string).collect();
+        let addresses: Vec<_> = self.cluster.addresses().iter().map(ToString::to_string).collect();
         Client::connect(addresses, None).await.unwrap()
     }
 }
@@ -83,27 +98,27 @@ impl Harness for Servers {
     fn bounds(&self) -> Bounds {
         let second = Duration::from_secs(1);
         // A connection that has fallen silent is noticed after 15 s, and tried again for a few seconds.
-        Bounds { expiry: TTL + 5 * second, heal: 10 * second, notice: 30 * second }
+        Bounds { expiry: self.ttl + 5 * second, heal: 10 * second, notice: 30 * second }
     }
 
     async fn kill(&self) {
-        self.0.kill().await;
+        self.cluster.kill().await;
     }
 
     async fn restart(&self) {
-        self.0.start().await;
+        self.cluster.start().await;
     }
 
     async fn pause(&self) {
-        self.0.pause();
+        self.cluster.pause();
     }
 
     async fn resume(&self) {
-        self.0.resume();
+        self.cluster.resume();
     }
 
     async fn wipe(&self) {
-        self.0.wipe().await;
+        self.cluster.wipe().await;
     }
 
     async fn put_garbage(&self, service: &Service) {
@@ -123,7 +138,7 @@ impl Harness for Servers {
 
     async fn watches(&self) -> usize {
         let mut watches = 0.0;
-        for address in self.0.addresses() {
+        for address in self.cluster.addresses() {
             watches += figure(address, "etcd_debugging_mvcc_watcher_total").await;
         }
         watches as usize

@@ -1,0 +1,139 @@
+//! What happens to a client that is cut off from etcd.
+#![allow(clippy::unwrap_used, reason = "clippy knows the tests here, but not what they call")]
+
+mod common;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use callboard_conformance::Watcher;
+use callboard_core::{AnnounceSettings, AnnouncementState, ErrorKind, Registry, Resolver, announce, encode};
+use callboard_servers::{Mode, Proxy};
+use common::{SOON, Servers, TTL, builder, instance, key, service};
+use etcd_client::CompactionOptions;
+use futures_util::StreamExt;
+use tokio::time::{Instant, timeout};
+
+const HEAL: Duration = Duration::from_secs(10);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs etcd: make test"]
+async fn what_happens_before_a_compaction_while_a_watch_is_cut_off_is_seen() {
+    let (servers, service) = (Servers::one().await, service("project/test"));
+    let proxy = Proxy::to(servers.cluster.address()).await;
+    let (near, far) = (servers.etcd(), builder([proxy.address()]).build().unwrap());
+    let watcher = Watcher::new(Arc::new(far), &service);
+    let mut leases = Vec::new();
+    for (port, id) in (1..).zip(["a", "b", "c"]) {
+        leases.push(near.register(&service, &instance(id, port)).await.unwrap());
+    }
+    watcher.until_ids(SOON, "before", &["a", "b", "c"]).await;
+    for cut in [Duration::ZERO, Duration::from_secs(5)] {
+        // Short enough for the watch itself to go on, and so long that it is opened anew.
+        proxy.set(Mode::Refuse).await;
+        leases.pop().unwrap().revoke().await.unwrap();
+        let changed = instance("a", 1).weight(50 + leases.len() as u32);
+        leases[0].update(&changed).await.unwrap();
+        let mut client = servers.client().await;
+        let now = client.get("x", None).await.unwrap().header().unwrap().revision();
+        client.compact(now, Some(CompactionOptions::new().with_physical())).await.unwrap();
+        if !cut.is_zero() {
+            watcher.until(SOON, "it is known that etcd is not heard", |seen| seen.stale.is_some()).await;
+            assert_eq!(watcher.seen().ids(), ["a", "b"]);
+        }
+        proxy.set(Mode::Pass).await;
+        let expected = &["a", "b"][..leases.len()];
+        let right = |seen: &callboard_conformance::Seen| {
+            seen.ids() == expected && seen.stale.is_none() && seen.instance("a").is_some_and(|a| **a == changed)
+        };
+        watcher.until(HEAL, "everything that happened is seen", right).await;
+        assert_eq!(watcher.seen().emptied, 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs etcd: make test"]
+async fn an_etcd_that_was_wiped_and_has_come_further_than_was_heard_is_listed_anew() {
+    let (servers, service) = (Servers::one().await, service("project/test"));
+    let proxy = Proxy::to(servers.cluster.address()).await;
+    let write = async |id: &str| {
+        let mut client = servers.client().await;
+        client.put(key(&service, id), encode(&instance(id, 1)), None).await.unwrap();
+        client
+    };
+    let mut watch = builder([proxy.address()]).build().unwrap().watch(&service);
+    let mut ids = async || {
+        let set = timeout(SOON, watch.next()).await.expect("in time").expect("not the end").expect("a set");
+        set.instances.iter().map(|instance| instance.id.clone()).collect::<Vec<_>>()
+    };
+    write("a").await;
+    assert_eq!(ids().await, ["a"]);
+    write("b").await;
+    assert_eq!(ids().await, ["a", "b"]);
+    // The watch does not learn that its connection is gone before all this has happened.
+    proxy.set(Mode::BlackHole).await;
+    servers.cluster.wipe().await;
+    let mut client = write("c").await;
+    for _ in 0..20 {
+        client.put("elsewhere", "", None).await.unwrap();
+    }
+    proxy.set(Mode::Pass).await;
+    assert_eq!(ids().await, ["c"], "the watch goes on, with what is there now");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs etcd: make test"]
+async fn a_network_that_swallows_everything_is_noticed_and_healed() {
+    let (servers, service) = (Servers::one().await, service("project/test"));
+    let proxy = Proxy::to(servers.cluster.address()).await;
+    let far = Arc::new(builder([proxy.address()]).build().unwrap());
+    let watcher = Watcher::new(far.clone(), &service);
+    let announcement = announce(far, &service, instance("a", 1), AnnounceSettings::default());
+    watcher.until_ids(SOON, "before", &["a"]).await;
+    proxy.set(Mode::BlackHole).await;
+    let begun = Instant::now();
+    let mut state = announcement.watch();
+    let lost = |state: &AnnouncementState| matches!(state, AnnouncementState::Lost { .. });
+    timeout(SOON, state.wait_for(lost)).await.expect("its server knows that the entry is lost").unwrap();
+    println!("the server knows after {:?}", begun.elapsed());
+    watcher.until(SOON, "it is known that etcd is not heard", |seen| seen.stale.is_some()).await;
+    println!("the watcher knows after {:?}", begun.elapsed());
+    assert_eq!(watcher.seen().ids(), ["a"], "the last set is kept");
+    proxy.set(Mode::Pass).await;
+    let healed = Instant::now();
+    watcher.until(HEAL, "healed", |seen| seen.ids() == ["a"] && seen.stale.is_none()).await;
+    announcement.on_board(HEAL).await.unwrap();
+    println!("healed after {:?}", healed.elapsed());
+    announcement.leave().await.unwrap();
+    // That nobody is there is believed later.
+    let there = servers.client().await.get(key(&service, "a"), None).await.unwrap();
+    assert!(there.kvs().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs etcd: make test"]
+async fn a_short_cut_is_survived_by_the_lease() {
+    let (servers, service) = (Servers::one().await, service("project/test"));
+    let proxy = Proxy::to(servers.cluster.address()).await;
+    let far = builder([proxy.address()]).build().unwrap();
+    let mut lease = far.register(&service, &instance("a", 1)).await.unwrap();
+    let mut client = servers.client().await;
+    let mut version = async || client.get(key(&service, "a"), None).await.unwrap().kvs()[0].create_revision();
+    let before = version().await;
+    for _ in 0..3 {
+        let lost = timeout(TTL / 2, lease.lost()).await;
+        assert!(lost.is_err(), "{lost:?}");
+        proxy.set(Mode::Refuse).await;
+        proxy.set(Mode::Pass).await;
+    }
+    let lost = timeout(TTL * 2, lease.lost()).await;
+    assert!(lost.is_err(), "{lost:?}");
+    assert_eq!(version().await, before, "it is the same entry");
+    // And it still hears of what happens to it.
+    client_deletes(&servers, &service).await;
+    assert_eq!(timeout(SOON, lease.lost()).await.expect("noticed").kind(), ErrorKind::Lost);
+}
+
+async fn client_deletes(servers: &Servers, service: &callboard_core::Service) {
+    servers.client().await.delete(key(service, "a"), None).await.unwrap();
+}

@@ -1,0 +1,117 @@
+//! Three members, of which one fails.
+#![allow(clippy::unwrap_used, reason = "clippy knows the tests here, but not what they call")]
+
+mod common;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use callboard_conformance::Watcher;
+use callboard_core::{AnnounceSettings, Announcement, AnnouncementState, Registry, Service, announce};
+use common::{SOON, Servers, builder, instance, service};
+use tokio::time::Instant;
+
+const HEAL: Duration = Duration::from_secs(10);
+
+async fn three(servers: &Servers, service: &Service) -> Vec<Announcement> {
+    let announce =
+        |(port, id)| announce(Arc::new(servers.etcd()), service, instance(id, port), AnnounceSettings::default());
+    let all: Vec<_> = (1..).zip(["a", "b", "c"]).map(announce).collect();
+    for announcement in &all {
+        announcement.on_board(SOON).await.unwrap();
+    }
+    all
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs etcd: make test"]
+async fn the_leader_is_killed_and_nobody_is_lost() {
+    let (servers, service) = (Servers::three().await, service("project/test"));
+    let all = three(&servers, &service).await;
+    let watcher = Watcher::new(Arc::new(servers.etcd()), &service);
+    watcher.until_ids(SOON, "before", &["a", "b", "c"]).await;
+    let leader = servers.cluster.leader().await;
+    servers.cluster.node(leader).kill().await;
+    let killed = Instant::now();
+    // A new one registers while the member is dead, and everybody sees it.
+    let new = servers.etcd();
+    let registry: Arc<dyn Registry> = Arc::new(new);
+    let late = announce(registry, &service, instance("d", 4), AnnounceSettings::default());
+    late.on_board(HEAL).await.unwrap();
+    watcher.until(HEAL, "all four", |seen| seen.ids() == ["a", "b", "c", "d"] && seen.stale.is_none()).await;
+    println!("a new instance is seen {:?} after the leader's death", killed.elapsed());
+    // For longer than any time to live.
+    tokio::time::sleep(common::TTL_OF_THREE * 3 / 2).await;
+    let seen = watcher.seen();
+    assert_eq!((seen.ids(), seen.emptied), (vec!["a", "b", "c", "d"], 0));
+    for announcement in &all {
+        assert!(matches!(announcement.state(), AnnouncementState::OnBoard { .. }), "{:?}", announcement.state());
+    }
+    // With one of three dead, each call still works.
+    let etcd = servers.etcd();
+    for port in 1..=60 {
+        let lease = etcd.register(&service, &instance("again", port)).await.unwrap();
+        lease.revoke().await.unwrap();
+    }
+    servers.cluster.start().await;
+    late.leave().await.unwrap();
+    watcher.until_ids(HEAL, "without the late one", &["a", "b", "c"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs etcd: make test"]
+async fn a_member_that_is_cut_off_from_the_others_is_not_listened_to() {
+    let (servers, service) = (Servers::three().await, service("project/test"));
+    let leader = servers.cluster.leader().await;
+    let cut = (leader + 1) % 3;
+    // One knows only the member that will be cut off; the other knows all, and lists and registers elsewhere.
+    let lonely = Watcher::new(Arc::new(builder([servers.cluster.node(cut).address()]).build().unwrap()), &service);
+    let watcher = Watcher::new(Arc::new(servers.etcd()), &service);
+    let all = three(&servers, &service).await;
+    for watcher in [&lonely, &watcher] {
+        watcher.until_ids(SOON, "before", &["a", "b", "c"]).await;
+    }
+    servers.cluster.isolate(cut).await;
+    let begun = Instant::now();
+    lonely.until(SOON, "it is known that this member has no leader", |seen| seen.stale.is_some()).await;
+    println!("the cut is known after {:?}", begun.elapsed());
+    assert_eq!(lonely.seen().ids(), ["a", "b", "c"], "the last set is kept");
+    let late = announce(Arc::new(servers.etcd()), &service, instance("d", 4), AnnounceSettings::default());
+    late.on_board(SOON).await.unwrap();
+    watcher.until(SOON, "the others go on", |seen| seen.ids() == ["a", "b", "c", "d"]).await;
+    servers.cluster.heal(cut).await;
+    let healed = Instant::now();
+    for watcher in [&lonely, &watcher] {
+        let right = |seen: &callboard_conformance::Seen| seen.ids() == ["a", "b", "c", "d"] && seen.stale.is_none();
+        watcher.until(HEAL, "healed", right).await;
+        assert_eq!(watcher.seen().emptied, 0);
+    }
+    println!("healed after {:?}", healed.elapsed());
+    for announcement in all.into_iter().chain([late]) {
+        announcement.on_board(HEAL).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs etcd: make test"]
+async fn a_member_that_falls_silent_is_worked_around() {
+    let (servers, service) = (Servers::three().await, service("project/test"));
+    let all = three(&servers, &service).await;
+    let watcher = Watcher::new(Arc::new(servers.etcd()), &service);
+    watcher.until_ids(SOON, "before", &["a", "b", "c"]).await;
+    let silent = (servers.cluster.leader().await + 1) % 3;
+    servers.cluster.node(silent).pause();
+    let begun = Instant::now();
+    let late = announce(Arc::new(servers.etcd()), &service, instance("d", 4), AnnounceSettings::default());
+    late.on_board(SOON).await.unwrap();
+    println!("a new instance is on the board after {:?}", begun.elapsed());
+    let right = |seen: &callboard_conformance::Seen| seen.ids() == ["a", "b", "c", "d"] && seen.stale.is_none();
+    watcher.until(SOON, "all four, although a member is silent", right).await;
+    println!("and seen after {:?}", begun.elapsed());
+    servers.cluster.node(silent).resume();
+    watcher.until(HEAL, "healed", right).await;
+    for announcement in all.iter().chain([&late]) {
+        announcement.on_board(HEAL).await.unwrap();
+    }
+    assert_eq!(watcher.seen().emptied, 0);
+}
