@@ -18,8 +18,8 @@ use callboard_servers::Cluster;
 
 type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
-/// Changes are gathered for 20 ms after one was passed on. News that comes one at a time do not meet that; neither do
-/// these.
+/// Each way begins after so long a rest. Changes are gathered for 20 ms after one was passed on; news that comes one at a
+/// time does not meet that, and neither does this.
 const APART: Duration = Duration::from_millis(40);
 
 /// The ways, in the order of the table; each with the one that it is compared with.
@@ -53,12 +53,15 @@ async fn run(rounds: usize) -> Result<()> {
     let mut ours = ours::Follower::open(server.address()).await?;
     let mut times: [Vec<Duration>; WAYS.len()] = Default::default();
     for round in 0..rounds {
+        tokio::time::sleep(APART).await;
         times[0].push(etcd.put(round).await?);
+        tokio::time::sleep(APART).await;
         times[1].push(ours.new_weight(round).await?);
+        tokio::time::sleep(APART).await;
         times[2].push(etcd.grant_and_put(round).await?);
+        tokio::time::sleep(APART).await;
         times[3].push(ours.sign_in(round).await?);
         times[4].push(ours::first_call(server.address(), round).await?);
-        tokio::time::sleep(APART).await;
     }
     print(rounds, times);
     Ok(())

@@ -44,7 +44,6 @@ impl Follower {
     }
 
     pub(crate) async fn sign_in(&mut self, round: usize) -> Result<Duration> {
-        tokio::time::sleep(crate::APART).await;
         let id = format!("new-{round}");
         let instance = Instance::new(&id, "127.0.0.1:2".parse()?)?;
         let start = Instant::now();
@@ -78,7 +77,8 @@ pub(crate) async fn first_call(etcd: SocketAddr, round: usize) -> Result<Duratio
     channel.watch_state().wait_for(|state| *state == ConnectivityState::TransientFailure).await?; // known to be empty
 
     let call = tokio::spawn(waiting_call(channel));
-    tokio::task::yield_now().await; // it waits now
+    // It waits now, and nothing has been passed on for a while.
+    tokio::time::sleep(crate::APART).await;
     let instance = Instance::at(server.address().into())?;
     let start = Instant::now();
     let lease = registry.register(&service, &instance).await?;

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use callboard_core::{Error, ErrorKind, Instance, Lease, Result, Service};
 use etcd_client::Client;
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, try_join};
 use tokio::time::Instant;
 
 use crate::connection::{Connection, ours};
@@ -39,9 +39,9 @@ pub(crate) async fn register(
     instance: &Instance,
 ) -> Result<EtcdLease> {
     let incarnation = instance.incarnation;
-    let (there, _) = read(connection, &key).await?;
+    // At the same time, as most often the entry can be had. A lease that is not needed ends by itself.
+    let ((there, _), (lease, ttl, granted)) = try_join(read(connection, &key), grant(connection, ttl)).await?;
     not_newer(incarnation, there.as_ref())?;
-    let (lease, ttl, granted) = grant(connection, ttl).await?;
     let claim = Claim { key, lease, incarnation };
     let since = claim.take(connection, instance, there).await?;
     let beat = keeper.keep(connection, lease, ttl, granted);
