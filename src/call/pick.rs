@@ -36,8 +36,8 @@ enum Look {
 }
 
 /// Asks the picker that there is. None if the call has to wait: for a picker, or for a place.
-pub(super) fn choose_now(shared: &Shared, wish: &Wish<'_>) -> Option<Result<(Slot, Ticket), Status>> {
-    match look(&shared.published(), wish) {
+pub(super) fn choose_now(shared: &Shared, wish: Wish<'_>) -> Option<Result<(Slot, Ticket), Status>> {
+    match look(&shared.published(), &wish) {
         Look::Chosen(slot, ticket) => Some(Ok((slot, ticket))),
         Look::Fail(status) => Some(Err(status)),
         Look::Wait | Look::Full(_) => None,

@@ -48,6 +48,13 @@ impl Frames {
             *bytes = rest;
             return Some(Part::Payload(part));
         }
+        if self.filled == 0
+            && let Some((header, rest)) = bytes.split_first_chunk()
+        {
+            // Nearly always.
+            *bytes = rest;
+            return Some(self.begin(*header));
+        }
         let (part, rest) = bytes.split_at((FRAME_HEADER - self.filled).min(bytes.len()));
         self.header[self.filled..self.filled + part.len()].copy_from_slice(part);
         self.filled += part.len();
@@ -55,10 +62,13 @@ impl Frames {
         if self.filled < FRAME_HEADER {
             return None;
         }
-        let [l0, l1, l2, kind, flags, s0, s1, s2, s3] = self.header;
-        self.payload = u32::from_be_bytes([0, l0, l1, l2]) as usize;
         self.filled = 0;
-        Some(Part::Header { kind, flags, stream: u32::from_be_bytes([s0 & 0x7f, s1, s2, s3]) })
+        Some(self.begin(self.header))
+    }
+
+    fn begin<'a>(&mut self, [l0, l1, l2, kind, flags, s0, s1, s2, s3]: [u8; FRAME_HEADER]) -> Part<'a> {
+        self.payload = u32::from_be_bytes([0, l0, l1, l2]) as usize;
+        Part::Header { kind, flags, stream: u32::from_be_bytes([s0 & 0x7f, s1, s2, s3]) }
     }
 }
 
@@ -66,8 +76,11 @@ impl Frames {
 #[derive(Debug, Default)]
 pub(super) struct HeaderListLimit {
     frames: Frames,
-    /// What is complete of the next setting; none outside of SETTINGS.
-    setting: Option<([u8; SETTING], usize)>,
+    /// Whether this is the payload of SETTINGS.
+    settings: bool,
+    /// The next setting, as far as it has come.
+    setting: [u8; SETTING],
+    filled: usize,
 }
 
 impl HeaderListLimit {
@@ -77,22 +90,23 @@ impl HeaderListLimit {
         while let Some(part) = self.frames.next(&mut bytes) {
             match part {
                 Part::Header { kind, flags, .. } => {
-                    self.setting = (kind == SETTINGS && flags & ACK == 0).then_some(([0; SETTING], 0));
+                    self.settings = kind == SETTINGS && flags & ACK == 0;
+                    self.filled = 0;
                 }
-                Part::Payload(payload) => limit = self.read(payload).or(limit),
+                Part::Payload(payload) if self.settings => limit = self.read(payload).or(limit),
+                Part::Payload(_) => {}
             }
         }
         limit
     }
 
     fn read(&mut self, payload: &[u8]) -> Option<u32> {
-        let (setting, filled) = self.setting.as_mut()?;
         let mut limit = None;
         for byte in payload {
-            setting[*filled] = *byte;
-            *filled = (*filled + 1) % SETTING;
-            let [i0, i1, v0, v1, v2, v3] = *setting;
-            if *filled == 0 && u16::from_be_bytes([i0, i1]) == MAX_HEADER_LIST_SIZE {
+            self.setting[self.filled] = *byte;
+            self.filled = (self.filled + 1) % SETTING;
+            let [i0, i1, v0, v1, v2, v3] = self.setting;
+            if self.filled == 0 && u16::from_be_bytes([i0, i1]) == MAX_HEADER_LIST_SIZE {
                 limit = Some(u32::from_be_bytes([v0, v1, v2, v3]));
             }
         }
