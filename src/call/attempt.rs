@@ -37,8 +37,7 @@ fn prepare(shared: &Shared, request: http::Request<Body>) -> Result<(Head, Body,
 
 /// Attempts until there is a response, or a failure after which another attempt could do the call twice.
 ///
-/// A block and no `async fn`, which would have room for its arguments twice. It is allocated and moved by every call, and
-/// up to 1 KiB the former is cheap.
+/// A block and no `async fn`, which would have room for its arguments twice: every call allocates and moves this.
 #[expect(clippy::manual_async_fn, reason = "see above")]
 fn attempts(
     shared: Arc<Shared>,
@@ -51,22 +50,16 @@ fn attempts(
         let mut rules = Repetition::of(&head);
         let mut body = Outgoing::of(body).await?;
         loop {
-            // In blocks, so that what they need ends before the long wait.
-            let chosen = {
-                let wish = Wish { call: head.call(), wait_for_ready, avoid: &rules.failed_at };
-                match choose_now(&shared, wish) {
-                    Some(chosen) => Some(chosen),
-                    // Boxed, because it is rare: every call would carry the room for it.
-                    None => deadline::until(&mut deadline, Box::pin(choose(&shared, wish))).await,
-                }
+            let wish = Wish { call: head.call(), wait_for_ready, avoid: &rules.failed_at };
+            let chosen = match choose_now(&shared, wish) {
+                Some(chosen) => Some(chosen),
+                // Boxed, because it is rare: every call would carry the room for it.
+                None => deadline::until(&mut deadline, Box::pin(choose(&shared, wish))).await,
             };
             let Some(chosen) = chosen else { return Err(late(deadline.as_ref(), &shared, "a ready endpoint")) };
-            let (sent, ticket, kept) = {
-                let (slot, ticket) = chosen?;
-                let (request, kept) = head.attempt(deadline.as_ref(), &shared.defaults);
-                (slot.send(request, body), ticket, kept)
-            };
-            let (failure, again) = match sent {
+            let (slot, ticket) = chosen?;
+            let (request, kept) = head.attempt(deadline.as_ref(), &shared.defaults);
+            let (failure, again) = match slot.send(request, body) {
                 Err(failed) => failed,
                 Ok(mut sent) => match deadline::until(&mut deadline, poll_fn(|cx| sent.poll_head(cx))).await {
                     Some(Ok(response)) => return answer(sent.answered(response), ticket, &shared, deadline, kept),
