@@ -1,7 +1,8 @@
-# What people call, and what CI calls. Nothing but Rust (with rustfmt and clippy) and make is needed.
+# What people call, and what CI calls. Rust (with rustfmt and clippy) and make are needed; `servers`, and so `test`, also
+# take etcd, ZooKeeper and Consul from where the machine has them, or what builds them: Go and Maven.
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart servers test lint bench
+.PHONY: help quickstart servers test lint bench bench-news
 
 # The facade's features, as Cargo.toml lists them; each must also build alone.
 FEATURES := $(shell sed -n '/^\[features\]/,/^\[dependencies\]/s/^\([a-z0-9-]*\) = .*/\1/p' Cargo.toml | grep -vx default)
@@ -23,7 +24,10 @@ test: servers ## run every test, those over real registries too, and the short e
 
 bench: ## measure calls, pickers and memory beside tonic, bare HTTP/2 and grpc-go (6 min; BENCH=--quick: 1 min)
 	cargo bench --package callboard-bench -- $(BENCH)
-	cargo run --release --package callboard-bench -- $(BENCH)
+	cargo run --release --package callboard-bench --bin callboard-bench -- $(BENCH)
+
+bench-news: servers ## measure how fast news travels over etcd, beside etcd's own watch (1 min)
+	cargo run --release --package callboard-bench --bin callboard-bench-news
 
 lint: ## check format, clippy, each feature alone and the documentation; a warning is an error
 	cargo fmt --all -- --check

@@ -244,10 +244,11 @@ impl ChannelBuilder {
             None => USER_AGENT.to_owned(),
         };
         let invalid = |what: &str, text: &str| Error::invalid(format!("{what} {text:?}")).for_service(&self.service);
+        let user_agent = HeaderValue::try_from(&user_agent)
+            .map_err(|error| invalid("user_agent", &user_agent).with_source(error))?;
         Ok(Defaults {
             scheme: self.scheme(),
-            user_agent: HeaderValue::try_from(&user_agent)
-                .map_err(|error| invalid("user_agent", &user_agent).with_source(error))?,
+            plain: Defaults::plain_headers(user_agent),
             authority: Authority::try_from(authority.as_str())
                 .map_err(|error| invalid("authority", &authority).with_source(error))?,
             timeout: self.timeout,

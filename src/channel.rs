@@ -106,7 +106,7 @@ impl tower_service::Service<http::Request<Body>> for Channel {
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        Box::pin(crate::call::run(Arc::clone(&self.shared), request))
+        crate::call::run(Arc::clone(&self.shared), request)
     }
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use callboard_core::{ConnectivityState, Service};
-use http::HeaderValue;
 use http::uri::{Authority, Scheme};
+use http::{HeaderMap, HeaderValue, header};
 use tokio::sync::{Notify, oneshot, watch};
 
 use crate::control::{Published, Standing, Summary};
@@ -32,10 +32,24 @@ pub(crate) struct Shared {
 pub(crate) struct Defaults {
     pub(crate) scheme: Scheme,
     pub(crate) authority: Authority,
-    pub(crate) user_agent: HeaderValue,
+    /// The headers that every call has: those of tonic's clients, in their order, and the user agent.
+    pub(crate) plain: HeaderMap,
     pub(crate) timeout: Option<Duration>,
     pub(crate) wait_for_ready: bool,
     pub(crate) several_connections: bool,
+}
+
+impl Defaults {
+    /// What stands in `plain`.
+    pub(crate) fn plain_headers(user_agent: HeaderValue) -> HeaderMap {
+        let trailers = (header::TE, HeaderValue::from_static("trailers"));
+        let grpc = (header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        HeaderMap::from_iter([trailers, grpc, (header::USER_AGENT, user_agent)])
+    }
+
+    pub(crate) fn user_agent(&self) -> &HeaderValue {
+        &self.plain[header::USER_AGENT]
+    }
 }
 
 impl Shared {

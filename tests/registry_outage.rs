@@ -1,18 +1,21 @@
 //! The registry cannot be heard, or says things that are not to be believed at once.
 
+// What the tests share fails them, as they do themselves.
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use callboard::{ConnectivityState, Error, ErrorKind};
+use callboard::{Channel, ConnectivityState, Error, ErrorKind};
 use callboard_echo::EchoServer;
 use callboard_echo::pb::{EchoRequest, EchoResponse};
 use common::{
     Stage, echo, in_time, request, shares, slow, tasks, until, until_endpoints, until_ready, waiting, within,
 };
 use tokio::time::{advance, pause, resume};
-use tonic::Code;
+use tonic::{Code, Streaming};
 
 fn down() -> Option<Error> {
     Some(Error::new(ErrorKind::Unavailable, "registry: connection refused"))
@@ -51,8 +54,16 @@ async fn calls_go_on_while_the_registry_is_down_and_its_error_and_age_are_told()
     assert!((60.0..90.0).contains(&age), "{age}");
 }
 
+/// A response that has begun and has no end.
+async fn answers_without_end(channel: &Channel) -> Streaming<EchoResponse> {
+    let endless = EchoRequest { repeat: u32::MAX, ..slow(5) };
+    let mut answers = echo(channel).server_streaming(endless).await.unwrap().into_inner();
+    assert!(in_time(answers.message()).await.unwrap().is_some());
+    answers
+}
+
 /// How a response that is on its way ends when its server dies.
-async fn lost(mut answers: tonic::Streaming<EchoResponse>, server: EchoServer) -> String {
+async fn lost(mut answers: Streaming<EchoResponse>, server: EchoServer) -> String {
     let address = server.address().to_string();
     server.kill().await;
     let status = loop {
@@ -71,9 +82,7 @@ async fn what_ends_a_response_on_its_way_is_told_with_the_registrys_error() {
     let stage = Stage::new();
     let (server, _announcement) = stage.server("a").await;
     let channel = stage.channel(stage.builder(), 1).await;
-    let endless = EchoRequest { repeat: u32::MAX, ..slow(5) };
-    let mut answers = echo(&channel).server_streaming(endless).await.unwrap().into_inner();
-    assert!(in_time(answers.message()).await.unwrap().is_some());
+    let answers = answers_without_end(&channel).await;
     stage.board.faults(|faults| faults.down = down());
     until("the outage is known", || channel.stale().is_some()).await;
     let message = lost(answers, server).await;
@@ -87,9 +96,7 @@ async fn what_ends_a_response_after_its_channel_does_not_claim_to_know_the_regis
     let stage = Stage::new();
     let (server, _announcement) = stage.server("a").await;
     let channel = stage.channel(stage.builder(), 1).await;
-    let endless = EchoRequest { repeat: u32::MAX, ..slow(5) };
-    let mut answers = echo(&channel).server_streaming(endless).await.unwrap().into_inner();
-    assert!(in_time(answers.message()).await.unwrap().is_some());
+    let mut answers = answers_without_end(&channel).await;
     let before = tasks();
     drop(channel);
     until("the channel's task has ended", || tasks() < before).await;

@@ -1,14 +1,16 @@
 //! Sending a call, again where that is safe.
 
+use std::future::{poll_fn, ready};
 use std::sync::Arc;
 
-use callboard_core::{Address, Code};
+use callboard_core::{Address, Code, Endpoint};
+use futures_core::future::BoxFuture;
 use tonic::Status;
 use tonic::body::Body;
 
 use super::body::ResponseBody;
 use super::deadline::{self, Deadline};
-use super::head::Head;
+use super::head::{Head, Kept, field};
 use super::pick::{Wish, choose, choose_now};
 use super::status::GRPC_STATUS;
 use super::ticket::Ticket;
@@ -16,52 +18,81 @@ use super::{Idempotent, ServedBy, WaitForReady, status};
 use crate::shared::Shared;
 use crate::transport::{Failure, Incoming, Outgoing};
 
-/// Makes the call: attempts until there is a response, or a failure after which another attempt could do the call twice.
-pub(crate) async fn run(shared: Arc<Shared>, request: http::Request<Body>) -> Result<http::Response<Body>, Status> {
+/// What comes of a call in the end.
+pub(crate) type Answer = Result<http::Response<Body>, Status>;
+
+/// Makes the call. Its time begins here.
+pub(crate) fn run(shared: Arc<Shared>, request: http::Request<Body>) -> BoxFuture<'static, Answer> {
+    match prepare(&shared, request) {
+        Ok((head, body, deadline)) => Box::pin(attempts(shared, head, body, deadline)),
+        Err(status) => Box::pin(ready(Err(status))),
+    }
+}
+
+fn prepare(shared: &Shared, request: http::Request<Body>) -> Result<(Head, Body, Option<Deadline>), Status> {
     let deadline = Deadline::of(&request, shared.defaults.timeout)?;
     let (parts, body) = request.into_parts();
-    let mut head = Head::new(parts, &shared.defaults)?;
-    let wait_for_ready = head.extension().map_or(shared.defaults.wait_for_ready, |WaitForReady(wait)| *wait);
-    let mut body = Outgoing::of(body).await?;
-    let mut rules = Repetition::of(&head);
-    loop {
-        let wish = Wish { call: head.call(), wait_for_ready, avoid: &rules.failed_at };
-        let chosen = match choose_now(&shared, &wish) {
-            Some(chosen) => Some(chosen),
-            // Boxed, because it is rare: every call would carry the room for it.
-            None => deadline::until(deadline, Box::pin(choose(&shared, wish))).await,
-        };
-        let (slot, ticket) = match chosen {
-            Some(chosen) => chosen?,
-            None => return Err(late(deadline, &shared, "a ready endpoint")),
-        };
-        let sent = deadline::until(deadline, slot.send(head.attempt(deadline), body)).await;
-        let (failure, again) = match sent {
-            Some(Ok(response)) => return answer(response, ticket, &shared, deadline, head),
-            Some(Err(failed)) => failed,
-            None => {
-                let status = late(deadline, &shared, &format!("the response of {}", ticket.whence(&shared.service)));
-                ticket.done(Code::DeadlineExceeded);
-                return Err(status);
+    Ok((Head::new(http::Request::from_parts(parts, ()), &shared.defaults)?, body, deadline))
+}
+
+/// Attempts until there is a response, or a failure after which another attempt could do the call twice.
+///
+/// A block and no `async fn`, which would have room for its arguments twice: every call allocates and moves this.
+#[expect(clippy::manual_async_fn, reason = "see above")]
+fn attempts(
+    shared: Arc<Shared>,
+    mut head: Head,
+    body: Body,
+    mut deadline: Option<Deadline>,
+) -> impl Future<Output = Answer> + Send {
+    async move {
+        let wait_for_ready = head.extension().map_or(shared.defaults.wait_for_ready, |WaitForReady(wait)| *wait);
+        let mut rules = Repetition::of(&head);
+        let mut body = Outgoing::of(body).await?;
+        loop {
+            let wish = Wish { call: head.call(), wait_for_ready, avoid: &rules.failed_at };
+            let chosen = match choose_now(&shared, wish) {
+                Some(chosen) => Some(chosen),
+                // Boxed, because it is rare: every call would carry the room for it.
+                None => deadline::until(&mut deadline, Box::pin(choose(&shared, wish))).await,
+            };
+            let Some(chosen) = chosen else { return Err(late(deadline.as_ref(), &shared, "a ready endpoint")) };
+            let (slot, ticket) = chosen?;
+            let (request, kept) = head.attempt(deadline.as_ref(), &shared.defaults);
+            let (failure, again) = match slot.send(request, body) {
+                Err(failed) => failed,
+                Ok(mut sent) => match deadline::until(&mut deadline, poll_fn(|cx| sent.poll_head(cx))).await {
+                    Some(Ok(response)) => return answer(sent.answered(response), ticket, &shared, deadline, kept),
+                    Some(Err(error)) => Box::pin(sent.failed(error)).await,
+                    None => return Err(unanswered(deadline.as_ref(), &shared, ticket)),
+                },
+            };
+            let repeat = rules.permit(&failure, ticket.endpoint());
+            let status = failed(failure, &shared, ticket);
+            match again {
+                Some(again) if repeat => (body, head) = (again, kept.restored(&shared.defaults)),
+                _ => return Err(status),
             }
-        };
-        let address = ticket.endpoint().instance().address.clone();
-        tracing::debug!(service = %shared.service, %address, ?failure, "attempt failed");
-        let repeat = rules.permit(&failure, address);
-        let status = status::of_failure(failure, |why| ticket.report(&shared.standing.now(), why));
-        ticket.done(status::from_tonic(status.code()));
-        match again {
-            Some(again) if repeat => {
-                body = again;
-                head.restore();
-            }
-            _ => return Err(status),
         }
     }
 }
 
+fn failed(failure: Failure, shared: &Shared, ticket: Ticket) -> Status {
+    let address = &ticket.endpoint().instance().address;
+    tracing::debug!(service = %shared.service, %address, ?failure, "attempt failed");
+    let status = status::of_failure(failure, |why| ticket.report(&shared.standing.now(), why));
+    ticket.done(status::from_tonic(status.code()));
+    status
+}
+
+fn unanswered(deadline: Option<&Deadline>, shared: &Shared, ticket: Ticket) -> Status {
+    let status = late(deadline, shared, &format!("the response of {}", ticket.whence(&shared.service)));
+    ticket.done(Code::DeadlineExceeded);
+    status
+}
+
 /// The status of a call that has run out of time, and how the channel stands.
-fn late(deadline: Option<Deadline>, shared: &Shared, awaited: &str) -> Status {
+fn late(deadline: Option<&Deadline>, shared: &Shared, awaited: &str) -> Status {
     deadline::exceeded(deadline, &format!("while waiting for {awaited}: {}", shared.published().summary))
 }
 
@@ -83,18 +114,19 @@ impl Repetition {
         Self { idempotent, refused: false, lost: 0, failed_at: Vec::new() }
     }
 
-    fn permit(&mut self, failure: &Failure, address: Address) -> bool {
+    fn permit(&mut self, failure: &Failure, endpoint: &Endpoint) -> bool {
+        let address = || endpoint.instance().address.clone();
         match failure {
             // It never left: as often as the deadline allows.
             Failure::Unsent(_) => true,
             // The server says that it has not processed it: once.
             Failure::Refused(_) => {
-                self.failed_at.push(address);
+                self.failed_at.push(address());
                 !std::mem::replace(&mut self.refused, true)
             }
             // The connection was lost, and the server may have processed it.
             Failure::Broken(Code::Unavailable, _) if self.idempotent => {
-                self.failed_at.push(address);
+                self.failed_at.push(address());
                 self.lost += 1;
                 self.lost <= Self::MOST
             }
@@ -108,15 +140,15 @@ fn answer(
     ticket: Ticket,
     shared: &Shared,
     deadline: Option<Deadline>,
-    head: Head,
-) -> Result<http::Response<Body>, Status> {
+    kept: Kept,
+) -> Answer {
     let served_by = ServedBy(ticket.endpoint().clone());
     let (mut parts, incoming) = response.into_parts();
     if let Some(status) = status::of_http(&parts, |why| ticket.report(&shared.standing.now(), why)) {
         ticket.done(status::from_tonic(status.code()));
         return Err(status);
     }
-    parts.extensions = head.into_room();
+    parts.extensions = kept.into_room();
     parts.extensions.insert(served_by);
     if incoming.is_end() {
         // Trailers only: the status stands in the headers.
@@ -129,6 +161,22 @@ fn answer(
 
 /// The status in a block of headers or trailers, if there is one.
 pub(super) fn code_in(headers: &http::HeaderMap) -> Option<Code> {
-    let value = headers.get(GRPC_STATUS)?;
+    let value = field(headers, &GRPC_STATUS)?;
     Some(status::from_tonic(tonic::Code::from_bytes(value.as_bytes())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<A, B, C, D, F: Future>(_: fn(A, B, C, D) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// What is larger, malloc gives slowly. Each call allocates it, and moves it once.
+    #[test]
+    fn what_a_call_carries_stays_within_a_kibibyte() {
+        let size = size_of_future(attempts);
+        assert!(size <= 1 << 10, "{size}");
+    }
 }

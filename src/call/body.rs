@@ -7,8 +7,6 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use callboard_core::Code;
 use http_body::Frame;
-use pin_project_lite::pin_project;
-use tokio::time::{Sleep, sleep_until};
 use tonic::Status;
 
 use super::attempt::code_in;
@@ -18,23 +16,18 @@ use super::ticket::Ticket;
 use crate::control::{Standing, Summary};
 use crate::transport::Incoming;
 
-pin_project! {
-    /// A response's body: ends the call when it ends, fails, or is dropped, and not after the deadline.
-    #[derive(Debug)]
-    pub(super) struct ResponseBody {
-        // None once the call is over: the place on the connection is free from then on.
-        running: Option<(Incoming, Ticket)>,
-        standing: Arc<Standing>,
-        deadline: Option<Deadline>,
-        #[pin]
-        timer: Option<Sleep>,
-    }
+/// A response's body: ends the call when it ends, fails, or is dropped, and not after the deadline.
+#[derive(Debug)]
+pub(super) struct ResponseBody {
+    // None once the call is over: the place on the connection is free from then on.
+    running: Option<(Incoming, Ticket)>,
+    standing: Arc<Standing>,
+    deadline: Option<Deadline>,
 }
 
 impl ResponseBody {
     pub(super) fn new(incoming: Incoming, ticket: Ticket, standing: Arc<Standing>, deadline: Option<Deadline>) -> Self {
-        let timer = deadline.map(|deadline| sleep_until(deadline.at));
-        Self { running: Some((incoming, ticket)), standing, deadline, timer }
+        Self { running: Some((incoming, ticket)), standing, deadline }
     }
 }
 
@@ -43,27 +36,27 @@ impl http_body::Body for ResponseBody {
     type Error = Status;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let this = self.project();
-        let Some((incoming, ticket)) = this.running else { return Poll::Ready(None) };
+        let Self { running, standing, deadline } = self.get_mut();
+        let Some((incoming, ticket)) = running else { return Poll::Ready(None) };
         let polled = incoming.poll_frame(cx);
         let data = matches!(&polled, Poll::Ready(Some(Ok(frame))) if frame.is_data());
         // The timer is asked only when there is nothing to read. A response of which there always is ends too.
         let late = match &polled {
-            Poll::Ready(_) => data && this.deadline.is_some_and(|deadline| deadline.is_over()),
-            Poll::Pending => this.timer.as_pin_mut().is_some_and(|timer| timer.poll(cx).is_ready()),
+            Poll::Ready(_) => data && deadline.as_ref().is_some_and(Deadline::is_over),
+            Poll::Pending => deadline.as_mut().is_some_and(|deadline| deadline.poll(cx).is_ready()),
         };
         let result = match polled {
-            _ if late => Some(Err(exceeded(*this.deadline, &this.standing.now(), ticket))),
+            _ if late => Some(Err(exceeded(deadline.as_ref(), &standing.now(), ticket))),
             Poll::Pending => return Poll::Pending,
             Poll::Ready(frame) => {
-                let report = |why: &str| ticket.report(&this.standing.now(), why);
+                let report = |why: &str| ticket.report(&standing.now(), why);
                 frame.map(|frame| frame.map_err(|failure| status::of_failure(failure, report)))
             }
         };
         if data && !late {
             return Poll::Ready(result);
         }
-        if let Some((_, ticket)) = this.running.take() {
+        if let Some((_, ticket)) = running.take() {
             ticket.done(code_of(result.as_ref()));
         }
         Poll::Ready(result)
@@ -79,7 +72,7 @@ fn code_of(result: Option<&Result<Frame<Bytes>, Status>>) -> Code {
     }
 }
 
-fn exceeded(deadline: Option<Deadline>, summary: &Summary, ticket: &Ticket) -> Status {
+fn exceeded(deadline: Option<&Deadline>, summary: &Summary, ticket: &Ticket) -> Status {
     let (whence, registry) = (ticket.whence(summary.service()), summary.registry());
     deadline::exceeded(deadline, &format!("while the response was on its way: {whence}; {registry}"))
 }

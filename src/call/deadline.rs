@@ -1,33 +1,44 @@
 //! When a call has to be over.
 
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::Status;
+
+use super::head::field;
 
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// Does something until the deadline, if there is one. None if that comes first.
-pub(super) async fn until<T>(deadline: Option<Deadline>, work: impl Future<Output = T>) -> Option<T> {
-    match deadline {
-        Some(deadline) => timeout_at(deadline.at, work).await.ok(),
-        None => Some(work.await),
-    }
+pub(super) fn until<T>(
+    deadline: &mut Option<Deadline>,
+    mut work: impl Future<Output = T> + Unpin,
+) -> impl Future<Output = Option<T>> {
+    poll_fn(move |cx| match (Pin::new(&mut work).poll(cx), &mut *deadline) {
+        (Poll::Ready(done), _) => Poll::Ready(Some(done)),
+        (Poll::Pending, Some(deadline)) => deadline.poll(cx).map(|()| None),
+        (Poll::Pending, None) => Poll::Pending,
+    })
 }
 
 /// The end of a call's time, and how much it was given.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Deadline {
-    pub(super) at: Instant,
+    at: Instant,
     given: Duration,
+    /// One for the whole call, made when it has to wait for the first time.
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Deadline {
     /// The smaller of what the request asks for in `grpc-timeout` and the channel's default. None if there is neither, or if it is
     /// too far away to be a time.
     pub(super) fn of<B>(request: &http::Request<B>, default: Option<Duration>) -> Result<Option<Self>, Status> {
-        let asked = match request.headers().get(GRPC_TIMEOUT) {
+        let asked = match field(request.headers(), &GRPC_TIMEOUT) {
             None => None,
             Some(value) => Some(parse(value).ok_or_else(|| {
                 Status::invalid_argument(format!(
@@ -36,12 +47,18 @@ impl Deadline {
             })?),
         };
         let Some(given) = asked.into_iter().chain(default).min() else { return Ok(None) };
-        Ok(Instant::now().checked_add(given).map(|at| Self { at, given }))
+        Ok(Instant::now().checked_add(given).map(|at| Self { at, given, timer: None }))
     }
 
     /// What is left, as the header that tells the server.
     pub(super) fn header(&self) -> (HeaderName, HeaderValue) {
         (GRPC_TIMEOUT, print(self.at.saturating_duration_since(Instant::now())))
+    }
+
+    /// Resolves when it comes.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let at = self.at;
+        self.timer.get_or_insert_with(|| Box::pin(sleep_until(at))).as_mut().poll(cx)
     }
 
     /// Whether it has come.
@@ -51,7 +68,7 @@ impl Deadline {
 }
 
 /// The status of a call that has run out of time; `progress` says how far it was.
-pub(super) fn exceeded(deadline: Option<Deadline>, progress: &str) -> Status {
+pub(super) fn exceeded(deadline: Option<&Deadline>, progress: &str) -> Status {
     // Without a deadline nothing is exceeded; nobody asks then.
     let given = deadline.map(|deadline| deadline.given).unwrap_or_default();
     Status::deadline_exceeded(format!("deadline of {given:?} exceeded {progress}"))

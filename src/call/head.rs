@@ -2,67 +2,92 @@
 
 use callboard_core::Call;
 use http::uri::PathAndQuery;
-use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
 use tonic::Status;
 
 use super::deadline::Deadline;
 use crate::shared::Defaults;
 
-/// A request's head, kept so that it can be sent more than once.
+/// A field's value, the first if there are several. Found by going through all: there are few, and to hash the name takes
+/// longer.
+pub(super) fn field<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
+    headers.iter().find(|(known, _)| *known == name).map(|(_, value)| value)
+}
+
+/// A request's head, ready to be sent.
 #[derive(Debug)]
 pub(super) struct Head {
+    request: Request<()>,
+    extensions: Extensions,
+}
+
+/// What is kept of a head while it is on its way, so that it can be sent again.
+#[derive(Debug)]
+pub(super) struct Kept {
     method: Method,
     uri: Uri,
-    /// Empty while an attempt is under way, which has them.
-    headers: HeaderMap,
-    /// What the attempt under way has: as a list, which is cheaper to make for each call than a second map.
-    lent: Vec<(HeaderName, HeaderValue)>,
+    headers: Headers,
     extensions: Extensions,
+}
+
+/// A copy of headers that is cheaper to make for each call than a second map.
+#[derive(Debug)]
+enum Headers {
+    /// Those that every call has, and no others.
+    Plain,
+    Listed(Vec<(HeaderName, HeaderValue)>),
 }
 
 impl Head {
     /// Completes what the generated client has left open: scheme and authority, unless it was made `with_origin`, and
     /// the user agent.
-    pub(super) fn new(parts: http::request::Parts, defaults: &Defaults) -> Result<Self, Status> {
-        let http::request::Parts { method, uri, mut headers, extensions, .. } = parts;
-        let mut uri = uri.into_parts();
+    pub(super) fn new(mut request: Request<()>, defaults: &Defaults) -> Result<Self, Status> {
+        let mut uri = std::mem::take(request.uri_mut()).into_parts();
         uri.scheme.get_or_insert_with(|| defaults.scheme.clone());
         uri.authority.get_or_insert_with(|| defaults.authority.clone());
         uri.path_and_query.get_or_insert_with(|| PathAndQuery::from_static("/"));
-        let uri = Uri::from_parts(uri)
+        *request.uri_mut() = Uri::from_parts(uri)
             .map_err(|error| Status::internal(format!("the request's URI cannot be completed: {error}")))?;
-        headers.entry(header::USER_AGENT).or_insert_with(|| defaults.user_agent.clone());
-        Ok(Self { method, uri, headers, lent: Vec::new(), extensions })
+        *request.version_mut() = http::Version::HTTP_2;
+        request.headers_mut().entry(header::USER_AGENT).or_insert_with(|| defaults.user_agent().clone());
+        let extensions = std::mem::take(request.extensions_mut());
+        Ok(Self { request, extensions })
     }
 
     /// What a picker sees of it.
     pub(super) fn call(&self) -> Call<'_> {
-        Call::new(self.uri.path(), &self.headers, &self.extensions)
+        Call::new(self.request.uri().path(), self.request.headers(), &self.extensions)
     }
 
     pub(super) fn extension<T: Clone + Send + Sync + 'static>(&self) -> Option<&T> {
         self.extensions.get()
     }
 
-    /// The head of one attempt, which tells the server how much time is left. Before another one, or another look at
-    /// [`call`](Self::call), it has to be [`restored`](Self::restore).
-    pub(super) fn attempt(&mut self, deadline: Option<Deadline>) -> http::Request<()> {
-        self.lent = self.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-        let mut request = http::Request::new(());
-        *request.method_mut() = self.method.clone();
-        *request.uri_mut() = self.uri.clone();
-        *request.version_mut() = http::Version::HTTP_2;
-        *request.headers_mut() = std::mem::take(&mut self.headers);
+    /// The head of one attempt, which tells the server how much time is left, and what it takes to make another one.
+    pub(super) fn attempt(self, deadline: Option<&Deadline>, defaults: &Defaults) -> (Request<()>, Kept) {
+        let Self { mut request, extensions } = self;
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        let headers = Headers::of(request.headers(), defaults);
         if let Some(deadline) = deadline {
             let (name, value) = deadline.header();
             request.headers_mut().insert(name, value);
         }
-        request
+        (request, Kept { method, uri, headers, extensions })
     }
+}
 
-    /// Makes the head whole again after an attempt.
-    pub(super) fn restore(&mut self) {
-        self.headers = std::mem::take(&mut self.lent).into_iter().collect();
+impl Kept {
+    /// The head as it was before the attempt.
+    pub(super) fn restored(self, defaults: &Defaults) -> Head {
+        let mut request = Request::new(());
+        *request.method_mut() = self.method;
+        *request.uri_mut() = self.uri;
+        *request.version_mut() = http::Version::HTTP_2;
+        *request.headers_mut() = match self.headers {
+            Headers::Plain => defaults.plain.clone(),
+            Headers::Listed(headers) => headers.into_iter().collect(),
+        };
+        Head { request, extensions: self.extensions }
     }
 
     /// The request's extensions, emptied, for the response: the call is over, and the room is there already.
@@ -73,28 +98,60 @@ impl Head {
     }
 }
 
+impl Headers {
+    fn of(headers: &HeaderMap, defaults: &Defaults) -> Self {
+        // Maps go through their fields in the order in which these were put in; all clients have the same.
+        if headers.len() == defaults.plain.len() && headers.iter().eq(defaults.plain.iter()) {
+            return Self::Plain;
+        }
+        Self::Listed(headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect())
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use http::uri::{Authority, Scheme};
+
     use super::*;
 
-    #[test]
-    fn a_restored_head_is_as_it_was() {
-        let defaults = Defaults {
-            scheme: http::uri::Scheme::HTTP,
-            authority: http::uri::Authority::from_static("project.test"),
-            user_agent: HeaderValue::from_static("callboard"),
+    fn defaults() -> Defaults {
+        Defaults {
+            scheme: Scheme::HTTP,
+            authority: Authority::from_static("project.test"),
+            plain: Defaults::plain_headers(HeaderValue::from_static("callboard")),
             timeout: None,
             wait_for_ready: false,
             several_connections: false,
-        };
-        let request = http::Request::post("/s/m").header("a", "1").header("b", "2").header("a", "3").body(()).unwrap();
-        let mut head = Head::new(request.into_parts().0, &defaults).unwrap();
-        let first = head.attempt(None);
-        head.restore();
-        let second = head.attempt(None);
+        }
+    }
+
+    /// Sends a head twice: both attempts are alike. Returns the second, and what was kept of it.
+    fn twice(request: http::request::Builder) -> (Request<()>, Kept) {
+        let head = Head::new(request.body(()).expect("a request"), &defaults()).expect("a head");
+        let (first, kept) = head.attempt(None, &defaults());
+        let (second, kept) = kept.restored(&defaults()).attempt(None, &defaults());
         assert_eq!(first.headers(), second.headers());
-        assert_eq!(first.headers().get_all("a").iter().collect::<Vec<_>>(), ["1", "3"]);
         assert_eq!((first.uri(), first.method()), (second.uri(), second.method()));
-        assert_eq!(first.uri(), "http://project.test/s/m");
+        (second, kept)
+    }
+
+    #[test]
+    fn a_restored_head_is_as_it_was() {
+        let (request, kept) = twice(Request::post("/s/m").header("a", "1").header("b", "2").header("a", "3"));
+        assert_eq!(request.headers().get_all("a").iter().collect::<Vec<_>>(), ["1", "3"]);
+        assert_eq!(request.headers()["user-agent"], "callboard");
+        assert_eq!(request.uri(), "http://project.test/s/m");
+        assert!(matches!(kept.headers, Headers::Listed(_)), "{kept:?}");
+    }
+
+    #[test]
+    fn a_head_without_metadata_is_not_copied() {
+        let bare = || Request::post("/s/m").header("te", "trailers").header("content-type", "application/grpc");
+        let (request, kept) = twice(bare());
+        assert_eq!(request.headers(), &defaults().plain);
+        assert!(matches!(kept.headers, Headers::Plain), "{kept:?}");
+        for other in [bare().header("a", "1"), bare().header("user-agent", "other"), bare().header("te", "trailers")] {
+            assert!(matches!(twice(other).1.headers, Headers::Listed(_)));
+        }
     }
 }

@@ -36,8 +36,8 @@ enum Look {
 }
 
 /// Asks the picker that there is. None if the call has to wait: for a picker, or for a place.
-pub(super) fn choose_now(shared: &Shared, wish: &Wish<'_>) -> Option<Result<(Slot, Ticket), Status>> {
-    match look(&shared.published(), wish) {
+pub(super) fn choose_now(shared: &Shared, wish: Wish<'_>) -> Option<Result<(Slot, Ticket), Status>> {
+    match look(&shared.published(), &wish) {
         Look::Chosen(slot, ticket) => Some(Ok((slot, ticket))),
         Look::Fail(status) => Some(Err(status)),
         Look::Wait | Look::Full(_) => None,
@@ -105,26 +105,27 @@ fn look(published: &Published, wish: &Wish<'_>) -> Look {
 }
 
 fn ask(ready: &Ready, wish: &Wish<'_>) -> Look {
+    let Ready { choice, connections: all } = ready;
     let mut full: Vec<Arc<Connection>> = Vec::new();
     let mut insisted_on = None;
     for asked in 0..=OTHER_CHOICES {
-        let index = match ready.picker.pick(&wish.call) {
+        let index = match choice.picker.pick(&wish.call) {
             Pick::Endpoint(index) => index,
             Pick::Fail(_) if wish.wait_for_ready => return Look::Wait,
             Pick::Fail(status) | Pick::Drop(status) => return Look::Fail(status::of_picker(status)),
             // `Pick` may grow; what this channel does not know yet, it cannot do now.
             _ => return Look::Wait,
         };
-        let (Some(endpoint), Some(connections)) = (ready.endpoints.get(index), ready.connections.get(index)) else {
-            let message = format!("the picker chose endpoint {index} of {}", ready.endpoints.len());
+        let (Some(endpoint), Some(connections)) = (choice.endpoints.get(index), all.get(index)) else {
+            let message = format!("the picker chose endpoint {index} of {}", choice.endpoints.len());
             return Look::Fail(Status::internal(message));
         };
         let refused = wish.avoid.contains(&endpoint.instance().address);
-        if refused && asked < OTHER_CHOICES && ready.endpoints.len() > 1 {
+        if refused && asked < OTHER_CHOICES && choice.endpoints.len() > 1 {
             continue;
         }
         if let Some(slot) = connections.iter().find_map(Connection::try_reserve) {
-            return Look::Chosen(slot, Ticket::new(endpoint.clone(), Arc::clone(&ready.picker), index));
+            return Look::Chosen(slot, Ticket::new(Arc::clone(choice), index));
         }
         // A picker that insists has its reasons, such as a hash; do not ask it for ever.
         if insisted_on.replace(index) == Some(index) {

@@ -4,6 +4,7 @@ use callboard_core::Code;
 use http::{HeaderName, StatusCode, header};
 use tonic::Status;
 
+use super::head::field;
 use crate::transport::Failure;
 
 /// Where gRPC's status stands in headers or trailers.
@@ -69,7 +70,7 @@ pub(super) fn of_failure(failure: Failure, report: impl FnOnce(&str) -> String) 
 /// The status of an answer that does not come from a gRPC server, such as a proxy's; None if it may be one. `report` adds
 /// to the cause where that was.
 pub(super) fn of_http(head: &http::response::Parts, report: impl FnOnce(&str) -> String) -> Option<Status> {
-    let foreign = head.headers.get(header::CONTENT_TYPE).filter(|kind| !kind.as_bytes().starts_with(GRPC));
+    let foreign = field(&head.headers, &header::CONTENT_TYPE).filter(|kind| !kind.as_bytes().starts_with(GRPC));
     if (head.status == StatusCode::OK && foreign.is_none()) || head.headers.contains_key(GRPC_STATUS) {
         return None;
     }

@@ -26,7 +26,7 @@ use subchannel::Subchannel;
 
 pub use published::EndpointStatus;
 pub(crate) use published::{Published, Verdict};
-pub(crate) use rotation::Ready;
+pub(crate) use rotation::{Choice, Ready};
 pub(crate) use summary::{Standing, Summary};
 
 /// What a channel's task is started with.

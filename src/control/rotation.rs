@@ -8,12 +8,19 @@ use super::roster::Roster;
 use super::subchannel::Subchannel;
 use crate::transport::Connection;
 
-/// The ready endpoints and the picker over them. An index of the picker is one into both lists.
+/// What calls can choose from.
 #[derive(Debug)]
 pub(crate) struct Ready {
-    pub(crate) picker: Arc<dyn Picker>,
-    pub(crate) endpoints: Arc<[Endpoint]>,
+    pub(crate) choice: Arc<Choice>,
+    /// Those of the endpoints, in the same order.
     pub(crate) connections: Arc<[Connections]>,
+}
+
+/// The ready endpoints and the picker over them. A call holds it to its end, so it holds no connection.
+#[derive(Debug)]
+pub(crate) struct Choice {
+    pub(crate) picker: Box<dyn Picker>,
+    pub(crate) endpoints: Arc<[Endpoint]>,
 }
 
 /// A ready endpoint's open connections: the first, and those that were opened because it was full.
@@ -54,13 +61,14 @@ impl Rotation {
     pub(super) fn update(&mut self, balancer: &dyn Balancer, roster: &Roster) {
         let old = self.ready.as_deref();
         let (endpoints, connections) = (ready_endpoints(old, roster), ready_connections(old, roster));
-        let same = |old: &Ready| Arc::ptr_eq(&old.endpoints, &endpoints) && Arc::ptr_eq(&old.connections, &connections);
+        let same =
+            |old: &Ready| Arc::ptr_eq(&old.choice.endpoints, &endpoints) && Arc::ptr_eq(&old.connections, &connections);
         if old.is_some_and(same) {
             return;
         }
         self.ready = (!endpoints.is_empty()).then(|| {
-            let picker = Arc::from(balancer.picker(&endpoints));
-            Arc::new(Ready { picker, endpoints, connections })
+            let choice = Arc::new(Choice { picker: balancer.picker(&endpoints), endpoints });
+            Arc::new(Ready { choice, connections })
         });
     }
 }
@@ -72,8 +80,9 @@ fn ready_endpoints(old: Option<&Ready>, roster: &Roster) -> Arc<[Endpoint]> {
         return Arc::clone(roster.endpoints());
     }
     let instances = || ready().map(|endpoint| Arc::as_ptr(endpoint.instance()));
-    let same = |old: &&Ready| old.endpoints.iter().map(|endpoint| Arc::as_ptr(endpoint.instance())).eq(instances());
-    old.filter(same).map_or_else(|| ready().cloned().collect(), |old| Arc::clone(&old.endpoints))
+    let same =
+        |old: &&Ready| old.choice.endpoints.iter().map(|endpoint| Arc::as_ptr(endpoint.instance())).eq(instances());
+    old.filter(same).map_or_else(|| ready().cloned().collect(), |old| Arc::clone(&old.choice.endpoints))
 }
 
 /// Their connections: the list that there is already, if it will do.

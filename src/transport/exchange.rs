@@ -1,6 +1,8 @@
 //! One request and its response.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use h2::client::ResponseFuture;
@@ -18,80 +20,94 @@ impl Slot {
         Self(connection)
     }
 
+    /// Why the whole connection ended, if it has.
+    pub(super) fn ended(&self) -> Option<&str> {
+        self.0.streams.ended()
+    }
+
     /// Whether it is a place on this connection.
     pub(crate) fn is_on(&self, connection: &Arc<Connection>) -> bool {
         Arc::ptr_eq(&self.0, connection)
     }
 
-    /// Sends a request and waits for the response's head.
+    /// Sends a request.
     ///
     /// After a failure that permits to send it again, the body comes back, rewound, if it still can be; a failure
-    /// without a body is final. Dropping the future resets the stream.
-    pub(crate) async fn send(
-        self,
-        head: http::Request<()>,
-        body: Outgoing,
-    ) -> Result<http::Response<Incoming>, (Failure, Option<Outgoing>)> {
-        let connection = Arc::clone(&self.0);
-        if let Some(failure) = connection.too_large(&head) {
+    /// without a body is final.
+    pub(crate) fn send(self, head: http::Request<()>, body: Outgoing) -> Result<Sent, Failed> {
+        if let Some(failure) = self.0.too_large(&head) {
             return Err((failure, Some(body)));
         }
         let empty = matches!(&body, Outgoing::Whole(data) if data.is_empty());
-        let (response, mut stream) = match connection.sender.clone().send_request(head, empty) {
+        let (response, mut stream) = match self.0.sender.clone().send_request(head, empty) {
             Ok(opened) => opened,
-            Err(error) => return Err((connection.unopened(&error), Some(body))),
+            Err(error) => return Err((self.0.unopened(&error), Some(body))),
         };
-        match body {
+        let body = match body {
             Outgoing::Whole(data) => {
                 if !empty {
                     // It fails only if the stream is gone already, and then the response says why.
                     let _ = stream.send_data(data.clone(), true);
                 }
-                drop(stream);
-                self.receive_whole(response, data).await
+                Body::Whole(data)
             }
-            // Boxed, because a unary call would carry the room for it.
-            Outgoing::Stream(body) => Box::pin(self.receive_streamed(response, Pump::start(stream, body))).await,
-        }
+            Outgoing::Stream(body) => Body::Stream(Pump::start(stream, body)),
+        };
+        Ok(Sent { response, body, slot: self })
+    }
+}
+
+/// What failed, and the request's body if it can be sent again.
+pub(crate) type Failed = (Failure, Option<Outgoing>);
+
+/// A request that has no response yet. Dropping it resets the stream.
+#[derive(Debug)]
+pub(crate) struct Sent {
+    response: ResponseFuture,
+    body: Body,
+    slot: Slot,
+}
+
+/// A response's head, and its body as `h2` has it.
+type Head = http::Response<h2::RecvStream>;
+
+/// The body of a request that has been sent, or is being sent.
+#[derive(Debug)]
+enum Body {
+    Whole(Bytes),
+    Stream(Pump),
+}
+
+impl Sent {
+    /// Resolves when the response's head is there, or will not come.
+    pub(crate) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, h2::Error>> {
+        Pin::new(&mut self.response).poll(cx)
     }
 
-    async fn receive_whole(
-        self,
-        response: ResponseFuture,
-        data: Bytes,
-    ) -> Result<http::Response<Incoming>, (Failure, Option<Outgoing>)> {
-        let stream = response.stream_id().as_u32();
-        match response.await {
-            Ok(response) => Ok(self.body_of(response, None)),
-            Err(error) => Err((self.0.failure(&error, stream), Some(Outgoing::Whole(data)))),
-        }
-    }
-
-    async fn receive_streamed(
-        self,
-        response: ResponseFuture,
-        pump: Pump,
-    ) -> Result<http::Response<Incoming>, (Failure, Option<Outgoing>)> {
-        let stream = response.stream_id().as_u32();
-        match response.await {
-            Ok(response) => {
+    /// The response with this head.
+    pub(crate) fn answered(self, head: Head) -> http::Response<Incoming> {
+        let pump = match self.body {
+            Body::Whole(_) => None,
+            Body::Stream(pump) => {
                 pump.answered();
-                Ok(self.body_of(response, Some(pump)))
+                Some(pump)
             }
-            Err(error) => {
-                if let Some(status) = pump.failure() {
-                    return Err((Failure::Body(status.clone()), None));
-                }
-                let failure = self.0.failure(&error, stream);
-                let body = pump.back().await;
-                Err((failure, body.and_then(Replay::rewind).map(Outgoing::Stream)))
-            }
-        }
+        };
+        head.map(|stream| Incoming::new(stream, self.slot, pump))
     }
 
-    fn body_of(self, response: http::Response<h2::RecvStream>, pump: Option<Pump>) -> http::Response<Incoming> {
-        let connection = Arc::clone(&self.0);
-        response.map(|stream| Incoming::new(stream, connection, self, pump))
+    /// What it means that there is none. Failures are those of [`Slot::send`].
+    pub(crate) async fn failed(self, error: h2::Error) -> Failed {
+        let failure = self.slot.0.failure(&error, self.response.stream_id().as_u32());
+        match self.body {
+            Body::Whole(data) => (failure, Some(Outgoing::Whole(data))),
+            Body::Stream(pump) => {
+                if let Some(status) = pump.failure() {
+                    return (Failure::Body(status.clone()), None);
+                }
+                (failure, pump.back().await.and_then(Replay::rewind).map(Outgoing::Stream))
+            }
+        }
     }
 }
 

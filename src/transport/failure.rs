@@ -127,13 +127,11 @@ mod tests {
     async fn fails(connection: Arc<Connection>, body: usize) -> Failure {
         let slot = connection.try_reserve().expect("there is a place");
         let head = http::Request::post("http://service/method").body(()).expect("a head");
-        match slot.send(head, Outgoing::Whole(Bytes::from(vec![0; body]))).await {
-            Ok(response) => panic!("{response:?}"),
-            Err((failure, body)) => {
-                assert!(body.is_some(), "whatever may be done about it, nothing is lost");
-                failure
-            }
-        }
+        let mut sent = slot.send(head, Outgoing::Whole(Bytes::from(vec![0; body]))).expect("a stream");
+        let error = std::future::poll_fn(|cx| sent.poll_head(cx)).await.expect_err("no response");
+        let (failure, body) = sent.failed(error).await;
+        assert!(body.is_some(), "whatever may be done about it, nothing is lost");
+        failure
     }
 
     #[tokio::test(start_paused = true)]

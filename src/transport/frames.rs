@@ -13,13 +13,12 @@ const MAX_HEADER_LIST_SIZE: u16 = 6;
 /// An id and a value.
 const SETTING: usize = 6;
 
-/// A part of a stream of frames.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Part<'a> {
-    /// A frame's header is complete.
-    Header { kind: u8, flags: u8, stream: u32 },
-    /// The next bytes of its payload.
-    Payload(&'a [u8]),
+/// What stands before a frame's payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Header {
+    pub(super) kind: u8,
+    pub(super) flags: u8,
+    pub(super) stream: u32,
 }
 
 /// Follows the frames in a stream of bytes, however it is cut.
@@ -37,16 +36,23 @@ impl Frames {
         Self { payload: other, ..Self::default() }
     }
 
-    /// Takes the next part off these bytes. None when they are used up.
-    pub(super) fn next<'a>(&mut self, bytes: &mut &'a [u8]) -> Option<Part<'a>> {
-        if bytes.is_empty() {
-            return None;
-        }
-        if self.payload > 0 {
-            let (part, rest) = bytes.split_at(self.payload.min(bytes.len()));
-            self.payload -= part.len();
+    /// Takes what there is of the payload off these bytes.
+    pub(super) fn payload<'a>(&mut self, bytes: &mut &'a [u8]) -> &'a [u8] {
+        let (payload, rest) = bytes.split_at(self.payload.min(bytes.len()));
+        self.payload -= payload.len();
+        *bytes = rest;
+        payload
+    }
+
+    /// Takes the next header off these bytes, and what is left of the payload before it. None when they are used up.
+    pub(super) fn header(&mut self, bytes: &mut &[u8]) -> Option<Header> {
+        self.payload(bytes);
+        if self.filled == 0
+            && let Some((header, rest)) = bytes.split_first_chunk()
+        {
+            // Nearly always.
             *bytes = rest;
-            return Some(Part::Payload(part));
+            return Some(self.begin(*header));
         }
         let (part, rest) = bytes.split_at((FRAME_HEADER - self.filled).min(bytes.len()));
         self.header[self.filled..self.filled + part.len()].copy_from_slice(part);
@@ -55,10 +61,13 @@ impl Frames {
         if self.filled < FRAME_HEADER {
             return None;
         }
-        let [l0, l1, l2, kind, flags, s0, s1, s2, s3] = self.header;
-        self.payload = u32::from_be_bytes([0, l0, l1, l2]) as usize;
         self.filled = 0;
-        Some(Part::Header { kind, flags, stream: u32::from_be_bytes([s0 & 0x7f, s1, s2, s3]) })
+        Some(self.begin(self.header))
+    }
+
+    fn begin(&mut self, [l0, l1, l2, kind, flags, s0, s1, s2, s3]: [u8; FRAME_HEADER]) -> Header {
+        self.payload = u32::from_be_bytes([0, l0, l1, l2]) as usize;
+        Header { kind, flags, stream: u32::from_be_bytes([s0 & 0x7f, s1, s2, s3]) }
     }
 }
 
@@ -66,33 +75,35 @@ impl Frames {
 #[derive(Debug, Default)]
 pub(super) struct HeaderListLimit {
     frames: Frames,
-    /// What is complete of the next setting; none outside of SETTINGS.
-    setting: Option<([u8; SETTING], usize)>,
+    /// Whether this is the payload of SETTINGS.
+    settings: bool,
+    /// The next setting, as far as it has come.
+    setting: [u8; SETTING],
+    filled: usize,
 }
 
 impl HeaderListLimit {
     /// Takes the next bytes, and gives what they say the limit is, if they do.
     pub(super) fn pass(&mut self, mut bytes: &[u8]) -> Option<u32> {
         let mut limit = None;
-        while let Some(part) = self.frames.next(&mut bytes) {
-            match part {
-                Part::Header { kind, flags, .. } => {
-                    self.setting = (kind == SETTINGS && flags & ACK == 0).then_some(([0; SETTING], 0));
-                }
-                Part::Payload(payload) => limit = self.read(payload).or(limit),
+        loop {
+            if self.settings {
+                let payload = self.frames.payload(&mut bytes);
+                limit = self.read(payload).or(limit);
             }
+            let Some(Header { kind, flags, .. }) = self.frames.header(&mut bytes) else { return limit };
+            self.settings = kind == SETTINGS && flags & ACK == 0;
+            self.filled = 0;
         }
-        limit
     }
 
     fn read(&mut self, payload: &[u8]) -> Option<u32> {
-        let (setting, filled) = self.setting.as_mut()?;
         let mut limit = None;
         for byte in payload {
-            setting[*filled] = *byte;
-            *filled = (*filled + 1) % SETTING;
-            let [i0, i1, v0, v1, v2, v3] = *setting;
-            if *filled == 0 && u16::from_be_bytes([i0, i1]) == MAX_HEADER_LIST_SIZE {
+            self.setting[self.filled] = *byte;
+            self.filled = (self.filled + 1) % SETTING;
+            let [i0, i1, v0, v1, v2, v3] = self.setting;
+            if self.filled == 0 && u16::from_be_bytes([i0, i1]) == MAX_HEADER_LIST_SIZE {
                 limit = Some(u32::from_be_bytes([v0, v1, v2, v3]));
             }
         }
@@ -144,7 +155,7 @@ pub(super) mod tests {
 
     proptest! {
         #[test]
-        fn parts_are_those_that_were_put_together_however_they_are_cut(
+        fn frames_are_those_that_were_put_together_however_they_are_cut(
             frames in prop::collection::vec((any::<u8>(), any::<u8>(), 0..1_u32 << 31, 0..50_usize), 1..20),
             cuts in prop::collection::vec(1..30_usize, 1..100),
         ) {
@@ -154,14 +165,14 @@ pub(super) mod tests {
             }
             let (mut parser, mut found) = (Frames::default(), Vec::new());
             for (mut piece, _) in in_pieces(&bytes, &cuts) {
-                while let Some(part) = parser.next(&mut piece) {
-                    match part {
-                        Part::Header { kind, flags, stream } => found.push((kind, flags, stream, 0)),
-                        Part::Payload(payload) => {
-                            prop_assert!(payload.iter().all(|byte| *byte == 0xAA));
-                            found.last_mut().expect("a header comes first").3 += payload.len();
-                        }
+                loop {
+                    let payload = parser.payload(&mut piece);
+                    prop_assert!(payload.iter().all(|byte| *byte == 0xAA));
+                    if let Some((_, _, _, length)) = found.last_mut() {
+                        *length += payload.len();
                     }
+                    let Some(Header { kind, flags, stream }) = parser.header(&mut piece) else { break };
+                    found.push((kind, flags, stream, 0));
                 }
             }
             prop_assert_eq!(found, frames);

@@ -1,6 +1,5 @@
 //! A response body on its way in.
 
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -8,23 +7,22 @@ use h2::RecvStream;
 use http_body::Frame;
 
 use super::pump::Pump;
-use super::{Connection, Failure, Slot};
+use super::{Failure, Slot};
 
 /// A response body. Dropping it before its end resets the stream and frees its place.
 #[derive(Debug)]
 pub(crate) struct Incoming {
     stream: RecvStream,
     data_ended: bool,
-    connection: Arc<Connection>,
     /// Held for the body's life: the stream counts until then.
-    _slot: Slot,
+    slot: Slot,
     /// Still sending, perhaps. A response that has ended, or that nobody wants, ends the request too.
     pump: Option<Pump>,
 }
 
 impl Incoming {
-    pub(super) fn new(stream: RecvStream, connection: Arc<Connection>, slot: Slot, pump: Option<Pump>) -> Self {
-        Self { stream, data_ended: false, connection, _slot: slot, pump }
+    pub(super) fn new(stream: RecvStream, slot: Slot, pump: Option<Pump>) -> Self {
+        Self { stream, data_ended: false, slot, pump }
     }
 
     /// Whether nothing at all follows the headers.
@@ -56,7 +54,7 @@ impl Incoming {
         if let Some(status) = self.pump.as_ref().and_then(Pump::failure) {
             return Failure::Body(status.clone());
         }
-        match Failure::of(error, true, self.connection.streams.ended()) {
+        match Failure::of(error, true, self.slot.ended()) {
             Failure::Refused(text) => Failure::Broken(callboard_core::Code::Unavailable, text),
             other => other,
         }

@@ -25,32 +25,32 @@ pub(crate) enum Outgoing {
 impl Outgoing {
     /// Looks at what is there already, without waiting.
     pub(crate) async fn of(mut body: Body) -> Result<Self, tonic::Status> {
+        poll_fn(|cx| Poll::Ready(Self::begun(std::mem::take(&mut body), cx))).await
+    }
+
+    fn begun(mut body: Body, cx: &mut Context<'_>) -> Result<Self, tonic::Status> {
         if body.is_end_stream() {
             return Ok(Self::Whole(Bytes::new()));
         }
-        let first = match poll_once(&mut body).await {
+        let mut poll = || Pin::new(&mut body).poll_frame(cx);
+        let first = match poll() {
             Poll::Pending => None,
             Poll::Ready(None) => return Ok(Self::Whole(Bytes::new())),
             Poll::Ready(Some(frame)) => Some(Piece::of(frame?)),
         };
-        if let Some(Piece::Data(data)) = &first {
-            match poll_once(&mut body).await {
-                Poll::Ready(None) => return Ok(Self::Whole(data.clone())),
-                Poll::Ready(Some(frame)) => return Ok(Self::stream(body, [first, Some(Piece::of(frame?))])),
-                Poll::Pending => {}
-            }
-        }
-        Ok(Self::stream(body, [first, None]))
+        let Some(Piece::Data(data)) = first else { return Ok(Self::stream(body, [first, None])) };
+        let second = match poll() {
+            Poll::Pending => None,
+            Poll::Ready(None) => return Ok(Self::Whole(data)),
+            Poll::Ready(Some(frame)) => Some(Piece::of(frame?)),
+        };
+        Ok(Self::stream(body, [Some(Piece::Data(data)), second]))
     }
 
     fn stream(body: Body, begun: [Option<Piece>; 2]) -> Self {
         let begun: VecDeque<_> = begun.into_iter().flatten().collect();
         Self::Stream(Box::new(Replay { body, kept: begun, next: 0, size: 0, lost: false }))
     }
-}
-
-async fn poll_once(body: &mut Body) -> Poll<Option<Result<http_body::Frame<Bytes>, tonic::Status>>> {
-    poll_fn(|cx| Poll::Ready(Pin::new(&mut *body).poll_frame(cx))).await
 }
 
 /// One piece of a body.

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::frames::{Frames, HEADERS, HeaderListLimit, Part};
+use super::frames::{Frames, HEADERS, Header, HeaderListLimit};
 
 /// The length of the client's preface, which stands before the first frame.
 const PREFACE: usize = 24;
@@ -79,8 +79,8 @@ impl<S> Wire<S> {
 /// The highest stream of which a HEADERS frame begins in the next bytes.
 fn highest_begun(frames: &mut Frames, mut bytes: &[u8]) -> Option<u32> {
     let mut highest = None;
-    while let Some(part) = frames.next(&mut bytes) {
-        if let Part::Header { kind: HEADERS, stream, .. } = part {
+    while let Some(Header { kind, stream, .. }) = frames.header(&mut bytes) {
+        if kind == HEADERS {
             highest = highest.max(Some(stream));
         }
     }
