@@ -86,3 +86,38 @@ async fn the_leader_is_killed() {
     }
     announcement.leave().await.unwrap();
 }
+
+/// The member that we are connected to falls silent, as when its host is cut off: that is noticed, another one is asked,
+/// and nobody sees a set without the entry.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs ZooKeeper: make test"]
+async fn the_member_that_we_are_connected_to_falls_silent() {
+    let zoo = Zoo::start(3).await;
+    let registry: Arc<dyn Registry> = Arc::new(backend(&zoo));
+    let announcement =
+        callboard_core::announce(registry, &service(), instance("a"), callboard_core::AnnounceSettings::default());
+    announcement.on_board(common::SOON).await.unwrap();
+    let (_, owner) = zoo.node_of(&service(), "a").await;
+    let member = zoo.server_of(owner).await.unwrap();
+    let vigils: Vec<_> = (0..4).map(|_| Vigil::over(Arc::new(backend(&zoo)), &service())).collect();
+    for vigil in &vigils {
+        vigil.until("before", &["a=1"]).await;
+    }
+
+    zoo.0.node(member).pause();
+    let paused = Instant::now();
+    announcement.update(|instance| instance.weight = 7);
+    for vigil in &vigils {
+        vigil.until("written and seen by way of the others", &["a=7"]).await;
+    }
+    println!("written and seen {:?} after member {member} fell silent", paused.elapsed());
+    zoo.0.node(member).resume();
+    // What was left of a session that was given up ends, and takes nothing with it.
+    tokio::time::sleep(SESSION + Duration::from_secs(3)).await;
+    for vigil in &vigils {
+        let seen = vigil.seen();
+        let first = seen.sets.iter().position(|set| !set.is_empty()).unwrap();
+        assert!(seen.sets[first..].iter().all(|set| set.len() == 1), "a gap: {seen:?}");
+    }
+    announcement.leave().await.unwrap();
+}

@@ -120,3 +120,30 @@ async fn a_process_that_stands_still_beyond_its_session_comes_back() {
     assert!(process.wait().await.success());
     until("it has left", gone).await;
 }
+
+/// A process that is killed and started again at once is on the board again at once: what the killed one has left, which
+/// lasts until its session expires, is not in its way, and nobody takes it for the new one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs ZooKeeper: make test"]
+async fn a_restart_does_not_meet_its_own_ghost() {
+    let zoo = Zoo::start(1).await;
+    let id = "127.0.0.1:50051";
+    let url = format!("zookeeper://{}/{}?session=60s", zoo.0.address(), service());
+    let start = || Program::example("announce_in_zookeeper").args([&url, id]).start();
+    let killed = start();
+    killed.line("OnBoard").await;
+    let watcher = Watcher::new(Arc::new(zoo.zookeeper()), &service());
+    let old = watcher.until_ids(SOON, "before", &[id]).await.instance(id).unwrap().incarnation;
+    let (ghost, _) = zoo.node_of(&service(), id).await;
+    killed.kill().await;
+    assert_eq!(zoo.node_of(&service(), id).await.0, ghost, "the ghost is there");
+
+    let again = start();
+    again.line("OnBoard").await;
+    let newer = |seen: &callboard_conformance::Seen| seen.instance(id).is_some_and(|a| a.incarnation > old);
+    let seen = watcher.until(SOON, "the new one", newer).await;
+    assert_eq!(seen.emptied, 0, "{seen:?}");
+    assert_ne!(zoo.node_of(&service(), id).await.0, ghost, "the ghost is gone, and the new one is there");
+    again.terminate();
+    again.wait().await;
+}
