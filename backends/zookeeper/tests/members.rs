@@ -121,3 +121,32 @@ async fn the_member_that_we_are_connected_to_falls_silent() {
     }
     announcement.leave().await.unwrap();
 }
+
+/// Two of three members are gone: the last one answers nobody. Clients keep their set, and all is right within five
+/// seconds after another one is back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs ZooKeeper: make test"]
+async fn without_a_quorum_the_last_set_is_kept() {
+    let zoo = Zoo::start(3).await;
+    let registry: Arc<dyn Registry> = Arc::new(backend(&zoo));
+    let announcement =
+        callboard_core::announce(registry, &service(), instance("a"), callboard_core::AnnounceSettings::default());
+    announcement.on_board(common::SOON).await.unwrap();
+    let watcher = callboard_conformance::Watcher::new(Arc::new(backend(&zoo)), &service());
+    watcher.until_ids(common::SOON, "before", &["a"]).await;
+
+    zoo.0.node(0).kill().await;
+    zoo.0.node(1).kill().await;
+    watcher.until(common::SOON, "cut off, with its set kept", |s| s.stale.is_some() && s.ids() == ["a"]).await;
+    zoo.0.node(0).start().await;
+    let back = Instant::now();
+    announcement.update(|instance| instance.weight = 7);
+    let right = |seen: &callboard_conformance::Seen| {
+        seen.stale.is_none() && seen.instance("a").is_some_and(|instance| instance.weight == 7)
+    };
+    let seen = watcher.until(common::SOON, "after", right).await;
+    println!("right {:?} after the quorum was back", back.elapsed());
+    assert!(back.elapsed() < Duration::from_secs(5), "{:?}", back.elapsed());
+    assert_eq!(seen.emptied, 0, "{seen:?}");
+    announcement.leave().await.unwrap();
+}

@@ -124,6 +124,39 @@ async fn a_newer_node_that_somebody_else_made_displaces_ours() {
     assert_eq!(lease.lost().await.kind(), ErrorKind::Conflict);
 }
 
+/// Of two records of one incarnation, the one that was made last is believed, wherever its name stands.
+#[tokio::test]
+#[ignore = "needs ZooKeeper: make test"]
+async fn of_two_records_of_one_incarnation_the_later_one_is_believed() {
+    let zoo = Zoo::start(1).await;
+    let (hand, directory) = (zoo.hand().await, directory(&service()));
+    let node = zk::CreateMode::Persistent.with_acls(zk::Acls::anyone_all());
+    hand.mkdir(&directory, &node).await.unwrap();
+    for (name, weight) in [("m--1", 1), ("z--1", 2), ("a--1", 3)] {
+        let record = callboard_core::encode(&instance("a").weight(weight));
+        hand.create(&format!("{directory}/{name}"), record.as_bytes(), &node).await.unwrap();
+    }
+    let watcher = callboard_conformance::Watcher::new(zoo.resolver(), &service());
+    let seen = watcher.until_ids(SOON, "one of three", &["a"]).await;
+    assert_eq!(seen.instance("a").unwrap().weight, 3);
+}
+
+/// A service of a longer name stands among the instances of the shorter one, and counts for nothing there.
+#[tokio::test]
+#[ignore = "needs ZooKeeper: make test"]
+async fn a_service_among_instances_is_no_record() {
+    let zoo = Zoo::start(1).await;
+    let zookeeper = zoo.zookeeper();
+    let project: Service = "project".parse().unwrap();
+    let _long = zookeeper.register(&service(), &instance("long")).await.unwrap();
+    let _short = zookeeper.register(&project, &instance("short")).await.unwrap();
+    let set = zookeeper.watch(&project).next().await.unwrap().unwrap();
+    assert_eq!((set.instances[0].id.as_str(), set.instances.len(), set.skipped), ("short", 1, 0));
+    // What looks like an instance is no service.
+    let refused = zookeeper.register(&"project/short--1".parse().unwrap(), &instance("a")).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Invalid, "{refused:?}");
+}
+
 /// A node that somebody else has written is made again as its owner wants it.
 #[tokio::test]
 #[ignore = "needs ZooKeeper: make test"]
