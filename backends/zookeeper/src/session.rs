@@ -1,5 +1,6 @@
 //! One session with ZooKeeper, for as long as it is any good.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use callboard_core::Result;
@@ -31,6 +32,8 @@ pub(crate) struct Session {
     link: watch::Receiver<Link>,
     /// Where it was made.
     runtime: Handle,
+    /// Whether the library has said what it never should: its own task is gone, or has read nonsense.
+    broken: AtomicBool,
 }
 
 /// How the connection of a session stands.
@@ -70,19 +73,23 @@ impl Session {
         // It runs where the library's own task does and ends with it, so that nobody waits for a session whose runtime
         // is gone.
         let patience = PATIENCE.min(client.session_timeout() / 5);
-        let session = Self { link, runtime: Handle::current(), client };
+        let session = Self { client, link, runtime: Handle::current(), broken: AtomicBool::new(false) };
         session.spawn(supervise(session.client.state_watcher(), patience, tell));
         Ok(session)
     }
 
     /// The answer to a question, waited for no longer than the bound of each or the life of the session.
     pub(crate) async fn ask<T>(&self, answer: impl Future<Output = Result<T, zk::Error>>) -> Result<T, zk::Error> {
-        tokio::select! {
+        let answer = tokio::select! {
             biased;
             answer = answer => answer,
             error = self.over() => Err(error),
             () = sleep(ANSWER) => Err(zk::Error::Timeout),
+        };
+        if matches!(answer, Err(zk::Error::UnexpectedError(_))) {
+            self.broken.store(true, Ordering::Relaxed);
         }
+        answer
     }
 
     /// Runs a task beside the library's own, for no longer than those.
@@ -109,7 +116,8 @@ impl Session {
     }
 
     pub(crate) fn is_over(&self) -> bool {
-        matches!(*self.link.borrow(), Link::Over(_)) || self.link.has_changed().is_err()
+        let unsupervised = self.link.has_changed().is_err();
+        unsupervised || self.broken.load(Ordering::Relaxed) || matches!(*self.link.borrow(), Link::Over(_))
     }
 
     /// Waits until it is over, and says why.

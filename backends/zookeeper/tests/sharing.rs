@@ -172,6 +172,30 @@ async fn a_node_that_was_written_by_hand_is_lost() {
     Vigil::over(zoo.resolver(), &service()).until("as its owner wants it", &["a=2"]).await;
 }
 
+/// A session ends with the runtime in which it was made: whoever shares it elsewhere is told, and makes another.
+#[test]
+#[ignore = "needs ZooKeeper: make test"]
+fn a_session_whose_runtime_has_ended_is_replaced() {
+    let (theirs, ours) = (tokio::runtime::Runtime::new().unwrap(), tokio::runtime::Runtime::new().unwrap());
+    let zoo = ours.block_on(Zoo::start(1));
+    let zookeeper = zoo.zookeeper();
+    let mut lease = theirs.block_on(zookeeper.register(&service(), &instance("a"))).unwrap();
+    let mut watch = zookeeper.watch(&service());
+    let mut next = || ours.block_on(async { timeout(SOON, watch.next()).await }).unwrap();
+    assert_eq!(next().unwrap().unwrap().instances.len(), 1);
+    let held = ours.block_on(async { timeout(Duration::from_millis(200), lease.lost()).await });
+    assert!(held.is_err(), "the lease is held: {held:?}");
+    drop(theirs);
+    assert!(next().unwrap().is_err(), "the watch fails");
+    let lost = ours.block_on(async { timeout(SOON, lease.lost()).await }).unwrap();
+    assert_eq!(lost.kind(), ErrorKind::Lost, "{lost:?}");
+    let again = ours.block_on(zookeeper.register(&service(), &instance("a"))).unwrap();
+    ours.block_on(again.revoke()).unwrap();
+    // What is left of the other has to be let go of within a runtime, as everything of tokio has.
+    let _within = ours.enter();
+    drop((lease, watch, zoo));
+}
+
 /// The first set of a service with 1,000 instances is there in less than a second.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs ZooKeeper: make test"]
