@@ -20,9 +20,9 @@ use crate::{Error, Result, Service};
 /// holds options, whose keys are [checked](TargetOptions). User, password, path and query are percent-decoded. A
 /// `/`, `?`, `#`, `@` or `%` that belongs to one of them is written `%2F`, `%3F`, `%23`, `%40` or `%25`.
 ///
-/// Neither [`Debug`], [`Display`](fmt::Display) nor an error shows the password, or the value of a query key whose
-/// name has `token`, `password` or `secret` in it: `***` stands in their place. Apart from that, what is printed is
-/// read again as the same target.
+/// Neither [`Debug`], [`Display`](fmt::Display) nor an error shows the password, a user who stands without one (it is
+/// often a token), or the value of a query key whose name has `token`, `password` or `secret` in it: `***` stands in
+/// their place. Apart from that, what is printed is read again as the same target.
 ///
 /// ```
 /// use callboard_core::Target;
@@ -127,14 +127,13 @@ const PATH: &AsciiSet = &CONTROLS
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://", self.scheme)?;
-        if let Some(user) = &self.user {
-            write!(f, "{}", utf8_percent_encode(user, USER))?;
-        }
-        if self.password.is_some() {
-            write!(f, ":{MASK}")?;
-        }
-        if self.user.is_some() || self.password.is_some() {
-            f.write_str("@")?;
+        match (&self.user, &self.password) {
+            (None, None) => {}
+            (Some(_), None) => write!(f, "{MASK}@")?,
+            (user, Some(_)) => {
+                let user = user.as_deref().unwrap_or_default();
+                write!(f, "{}:{MASK}@", utf8_percent_encode(user, USER))?;
+            }
         }
         write!(f, "{}{}", self.hosts.join(","), utf8_percent_encode(&self.path, PATH))?;
         if self.query.is_empty() {

@@ -27,7 +27,7 @@ use subchannel::Subchannel;
 pub use published::EndpointStatus;
 pub(crate) use published::{Published, Verdict};
 pub(crate) use rotation::Ready;
-pub(crate) use summary::Summary;
+pub(crate) use summary::{Standing, Summary};
 
 /// What a channel's task is started with.
 pub(crate) struct Parts {
@@ -45,6 +45,7 @@ pub(crate) struct Control {
     follow: Follow,
     /// Weak, so that the task ends with the last channel.
     shared: Weak<Shared>,
+    standing: Arc<Standing>,
     roster: Roster,
     walk: Option<Walk>,
     rotation: Rotation,
@@ -62,6 +63,7 @@ impl Control {
             parts,
             follow,
             shared: Arc::downgrade(shared),
+            standing: Arc::clone(&shared.standing),
             roster: Roster::default(),
             walk: None,
             rotation: Rotation::default(),
@@ -176,7 +178,7 @@ impl Control {
         let Some(shared) = self.shared.upgrade() else { return false };
         self.rotation.update(&*self.parts.balancer, &self.roster);
         let view = self.follow.view();
-        let summary = Summary::of(&shared.service, view, self.roster.subchannels());
+        let summary = Arc::new(Summary::of(&shared.service, view, self.roster.subchannels()));
         let published = Published::new(&self.rotation, summary, view.instances.is_some(), &self.roster);
         shared.publish(published);
         true
@@ -195,6 +197,7 @@ impl Drop for Control {
         for endpoint in self.roster.endpoints().iter() {
             endpoint.set_state(ConnectivityState::Shutdown);
         }
+        self.standing.note(Arc::new(self.standing.now().ended()));
         if let Some(shared) = self.shared.upgrade() {
             tracing::warn!(service = %shared.service, "the channel's task has ended before the channel");
             let ended = Published::ended(&shared.published());

@@ -15,7 +15,7 @@ use super::subchannel::Subchannel;
 pub(crate) struct Published {
     pub(crate) verdict: Verdict,
     pub(crate) state: ConnectivityState,
-    pub(crate) summary: Summary,
+    pub(crate) summary: Arc<Summary>,
     /// In the registry's order.
     endpoints: Arc<[Endpoint]>,
     /// Of those that are not as they should be; in the same order.
@@ -66,7 +66,7 @@ pub struct EndpointStatus {
 }
 
 impl Published {
-    pub(crate) fn unknown(summary: Summary) -> Self {
+    pub(crate) fn unknown(summary: Arc<Summary>) -> Self {
         let state = ConnectivityState::Connecting;
         Self { verdict: Verdict::Wait, state, summary, endpoints: Arc::default(), troubles: Vec::new() }
     }
@@ -76,13 +76,13 @@ impl Published {
         Self {
             verdict: Verdict::Ended,
             state: ConnectivityState::Shutdown,
-            summary: last.summary.clone(),
+            summary: Arc::new(last.summary.ended()),
             endpoints: Arc::clone(&last.endpoints),
             troubles: last.troubles.clone(),
         }
     }
 
-    pub(super) fn new(rotation: &Rotation, summary: Summary, known: bool, roster: &Roster) -> Self {
+    pub(super) fn new(rotation: &Rotation, summary: Arc<Summary>, known: bool, roster: &Roster) -> Self {
         let state = aggregate(known, summary.stale().is_some(), roster.subchannels());
         let verdict = match (rotation.ready(), state) {
             (Some(ready), _) => Verdict::Pick(Arc::clone(ready)),

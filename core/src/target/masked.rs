@@ -19,10 +19,11 @@ pub(super) fn masked(text: &str) -> String {
     let (scheme, rest) = text.split_at(text.find("://").map_or(0, |at| at + 3));
     let Some(at) = rest.rfind('@') else { return format!("{scheme}{}", without_secret_values(rest)) };
     let user = rest.find([':', '/', '?', '#']).unwrap_or(at).min(at);
-    let mask = if user < at { ":***" } else { "" };
+    // Who does not stand before a password may be a token.
+    let (shown, mask) = if rest[user..].starts_with(':') { (&rest[..user], ":***") } else { ("", MASK) };
     // An '@' within the query may be in the middle of a secret value, so what follows it is not shown.
     let tail = if rest[user..at].contains('?') { "".into() } else { without_secret_values(&rest[at..]) };
-    format!("{scheme}{}{mask}{tail}", &rest[..user])
+    format!("{scheme}{shown}{mask}{tail}")
 }
 
 /// Masks the values of secret keys behind the first `?`.

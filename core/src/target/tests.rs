@@ -105,8 +105,10 @@ fn a_bad_url_is_shown_without_its_secrets() {
         ("u:hunter2@h/s", "u:***@h/s"),
         ("etcd://h:x/s?Token=hunter2&ttl=1s", "etcd://h:x/s?Token=***&ttl=1s"),
         ("etcd://h:x/s?%74oken=hunter2", "etcd://h:x/s?%74oken=***"),
-        ("etcd://h/s?token=hun@ter2", "etcd://h:***"),
-        ("etcd://u@h:x/s", "etcd://u@h:x/s"),
+        ("etcd://h/s?token=hun@ter2", "etcd://***"),
+        ("consul://hunter2@h:x/s", "consul://***@h:x/s"),
+        ("hunter2@h/s", "***@h/s"),
+        ("consul://hun/ter2@h/s", "consul://***@h/s"),
     ] {
         let error = refused(text);
         assert!(error.starts_with(&format!("URL {shown:?}: ")), "{text:?}: {error}");
@@ -188,7 +190,7 @@ proptest! {
         let with_login = !hosts.is_empty();
         let target = Target {
             scheme: "etcd".into(),
-            user: user.filter(|_| with_login),
+            user: user.filter(|_| with_login).map(|user| if password { user } else { MASK.into() }),
             password: (password && with_login).then(|| MASK.into()),
             hosts: hosts.split(',').filter(|host| !host.is_empty()).map(Into::into).collect(),
             path: format!("/{path}"),
@@ -204,6 +206,7 @@ proptest! {
         for text in [
             format!("etcd://user:{secret}@host{port}/s?x=1{more}"),
             format!("etcd://:{secret}@host{port}?x=%{more}"),
+            format!("consul://{}@host{port}/s?x=1{more}", secret.replace(':', "")),
             format!("etcd://host{port}/s%?{more}&token={}", secret.replace('&', "")),
             format!("etcd://host{port}/a b?x=2{more}&token={}", secret.replace('&', "")),
             format!("etcd://user:{secret}@host{port}/s?token={}", secret.replace('&', "")),

@@ -1,0 +1,209 @@
+//! The agent's HTTP API, as far as it is needed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use callboard_core::{Error, Result};
+use reqwest::header::{HeaderMap, HeaderValue};
+use reqwest::{Client, Method, StatusCode, Url, redirect};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
+
+use crate::answer::{Answer, unanswered};
+use crate::entry::{Registration, Row, ServiceRow};
+use crate::pace::Index;
+use crate::url::Place;
+
+/// A local agent takes a connection at once, or not at all.
+const CONNECT: Duration = Duration::from_secs(2);
+/// Every request but a blocking query and a pass.
+const REQUEST: Duration = Duration::from_secs(4);
+/// A pass: it takes the agent a millisecond or two.
+const PASS: Duration = Duration::from_secs(2);
+/// How many requests are under way at once, blocking queries apart. An agent closes what one client opens beyond 200
+/// connections, and would not be faster with more.
+const AT_ONCE: usize = 16;
+/// A connection that has not been used for so long is closed. It is longer than the time between two passes.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// The agent. Clones share its connections.
+#[derive(Clone, Debug)]
+pub(crate) struct Agent {
+    http: Client,
+    base: Url,
+    /// Namespace and partition, if they are set.
+    scope: Vec<(&'static str, String)>,
+    turns: Arc<Semaphore>,
+}
+
+/// What a watch asks for.
+#[derive(Clone, Debug)]
+pub(crate) struct Query {
+    /// Everything but `index` and `wait`.
+    pub(crate) options: Vec<(&'static str, String)>,
+    pub(crate) wait: Duration,
+}
+
+/// An entry as its agent holds it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Held {
+    pub(crate) service: ServiceRow,
+    checks: Option<Vec<HeldCheck>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct HeldCheck {
+    #[serde(rename = "CheckID")]
+    id: String,
+}
+
+impl Held {
+    pub(crate) fn has_check(&self, id: &str) -> bool {
+        self.checks.iter().flatten().any(|check| check.id == id)
+    }
+}
+
+impl Agent {
+    pub(crate) fn new(
+        place: Place,
+        token: Option<HeaderValue>,
+        tls: tokio_rustls::rustls::ClientConfig,
+        scope: Vec<(&'static str, String)>,
+    ) -> Result<Self> {
+        let mut headers = HeaderMap::new();
+        if let Some(token) = token {
+            headers.insert("X-Consul-Token", token);
+        }
+        let mut http = Client::builder()
+            .default_headers(headers)
+            .no_proxy()
+            .redirect(redirect::Policy::none())
+            .connect_timeout(CONNECT)
+            .pool_idle_timeout(IDLE)
+            .tls_backend_preconfigured(tls);
+        let base = match place {
+            Place::Url(url) => url,
+            #[cfg(unix)]
+            Place::Socket(path) => {
+                http = http.unix_socket(path);
+                Url::parse("http://localhost").map_err(|error| Error::invalid("address").with_source(error))?
+            }
+            #[cfg(not(unix))]
+            Place::Socket(_) => return Err(Error::invalid("address: this system has no Unix sockets")),
+        };
+        let http = http.build().map_err(|error| Error::invalid("the HTTP client cannot be made").with_source(error))?;
+        Ok(Self { http, base, scope, turns: Arc::new(Semaphore::new(AT_ONCE)) })
+    }
+
+    /// Registers an entry, or replaces what is registered under its id, with all its checks. A check that is there
+    /// already keeps its status.
+    pub(crate) async fn register(&self, entry: &Registration<'_>) -> Result<()> {
+        let url = self.url(&["agent", "service", "register"], &[("replace-existing-checks", "true".into())]);
+        let answer = self.in_turn(Method::PUT, url, Some(entry), REQUEST).await?;
+        answer.good().map(drop)
+    }
+
+    /// Removes an entry. One that is gone already is no error.
+    pub(crate) async fn deregister(&self, id: &str) -> Result<()> {
+        let answer = self.put(&["agent", "service", "deregister", id], REQUEST).await?;
+        if answer.status == StatusCode::NOT_FOUND { Ok(()) } else { answer.good().map(drop) }
+    }
+
+    /// The entry of this id on this agent.
+    pub(crate) async fn held(&self, id: &str) -> Result<Option<Held>> {
+        let url = self.url(&["agent", "health", "service", "id", id], &[]);
+        let answer = self.in_turn::<()>(Method::GET, url, None, REQUEST).await?;
+        match answer.status {
+            StatusCode::NOT_FOUND => Ok(None),
+            // The status says how the entry's checks stand; the body is the same. An agent that is in trouble itself
+            // answers 503 without such a body.
+            StatusCode::OK | StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => answer
+                .json()
+                .map(Some)
+                .map_err(|error| if answer.status.is_success() { error } else { answer.refusal() }),
+            _ => Err(answer.refusal()),
+        }
+    }
+
+    /// Passes a TTL check. False if the agent has no such check.
+    pub(crate) async fn pass(&self, check: &str) -> Result<bool> {
+        let answer = self.put(&["agent", "check", "pass", check], PASS).await?;
+        // Old agents answer 500, and say so in words.
+        let unknown = |text: &[u8]| {
+            let text = String::from_utf8_lossy(text);
+            text.contains("does not have associated TTL") || text.contains("Unknown check")
+        };
+        match answer.status {
+            StatusCode::NOT_FOUND => Ok(false),
+            StatusCode::INTERNAL_SERVER_ERROR if unknown(&answer.body) => Ok(false),
+            _ => answer.good().map(|_| true),
+        }
+    }
+
+    /// The entries that Consul lists under a name, as they are now or, if there is an index, once they differ from
+    /// what they were then, or after the query's wait.
+    pub(crate) async fn listed(&self, name: &str, query: &Query, index: Index) -> Result<(Vec<Row>, Option<u64>)> {
+        let mut options = query.options.clone();
+        let mut bound = REQUEST;
+        if index.0 > 0 {
+            let wait = query.wait;
+            options.push(("index", index.0.to_string()));
+            options.push(("wait", crate::checks::millis(wait)));
+            // Consul adds up to a sixteenth, so that not everybody comes back at once.
+            bound = wait + wait / 16 + Duration::from_secs(5);
+        }
+        let url = self.url(&["health", "service", name], &options);
+        let answer = self.send::<()>(Method::GET, url, None, bound).await?.good()?;
+        Ok((answer.json()?, answer.index))
+    }
+
+    /// Whether the agent is there: any answer will do. Needs no permission, and waits for no turn, because the others
+    /// may be waiting for an agent that is silent.
+    pub(crate) async fn answers(&self, within: Duration) -> Result<()> {
+        let url = self.url(&["status", "leader"], &[]);
+        self.send::<()>(Method::GET, url, None, within).await.map(drop)
+    }
+
+    async fn put(&self, path: &[&str], within: Duration) -> Result<Answer> {
+        self.in_turn::<()>(Method::PUT, self.url(path, &[]), None, within).await
+    }
+
+    fn url(&self, path: &[&str], options: &[(&'static str, String)]) -> Url {
+        let mut url = self.base.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().push("v1").extend(path);
+        }
+        let pairs = options.iter().chain(&self.scope);
+        if !options.is_empty() || !self.scope.is_empty() {
+            url.query_pairs_mut().extend_pairs(pairs.map(|(key, value)| (*key, value.as_str())));
+        }
+        url
+    }
+
+    /// Sends a request once there are few enough under way. The time for its answer begins then.
+    async fn in_turn<B: Serialize>(
+        &self,
+        method: Method,
+        url: Url,
+        body: Option<&B>,
+        within: Duration,
+    ) -> Result<Answer> {
+        // It is never closed, so there is always a turn.
+        let _turn = self.turns.acquire().await;
+        self.send(method, url, body, within).await
+    }
+
+    async fn send<B: Serialize>(&self, method: Method, url: Url, body: Option<&B>, within: Duration) -> Result<Answer> {
+        let mut request = self.http.request(method, url).timeout(within);
+        if let Some(body) = body {
+            let body = serde_json::to_vec(body).map_err(|error| Error::invalid("not JSON").with_source(error))?;
+            request = request.header("Content-Type", "application/json").body(body);
+        }
+        let response = request.send().await.map_err(unanswered)?;
+        let index = response.headers().get("X-Consul-Index");
+        let index = index.and_then(|index| index.to_str().ok()?.parse().ok());
+        let status = response.status();
+        Ok(Answer { status, index, body: response.bytes().await.map_err(unanswered)? })
+    }
+}

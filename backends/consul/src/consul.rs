@@ -1,0 +1,90 @@
+//! The backend.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use callboard_core::{Error, Instance, Lease, Registry, Resolver, Result, Service, Snapshots, Target, TargetOptions};
+
+use crate::ConsulBuilder;
+use crate::agent::{Agent, Query};
+use crate::checks::Checks;
+use crate::{register, url, watch};
+
+/// Services in Consul: registered with the local agent, watched by blocking queries. Clones share their connections.
+///
+/// It is made without I/O: the agent need not be there yet.
+///
+/// ```no_run
+/// use callboard_consul::Consul;
+/// use callboard_core::{Instance, Registry};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> callboard_core::Result<()> {
+/// let consul = Consul::builder().address("127.0.0.1:8500").build()?;
+/// let instance = Instance::at("10.0.0.7:50051".parse()?)?;
+/// let lease = consul.register(&"project-test".parse()?, &instance).await?;
+/// lease.revoke().await
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Consul(Arc<Inner>);
+
+/// What registrations and watches share.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) agent: Agent,
+    pub(crate) query: Query,
+    pub(crate) tags: Vec<String>,
+    pub(crate) checks: Checks,
+}
+
+impl Consul {
+    /// Begins with the defaults: see each setting.
+    pub fn builder() -> ConsulBuilder {
+        ConsulBuilder::default()
+    }
+
+    /// Reads the settings from a dial URL, such as `consul://127.0.0.1:8500/project-test?dc=dc1&ttl=15s`. The crate's
+    /// own page lists the keys. The service in the URL is not looked at here.
+    ///
+    /// # Errors
+    /// [`Invalid`](callboard_core::ErrorKind::Invalid), naming the part of the URL, or the key and what is expected.
+    pub fn from_target(target: &Target, options: &mut TargetOptions<'_>) -> Result<Self> {
+        url::builder(target, options).map_err(|error| error.in_backend("consul"))?.build()
+    }
+
+    pub(crate) fn new(inner: Inner) -> Self {
+        Self(Arc::new(inner))
+    }
+}
+
+impl fmt::Debug for Consul {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { agent, query, tags, checks } = &*self.0;
+        f.debug_struct("Consul")
+            .field("agent", agent)
+            .field("query", query)
+            .field("tags", tags)
+            .field("checks", checks)
+            .finish()
+    }
+}
+
+#[async_trait]
+impl Registry for Consul {
+    async fn register(&self, service: &Service, instance: &Instance) -> Result<Box<dyn Lease>> {
+        register::register(&self.0, service, instance).await.map_err(at(service))
+    }
+}
+
+impl Resolver for Consul {
+    fn watch(&self, service: &Service) -> Snapshots {
+        watch::watch(self.0.agent.clone(), self.0.query.clone(), service)
+    }
+}
+
+/// Says of an error where it happened.
+pub(crate) fn at(service: &Service) -> impl Fn(Error) -> Error + '_ {
+    move |error| error.in_backend("consul").for_service(service)
+}

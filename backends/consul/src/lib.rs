@@ -1,0 +1,22 @@
+#![doc = include_str!("../README.md")]
+
+mod agent;
+mod answer;
+mod builder;
+mod checks;
+mod consul;
+mod entry;
+mod keeper;
+mod lease;
+mod meta;
+mod names;
+mod pace;
+mod register;
+mod reported;
+mod tls;
+mod url;
+mod watch;
+
+pub use builder::ConsulBuilder;
+pub use checks::GrpcCheck;
+pub use consul::Consul;

@@ -1,0 +1,142 @@
+//! Real agents, and what a person or another tool does to them by plain HTTP.
+#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "clippy knows the tests here, but not what they share")]
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use callboard_conformance::{Bounds, Harness};
+use callboard_consul::{Consul, ConsulBuilder};
+use callboard_core::{Instance, Registry, Resolver, Service};
+use callboard_servers::{Cluster, ask};
+
+/// Short, so that tests need not wait for long.
+pub(crate) const TTL: Duration = Duration::from_secs(4);
+
+/// The backend under test, on real Consul agents.
+#[derive(Debug)]
+pub(crate) struct Agents {
+    pub(crate) cluster: Cluster,
+    /// Where the registries register. It is the last node, so that of several it is not always the leader.
+    registering: SocketAddr,
+    /// Where the resolvers watch.
+    watching: SocketAddr,
+}
+
+impl Agents {
+    pub(crate) fn on(cluster: Cluster) -> Self {
+        let addresses = cluster.addresses();
+        let (registering, watching) = (addresses[addresses.len() - 1], addresses[0]);
+        Self { cluster, registering, watching }
+    }
+
+    pub(crate) fn builder(&self) -> ConsulBuilder {
+        Consul::builder().address(self.registering.to_string()).ttl(TTL)
+    }
+
+    pub(crate) fn consul(&self) -> Consul {
+        self.builder().build().unwrap()
+    }
+
+    /// A request as another tool makes it, which must succeed.
+    pub(crate) async fn put(&self, path: &str, body: &str) {
+        put(self.registering, path, body).await;
+    }
+}
+
+pub(crate) async fn put(agent: SocketAddr, path: &str, body: &str) {
+    let answer = ask::http(agent, "PUT", path, &[], body).await.unwrap();
+    assert_eq!(answer.status, 200, "{path}: {answer:?}");
+}
+
+pub(crate) async fn get(agent: SocketAddr, path: &str) -> String {
+    let answer = ask::http(agent, "GET", path, &[], "").await.unwrap();
+    assert_eq!(answer.status, 200, "{path}: {answer:?}");
+    answer.body
+}
+
+/// The id in Consul, written by hand: these tests know it, so that a change of it is noticed.
+pub(crate) fn entry(service: &Service, instance: &Instance) -> String {
+    format!("{service}:{}", instance.id)
+}
+
+/// The ids of all checks that an agent holds for an entry.
+async fn checks(agent: SocketAddr, entry: &str) -> Vec<String> {
+    let body = get(agent, &format!("/v1/agent/health/service/id/{entry}")).await;
+    let held: serde_json::Value = serde_json::from_str(&body).unwrap();
+    let checks = held["Checks"].as_array().unwrap().iter();
+    checks.map(|check| check["CheckID"].as_str().unwrap().to_owned()).collect()
+}
+
+#[async_trait]
+impl Harness for Agents {
+    fn registry(&self) -> Arc<dyn Registry> {
+        Arc::new(self.consul())
+    }
+
+    fn resolver(&self) -> Arc<dyn Resolver> {
+        Arc::new(self.builder().address(self.watching.to_string()).build().unwrap())
+    }
+
+    fn bounds(&self) -> Bounds {
+        let second = Duration::from_secs(1);
+        // On a busy machine: twice the time to live; the five seconds that everything takes at most, and as much again;
+        // and the longest of a pass after a time to live, a query and its timeout.
+        Bounds { expiry: TTL * 2, heal: 10 * second, notice: 10 * second }
+    }
+
+    async fn kill(&self) {
+        self.cluster.kill().await;
+    }
+
+    async fn restart(&self) {
+        self.cluster.start().await;
+    }
+
+    async fn pause(&self) {
+        self.cluster.pause();
+    }
+
+    async fn resume(&self) {
+        self.cluster.resume();
+    }
+
+    async fn wipe(&self) {
+        self.cluster.wipe().await;
+    }
+
+    /// An entry that is meant for callboard, and says what none has ever said.
+    async fn put_garbage(&self, service: &Service) {
+        let name = service.as_str().replace('/', "--");
+        let body = format!(
+            r#"{{"ID":"{service}:garbage","Name":"{name}","Address":"127.0.0.1","Port":70000,
+                "Meta":{{"callboard-service":"{service}","callboard-incarnation":"soon"}}}}"#
+        );
+        self.put("/v1/agent/service/register", &body).await;
+    }
+
+    async fn delete(&self, service: &Service, instance: &Instance) {
+        self.put(&format!("/v1/agent/service/deregister/{}", entry(service, instance)), "").await;
+    }
+
+    async fn end_lease(&self, service: &Service, instance: &Instance) {
+        for check in checks(self.registering, &entry(service, instance)).await {
+            self.put(&format!("/v1/agent/check/deregister/{check}"), "").await;
+        }
+    }
+
+    /// Counts the connections to the agent that watches go to. A blocking query has one of its own.
+    async fn watches(&self) -> usize {
+        connections(self.watching)
+    }
+}
+
+/// How many connections a server on this host has, as Linux counts them.
+fn connections(server: SocketAddr) -> usize {
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("connections are counted as Linux shows them");
+    let (port, established) = (format!(":{:04X}", server.port()), "01");
+    let lines = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
+    lines.filter(|fields| fields[1].ends_with(&port) && fields[3] == established).count()
+}

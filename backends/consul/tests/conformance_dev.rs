@@ -1,0 +1,8 @@
+//! The properties that every backend has, on a development agent, which loses everything at a restart.
+
+mod agents;
+
+use agents::Agents;
+use callboard_servers::Cluster;
+
+callboard_conformance::suite!(Agents::on(Cluster::consul_dev().start().await), ignore = "needs Consul: make test");
