@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// How long one question may take. A server that does not answer within this time is not well.
-const LIMIT: Duration = Duration::from_secs(5);
+const LIMIT: Duration = Duration::from_secs(10);
 
 /// What an HTTP server has answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub struct Answer {
 /// `X-Consul-Token: secret`.
 ///
 /// # Errors
-/// What the network says, `TimedOut` after 5 s, and `InvalidData` for an answer that is not HTTP.
+/// What the network says, `TimedOut` after 10 s, and `InvalidData` for an answer that is not HTTP.
 pub async fn http(address: SocketAddr, method: &str, path: &str, headers: &[&str], body: &str) -> io::Result<Answer> {
     let headers: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
     // The older protocol has neither chunks nor connections that stay open.
@@ -44,7 +44,7 @@ pub async fn http(address: SocketAddr, method: &str, path: &str, headers: &[&str
 /// Asks a ZooKeeper one of its four-letter words, such as `srvr`.
 ///
 /// # Errors
-/// What the network says, and `TimedOut` after 5 s.
+/// What the network says, and `TimedOut` after 10 s.
 pub async fn four_letters(address: SocketAddr, word: &str) -> io::Result<String> {
     exchange(address, word).await
 }

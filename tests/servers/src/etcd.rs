@@ -1,5 +1,6 @@
 //! etcd.
 
+use std::env;
 use std::io;
 use std::process::Command;
 
@@ -39,6 +40,10 @@ impl Server for Etcd {
         let members: Vec<_> =
             (0..plan.places.len()).map(|member| format!("{}={}", name(member), reached(plan, member))).collect();
         let mut command = process::command(installed::program("etcd"));
+        // What would change it from outside.
+        for (variable, _) in env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"ETCD_")) {
+            command.env_remove(variable);
+        }
         command.arg("--name").arg(name(node)).arg("--data-dir").arg(place.data());
         command.args(["--listen-client-urls", &clients, "--advertise-client-urls", &clients]);
         command.args(["--listen-peer-urls", &format!("http://{}", place.at(PEERS))]);

@@ -69,3 +69,48 @@ impl Links {
         }
     }
 }
+
+#[cfg(target_os = "linux")]
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// A member that sends one byte to whoever comes.
+    async fn member() -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            loop {
+                let (mut socket, _) = listener.accept().await.unwrap();
+                socket.write_all(b"m").await.unwrap();
+            }
+        });
+        address
+    }
+
+    /// What comes from the second member, if this process is the first one.
+    async fn hears(links: &Links) -> Option<u8> {
+        let mut socket = TcpStream::connect(links.address(1)).await.unwrap();
+        timeout(Duration::from_millis(500), socket.read_u8()).await.ok()?.ok()
+    }
+
+    #[tokio::test]
+    async fn a_cut_member_neither_hears_nor_is_heard() {
+        let links = Links::new(&[member().await, member().await]).unwrap();
+        assert_eq!(hears(&links).await, None, "a stranger is let in");
+        links.runs_in(0, std::process::id());
+        assert_eq!(hears(&links).await, Some(b'm'));
+        for cut in [0, 1] {
+            links.set(cut, Mode::BlackHole).await;
+            assert_eq!(hears(&links).await, None);
+            links.set(cut, Mode::Pass).await;
+            assert_eq!(hears(&links).await, Some(b'm'));
+        }
+    }
+}

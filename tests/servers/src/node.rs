@@ -67,7 +67,7 @@ impl Node {
     /// # Panics
     /// If it does not run.
     pub fn pause(&self) {
-        self.signal(Signal::STOP);
+        self.signalled(Process::pause);
     }
 
     /// Lets it go on after [`pause`](Self::pause).
@@ -75,7 +75,7 @@ impl Node {
     /// # Panics
     /// If it does not run.
     pub fn resume(&self) {
-        self.signal(Signal::CONT);
+        self.signalled(|process| process.signal(Signal::CONT));
     }
 
     /// Starts it on its data and its address, and waits until it answers. Nothing happens if it runs. A member of
@@ -150,8 +150,8 @@ impl Node {
         }
     }
 
-    fn signal(&self, signal: Signal) {
-        let signalled = self.process().as_ref().is_some_and(|process| process.signal(signal));
+    fn signalled(&self, signal: impl Fn(&Process) -> bool) {
+        let signalled = self.process().as_ref().is_some_and(signal);
         assert!(signalled, "{} does not run; its log:\n{}", self.name(), self.log());
     }
 

@@ -38,7 +38,8 @@ fn holds(process: u32, inode: &str) -> bool {
     files.flatten().any(|file| fs::read_link(file.path()).is_ok_and(|target| target == Path::new(&socket)))
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(target_os = "linux")]
+#[cfg(test)]
 mod tests {
     use std::net::{TcpListener, TcpStream};
 

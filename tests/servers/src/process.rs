@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread::{self, JoinHandle};
 
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
 use tokio::sync::watch;
 
 /// Waits for a word before it becomes the program, so that the watchdog knows of it before it does anything.
@@ -75,6 +75,14 @@ impl Process {
     /// Says whether there was still something to signal.
     pub(crate) fn signal(&self, signal: Signal) -> bool {
         self.ended().is_none() && kill_process(self.id, signal).is_ok()
+    }
+
+    /// Stops it, and waits until it has stopped. Says whether there was still something to stop.
+    pub(crate) fn pause(&self) -> bool {
+        // The signal is only on its way; the system tells when the last thread has followed it, and tells it again to
+        // whoever pauses what is paused.
+        let told = WaitIdOptions::STOPPED | WaitIdOptions::NOWAIT;
+        self.signal(Signal::STOP) && waitid(WaitId::Pid(self.id), told).is_ok()
     }
 
     /// Ends it and all that it has started, paused or not, and waits for that.

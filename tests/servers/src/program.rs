@@ -145,7 +145,7 @@ impl Program {
 
     /// Stops it, as SIGSTOP does.
     pub fn pause(&self) {
-        self.process.signal(Signal::STOP);
+        self.process.pause();
     }
 
     /// Lets it go on after [`pause`](Self::pause).

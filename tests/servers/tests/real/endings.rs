@@ -12,10 +12,10 @@ use tokio::net::TcpStream;
 
 use crate::eventually;
 
-/// A process of its own that has started an etcd, as a test does, the address of that etcd, and its process.
-async fn holder(stores_in: &Path) -> (Program, SocketAddr, Pid) {
+/// A process of its own that has started a server, as a test does, the address of that server, and its process.
+async fn holder(server: &str, stores_in: &Path) -> (Program, SocketAddr, Pid) {
     let program = env!("CARGO_BIN_EXE_callboard-servers");
-    let holder = Program::at(program).arg("etcd").env("TMPDIR", stores_in).start();
+    let holder = Program::at(program).arg(server).env("TMPDIR", stores_in).start();
     let line = holder.line("127.0.0.1").await;
     let (address, id) = line.split_once(' ').expect("an address and a process");
     let id = id.parse().ok().and_then(Pid::from_raw).expect("the number of a process");
@@ -33,11 +33,9 @@ async fn is_empty(directory: &Path) {
     eventually("what it stored is removed", async || entries() == 0).await;
 }
 
-#[tokio::test]
-#[ignore = "needs etcd: make test"]
-async fn a_server_dies_with_a_test_that_is_killed() {
+async fn a_server_dies_with_a_test_that_is_killed(server: &str) {
     let directory = tempfile::tempdir().expect("a directory");
-    let (test, address, _) = holder(directory.path()).await;
+    let (test, address, _) = holder(server, directory.path()).await;
     TcpStream::connect(address).await.expect("the server listens");
     test.kill().await;
     is_gone(address).await;
@@ -46,9 +44,27 @@ async fn a_server_dies_with_a_test_that_is_killed() {
 
 #[tokio::test]
 #[ignore = "needs etcd: make test"]
+async fn an_etcd_dies_with_a_test_that_is_killed() {
+    a_server_dies_with_a_test_that_is_killed("etcd").await;
+}
+
+#[tokio::test]
+#[ignore = "needs ZooKeeper: make test"]
+async fn a_zookeeper_dies_with_a_test_that_is_killed() {
+    a_server_dies_with_a_test_that_is_killed("zookeeper").await;
+}
+
+#[tokio::test]
+#[ignore = "needs Consul: make test"]
+async fn a_consul_dies_with_a_test_that_is_killed() {
+    a_server_dies_with_a_test_that_is_killed("consul").await;
+}
+
+#[tokio::test]
+#[ignore = "needs etcd: make test"]
 async fn a_paused_server_dies_with_a_test_that_is_killed() {
     let directory = tempfile::tempdir().expect("a directory");
-    let (test, address, server) = holder(directory.path()).await;
+    let (test, address, server) = holder("etcd", directory.path()).await;
     kill_process(server, Signal::STOP).expect("the server runs");
     test.kill().await;
     is_gone(address).await;
@@ -59,7 +75,7 @@ async fn a_paused_server_dies_with_a_test_that_is_killed() {
 #[ignore = "needs etcd: make test"]
 async fn a_server_dies_with_a_test_that_is_interrupted() {
     let directory = tempfile::tempdir().expect("a directory");
-    let (test, address, _) = holder(directory.path()).await;
+    let (test, address, _) = holder("etcd", directory.path()).await;
     test.interrupt();
     assert!(!test.wait().await.success());
     is_gone(address).await;

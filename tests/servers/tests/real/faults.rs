@@ -30,6 +30,9 @@ async fn a_wipe_loses_what_is_stored(store: &dyn Store) {
     cluster.wipe().await;
     assert_eq!(cluster.address(), address);
     assert!(!store.has(address).await.expect(ANSWERS));
+    store.put(address).await.expect("it stores again");
+    cluster.node(0).wipe().await;
+    assert!(!store.has(address).await.expect(ANSWERS));
 }
 
 async fn a_paused_server_is_silent_until_it_is_resumed(store: &dyn Store) {
@@ -59,6 +62,17 @@ async fn three_survive_the_loss_of_one(store: &dyn Store) {
     cluster.node(lost).start().await;
     let returned = cluster.node(lost).address();
     eventually("the lost one has learnt it", async || store.has(returned).await.is_ok_and(|has| has)).await;
+}
+
+async fn three_begin_anew_after_a_wipe(store: &dyn Store) {
+    let cluster = store.setup().nodes(3).start().await;
+    let addresses = cluster.addresses();
+    eventually("it stores", async || store.put(addresses[0]).await.is_ok()).await;
+    cluster.wipe().await;
+    assert_eq!(cluster.addresses(), addresses);
+    for address in addresses {
+        eventually("it answers", async || store.has(address).await.is_ok_and(|has| !has)).await;
+    }
 }
 
 async fn an_isolated_member_stores_nothing(store: &dyn Store) {
@@ -105,6 +119,12 @@ mod etcd {
     #[ignore = "needs etcd: make test"]
     async fn three_survive_the_loss_of_one() {
         super::three_survive_the_loss_of_one(&Etcd).await;
+    }
+
+    #[tokio::test]
+    #[ignore = "needs etcd: make test"]
+    async fn three_begin_anew_after_a_wipe() {
+        super::three_begin_anew_after_a_wipe(&Etcd).await;
     }
 
     #[tokio::test]
@@ -164,6 +184,12 @@ mod zookeeper {
 
     #[tokio::test]
     #[ignore = "needs ZooKeeper: make test"]
+    async fn three_begin_anew_after_a_wipe() {
+        super::three_begin_anew_after_a_wipe(&Zookeeper).await;
+    }
+
+    #[tokio::test]
+    #[ignore = "needs ZooKeeper: make test"]
     async fn an_isolated_member_stores_nothing() {
         super::an_isolated_member_stores_nothing(&Zookeeper).await;
     }
@@ -200,6 +226,12 @@ mod consul {
     #[ignore = "needs Consul: make test"]
     async fn three_survive_the_loss_of_one() {
         super::three_survive_the_loss_of_one(&Consul).await;
+    }
+
+    #[tokio::test]
+    #[ignore = "needs Consul: make test"]
+    async fn three_begin_anew_after_a_wipe() {
+        super::three_begin_anew_after_a_wipe(&Consul).await;
     }
 
     #[tokio::test]
