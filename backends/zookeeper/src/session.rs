@@ -18,7 +18,7 @@ const CONNECT: Duration = Duration::from_secs(8);
 /// How long a connection may be silent, and a host take to connect.
 const SILENCE: Duration = Duration::from_secs(3);
 /// How long a lost connection may take to come back before the session is given up.
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A session, and what is known of its connection.
 ///
