@@ -1,11 +1,11 @@
 //! One session with ZooKeeper, for as long as it is any good.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 use std::time::Duration;
 
 use callboard_core::Result;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use zookeeper_client as zk;
 
@@ -32,8 +32,8 @@ pub(crate) struct Session {
     link: watch::Receiver<Link>,
     /// Where it was made.
     runtime: Handle,
-    /// Whether the library has said what it never should: its own task is gone, or has read nonsense.
-    broken: AtomicBool,
+    /// Tells that the library has said what it never should: its own task is gone, or has read nonsense.
+    broken: Arc<Notify>,
 }
 
 /// How the connection of a session stands.
@@ -73,8 +73,8 @@ impl Session {
         // It runs where the library's own task does and ends with it, so that nobody waits for a session whose runtime
         // is gone.
         let patience = PATIENCE.min(client.session_timeout() / 5);
-        let session = Self { client, link, runtime: Handle::current(), broken: AtomicBool::new(false) };
-        session.spawn(supervise(session.client.state_watcher(), patience, tell));
+        let session = Self { client, link, runtime: Handle::current(), broken: Arc::default() };
+        session.spawn(supervise(session.client.state_watcher(), patience, Arc::clone(&session.broken), tell));
         Ok(session)
     }
 
@@ -87,7 +87,7 @@ impl Session {
             () = sleep(ANSWER) => Err(zk::Error::Timeout),
         };
         if matches!(answer, Err(zk::Error::UnexpectedError(_))) {
-            self.broken.store(true, Ordering::Relaxed);
+            self.broken.notify_one();
         }
         answer
     }
@@ -116,8 +116,7 @@ impl Session {
     }
 
     pub(crate) fn is_over(&self) -> bool {
-        let unsupervised = self.link.has_changed().is_err();
-        unsupervised || self.broken.load(Ordering::Relaxed) || matches!(*self.link.borrow(), Link::Over(_))
+        matches!(*self.link.borrow(), Link::Over(_)) || self.link.has_changed().is_err()
     }
 
     /// Waits until it is over, and says why.
@@ -130,7 +129,7 @@ impl Session {
 }
 
 /// Tells how the connection stands until the session is over or nobody wants to know.
-async fn supervise(mut states: zk::StateWatcher, patience: Duration, link: watch::Sender<Link>) {
+async fn supervise(mut states: zk::StateWatcher, patience: Duration, broken: Arc<Notify>, link: watch::Sender<Link>) {
     let mut rounds = 0;
     let mut give_up = None;
     let error = loop {
@@ -138,6 +137,7 @@ async fn supervise(mut states: zk::StateWatcher, patience: Duration, link: watch
             biased;
             state = states.changed() => state,
             () = sleep_until(give_up.unwrap_or_else(Instant::now)), if give_up.is_some() => break zk::Error::ConnectionLoss,
+            () = broken.notified() => break zk::Error::ClientClosed,
             () = link.closed() => return,
         };
         match state {
