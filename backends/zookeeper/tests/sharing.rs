@@ -102,6 +102,21 @@ async fn a_second_claim_on_the_same_session_replaces_the_first() {
     vigil.until("revoked", &[]).await;
 }
 
+/// Who waits for a loss is told of a newer incarnation at once, and not by its next look.
+#[tokio::test]
+#[ignore = "needs ZooKeeper: make test"]
+async fn a_lease_that_is_held_learns_of_a_newer_incarnation_at_once() {
+    let zoo = Zoo::start(1).await;
+    let mut old = zoo.zookeeper().register(&service(), &instance("a")).await.unwrap();
+    let lost = tokio::spawn(async move { old.lost().await });
+    until("it is watched", async || (zoo.watches().await == 1).then_some(())).await;
+    let newer = instance("a").incarnation(Incarnation::fresh());
+    let _new = zoo.zookeeper().register(&service(), &newer).await.unwrap();
+    let error = timeout(SOON, lost).await.unwrap().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Conflict, "{error:?}");
+    assert_eq!(zoo.nodes_of(&service(), "a").await.len(), 1, "the older node is gone");
+}
+
 /// Of two nodes of one instance, the newer incarnation's is believed, whichever was made later; and who holds the older
 /// one learns of it although nobody has removed it.
 #[tokio::test]
