@@ -16,8 +16,8 @@ use crate::failure::{error, failed};
 use crate::layout::Place;
 use crate::session::Session;
 
-/// How often a node is looked at although nothing is said of it.
-const AUDIT: Duration = Duration::from_secs(60);
+/// How often a node is looked at although nothing is said of it, in milliseconds: each minute, and a fifth more or less.
+const AUDIT: std::ops::Range<u64> = 48_000..72_000;
 /// Between two questions of which the first was not answered.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -29,6 +29,8 @@ pub(crate) struct ZooKeeperLease {
     mark: Option<Mark>,
     /// What would tell of a loss. None if the node has to be looked at.
     guard: Option<Guard>,
+    /// Whether the owner has heard, or is about to, that something is wrong, and so will register again.
+    troubled: bool,
     revoked: bool,
 }
 
@@ -42,13 +44,15 @@ struct Guard {
 impl ZooKeeperLease {
     /// A claim on a node that is not there yet. From now on, dropping it removes the node if this session has made it.
     pub(crate) fn new(session: Arc<Session>, service: &Service, place: Place) -> Self {
-        Self { session, service: service.clone(), place, mark: None, guard: None, revoked: false }
+        Self { session, service: service.clone(), place, mark: None, guard: None, troubled: true, revoked: false }
     }
 
     /// Makes the node. Only then it looks for others of the same instance: of two that are made at once, the second
     /// sees the first.
     pub(crate) async fn publish(&mut self, instance: &Instance, acl: &[zk::Acl]) -> Result<()> {
-        self.make(instance, acl).await.map_err(|error| error.for_service(&self.service))
+        self.make(instance, acl).await.map_err(|error| self.about(error))?;
+        self.troubled = false;
+        Ok(())
     }
 
     async fn make(&mut self, instance: &Instance, acl: &[zk::Acl]) -> Result<()> {
@@ -70,7 +74,7 @@ impl ZooKeeperLease {
     async fn look(&mut self) -> Result<Option<Error>, zk::Error> {
         let Self { session, place, .. } = self;
         // Taken before the questions: what happens after is not missed.
-        let (round, audit) = (session.round(), Instant::now() + AUDIT);
+        let (round, audit) = (session.round(), Instant::now() + Duration::from_millis(fastrand::u64(AUDIT)));
         let (seen, watch) = entry::look(session, place).await?;
         let siblings = Siblings::of(session, place).await?;
         let why = match (seen, self.mark) {
@@ -113,20 +117,26 @@ impl Lease for ZooKeeperLease {
     async fn lost(&mut self) -> Error {
         loop {
             self.doubted().await;
-            match self.look().await {
-                Ok(None) => {}
-                Ok(Some(why)) => return self.about(why),
+            let why = match self.look().await {
+                Ok(None) => continue,
+                Ok(Some(why)) => why,
                 Err(answer) if self.session.is_over() => {
                     let why = format!("the session that keeps {} is over", self.place.path);
-                    return self.about(error(ErrorKind::Lost, why).with_source(answer));
+                    error(ErrorKind::Lost, why).with_source(answer)
                 }
                 // A question without an answer is no loss. The session decides: it comes back, or it is over.
-                Err(_) => sleep(AGAIN).await,
-            }
+                Err(_) => {
+                    sleep(AGAIN).await;
+                    continue;
+                }
+            };
+            self.troubled = true;
+            return self.about(why);
         }
     }
 
     async fn update(&mut self, instance: &Instance) -> Result<()> {
+        self.troubled = true;
         let looked = self.look().await;
         let known = match (looked, self.mark) {
             (Ok(None), Some(mark)) => mark,
@@ -135,6 +145,7 @@ impl Lease for ZooKeeperLease {
         };
         let written = entry::write(&self.session, &self.place, known, instance).await;
         self.mark = Some(written.map_err(|error| self.about(error))?);
+        self.troubled = false;
         Ok(())
     }
 
@@ -149,15 +160,19 @@ impl Lease for ZooKeeperLease {
 impl Drop for ZooKeeperLease {
     fn drop(&mut self) {
         if !self.revoked && !self.session.is_over() {
+            // Who lets go because something is wrong registers again, and takes over what is there: to remove it before
+            // would make a gap. It ends by the time to live instead.
+            let wait = if self.troubled { self.session.client.session_timeout() } else { Duration::ZERO };
             let (session, place, mark) = (Arc::clone(&self.session), self.place.clone(), self.mark);
-            self.session.spawn(remove(session, place, mark).in_current_span());
+            self.session.spawn(remove(session, place, mark, wait).in_current_span());
         }
     }
 }
 
 /// Removes a node that nobody claims any more, as soon as ZooKeeper can be asked. When the session is over, the node
 /// ends with it.
-async fn remove(session: Arc<Session>, place: Place, mark: Option<Mark>) {
+async fn remove(session: Arc<Session>, place: Place, mark: Option<Mark>, wait: Duration) {
+    sleep(wait).await;
     while !session.is_over() {
         match entry::remove(&session, &place, mark).await {
             Ok(()) => return,

@@ -1,10 +1,11 @@
 //! One session with ZooKeeper, for as long as it is any good.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use callboard_core::Result;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use zookeeper_client as zk;
 
@@ -17,7 +18,7 @@ const CONNECT: Duration = Duration::from_secs(8);
 /// How long a connection may be silent, and a host take to connect.
 const SILENCE: Duration = Duration::from_secs(3);
 /// How long a lost connection may take to come back before the session is given up.
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A session, and what is known of its connection.
 ///
@@ -31,6 +32,8 @@ pub(crate) struct Session {
     link: watch::Receiver<Link>,
     /// Where it was made.
     runtime: Handle,
+    /// Tells that the library has said what it never should: its own task is gone, or has read nonsense.
+    broken: Arc<Notify>,
 }
 
 /// How the connection of a session stands.
@@ -70,19 +73,23 @@ impl Session {
         // It runs where the library's own task does and ends with it, so that nobody waits for a session whose runtime
         // is gone.
         let patience = PATIENCE.min(client.session_timeout() / 5);
-        let session = Self { link, runtime: Handle::current(), client };
-        session.spawn(supervise(session.client.state_watcher(), patience, tell));
+        let session = Self { client, link, runtime: Handle::current(), broken: Arc::default() };
+        session.spawn(supervise(session.client.state_watcher(), patience, Arc::clone(&session.broken), tell));
         Ok(session)
     }
 
     /// The answer to a question, waited for no longer than the bound of each or the life of the session.
     pub(crate) async fn ask<T>(&self, answer: impl Future<Output = Result<T, zk::Error>>) -> Result<T, zk::Error> {
-        tokio::select! {
+        let answer = tokio::select! {
             biased;
             answer = answer => answer,
             error = self.over() => Err(error),
             () = sleep(ANSWER) => Err(zk::Error::Timeout),
+        };
+        if matches!(answer, Err(zk::Error::UnexpectedError(_))) {
+            self.broken.notify_one();
         }
+        answer
     }
 
     /// Runs a task beside the library's own, for no longer than those.
@@ -122,7 +129,7 @@ impl Session {
 }
 
 /// Tells how the connection stands until the session is over or nobody wants to know.
-async fn supervise(mut states: zk::StateWatcher, patience: Duration, link: watch::Sender<Link>) {
+async fn supervise(mut states: zk::StateWatcher, patience: Duration, broken: Arc<Notify>, link: watch::Sender<Link>) {
     let mut rounds = 0;
     let mut give_up = None;
     let error = loop {
@@ -130,6 +137,7 @@ async fn supervise(mut states: zk::StateWatcher, patience: Duration, link: watch
             biased;
             state = states.changed() => state,
             () = sleep_until(give_up.unwrap_or_else(Instant::now)), if give_up.is_some() => break zk::Error::ConnectionLoss,
+            () = broken.notified() => break zk::Error::ClientClosed,
             () = link.closed() => return,
         };
         match state {

@@ -32,11 +32,18 @@ pub(crate) fn builder(target: &Target, options: &mut TargetOptions<'_>) -> Resul
             return Err(invalid("a user without a password, or the reverse: expected user:password@ before the hosts"));
         }
     };
-    let ca = options.text("ca");
+    tls(builder, options)
+}
+
+fn tls(builder: ZooKeeperBuilder, options: &mut TargetOptions<'_>) -> Result<ZooKeeperBuilder> {
+    let (wanted, ca) = (options.flag("tls")?, options.text("ca"));
     let identity = (options.text("cert"), options.text("key"));
-    if let Some(ca) = ca {
-        builder = builder.tls(file("ca", ca)?);
-    }
+    let builder = match (wanted, ca) {
+        (Some(false), Some(_)) => return Err(options.invalid("tls", "true, or nothing, beside \"ca\"")),
+        (Some(true), None) => return Err(options.invalid("tls", "the key \"ca\" beside it, with the file of the CA")),
+        (_, None) => builder,
+        (_, Some(ca)) => builder.tls(file("ca", ca)?),
+    };
     match identity {
         (None, None) => Ok(builder),
         (Some(certificate), Some(key)) => Ok(builder.identity(file("cert", certificate)?, file("key", key)?)),
@@ -82,7 +89,9 @@ mod tests {
             ("?root=x", "root \"x\""),
             ("?ca=/nowhere/ca.pem", "/nowhere/ca.pem"),
             ("?cert=/c", "each needs the other"),
-            ("?ttl=5s", "known here: acl, ca, cert, chroot, key, root, session"),
+            ("?tls", "the key \"ca\" beside it"),
+            ("?tls=false&ca=/c", "true, or nothing"),
+            ("?ttl=5s", "known here: acl, ca, cert, chroot, key, root, session, tls"),
         ] {
             let error = read(&format!("zookeeper://h1/s{query}")).expect_err(query).to_string();
             assert!(error.contains(why), "{query}: {error}");

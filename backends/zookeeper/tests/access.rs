@@ -108,3 +108,30 @@ async fn root_and_chroot_are_made_and_kept_to() {
     let outside = zoo.zookeeper().watch(&service()).next().await.unwrap().unwrap();
     assert!(outside.instances.is_empty());
 }
+
+/// Whatever is logged, here and in the client library, by whichever level: no password is in it.
+#[tokio::test(flavor = "current_thread")]
+#[ignore = "needs ZooKeeper: make test"]
+async fn a_password_is_not_logged() {
+    #[derive(Clone, Default)]
+    struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
+    impl std::io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let (log, zoo) = (Log::default(), Zoo::start(1).await);
+    let writer = log.clone();
+    let subscriber =
+        tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(move || writer.clone()).finish();
+    let guard = tracing::subscriber::set_default(subscriber);
+    let lease = known(&zoo, "hunter2").register(&service(), &instance("a")).await.unwrap();
+    lease.revoke().await.unwrap();
+    drop(guard);
+    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert!(log.contains("sending request"), "the library's log is looked at: {log}");
+    assert!(!log.contains("hunter2") && !log.contains(&format!("{:?}", b"hunter2")), "{log}");
+}

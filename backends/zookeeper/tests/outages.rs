@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use callboard_conformance::Watcher;
-use callboard_core::{AnnounceSettings, AnnouncementState, announce};
+use callboard_core::{AnnounceSettings, AnnouncementState, ErrorKind, Registry, announce};
 use callboard_raw::{Mode, Proxy};
 use callboard_servers::Program;
 use callboard_zookeeper::ZooKeeper;
@@ -70,7 +70,8 @@ async fn after_an_outage_that_the_session_outlives_nothing_was_missing() {
     let vigil = Vigil::over(Arc::new(zoo.zookeeper()), &service());
     vigil.until("before", &["a=1"]).await;
 
-    for (mode, outage) in [(Mode::Refuse, 9), (Mode::BlackHole, 9), (Mode::Refuse, 1)] {
+    // After 7 s without a server, the client library alone would wait for some 6 s more.
+    for (mode, outage) in [(Mode::Refuse, 7), (Mode::BlackHole, 7), (Mode::Refuse, 1)] {
         proxy.set(mode).await;
         sleep(Duration::from_secs(outage)).await; // it is the length of the outage that is tried
         proxy.set(Mode::Pass).await;
@@ -91,6 +92,30 @@ async fn after_an_outage_that_the_session_outlives_nothing_was_missing() {
     let seen = vigil.seen();
     assert!(seen.sets.iter().all(|set| set.len() == 1), "a gap: {seen:?}");
     assert!(seen.errors.is_empty(), "{seen:?}");
+}
+
+/// A session that was given up in an outage leaves its entry where it is when the outage is over, for as long as it lasts,
+/// so that there is time to replace it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs ZooKeeper: make test"]
+async fn a_session_that_was_given_up_does_not_close_itself() {
+    let zoo = Zoo::start(1).await;
+    let proxy = Proxy::to(zoo.0.address()).await;
+    let backend = ZooKeeper::builder([proxy.address().to_string()]).session(Duration::from_secs(30)).build().unwrap();
+    let mut lease = backend.register(&service(), &instance("a")).await.unwrap();
+    let node = zoo.node_of(&service(), "a").await;
+
+    proxy.set(Mode::Refuse).await;
+    let error = timeout(SOON, lease.lost()).await.unwrap();
+    assert_eq!(error.kind(), ErrorKind::Lost, "{error:?}");
+    drop(lease);
+    proxy.set(Mode::Pass).await;
+    // By then the client library has connected it anew, which it does behind our back.
+    sleep(Duration::from_secs(10)).await;
+    assert_eq!(zoo.node_of(&service(), "a").await, node);
+    // It is replaced, rather than taken for the new one, which would go with the old session.
+    let _again = backend.register(&service(), &instance("a")).await.unwrap();
+    assert_ne!(zoo.node_of(&service(), "a").await.1, node.1);
 }
 
 /// A process that stands still for longer than its session: it is off the board meanwhile, learns of it when it goes
@@ -119,4 +144,31 @@ async fn a_process_that_stands_still_beyond_its_session_comes_back() {
     process.interrupt();
     assert!(process.wait().await.success());
     until("it has left", gone).await;
+}
+
+/// A process that is killed and started again at once is on the board again at once: what the killed one has left, which
+/// lasts until its session expires, is not in its way, and nobody takes it for the new one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs ZooKeeper: make test"]
+async fn a_restart_does_not_meet_its_own_ghost() {
+    let zoo = Zoo::start(1).await;
+    let id = "127.0.0.1:50051";
+    let url = format!("zookeeper://{}/{}?session=60s", zoo.0.address(), service());
+    let start = || Program::example("announce_in_zookeeper").args([&url, id]).start();
+    let killed = start();
+    killed.line("OnBoard").await;
+    let watcher = Watcher::new(Arc::new(zoo.zookeeper()), &service());
+    let old = watcher.until_ids(SOON, "before", &[id]).await.instance(id).unwrap().incarnation;
+    let (ghost, _) = zoo.node_of(&service(), id).await;
+    killed.kill().await;
+    assert_eq!(zoo.node_of(&service(), id).await.0, ghost, "the ghost is there");
+
+    let again = start();
+    again.line("OnBoard").await;
+    let newer = |seen: &callboard_conformance::Seen| seen.instance(id).is_some_and(|a| a.incarnation > old);
+    let seen = watcher.until(SOON, "the new one", newer).await;
+    assert_eq!(seen.emptied, 0, "{seen:?}");
+    assert_ne!(zoo.node_of(&service(), id).await.0, ghost, "the ghost is gone, and the new one is there");
+    again.terminate();
+    again.wait().await;
 }

@@ -102,6 +102,21 @@ async fn a_second_claim_on_the_same_session_replaces_the_first() {
     vigil.until("revoked", &[]).await;
 }
 
+/// Who waits for a loss is told of a newer incarnation at once, and not by its next look.
+#[tokio::test]
+#[ignore = "needs ZooKeeper: make test"]
+async fn a_lease_that_is_held_learns_of_a_newer_incarnation_at_once() {
+    let zoo = Zoo::start(1).await;
+    let mut old = zoo.zookeeper().register(&service(), &instance("a")).await.unwrap();
+    let lost = tokio::spawn(async move { old.lost().await });
+    until("it is watched", async || (zoo.watches().await == 1).then_some(())).await;
+    let newer = instance("a").incarnation(Incarnation::fresh());
+    let _new = zoo.zookeeper().register(&service(), &newer).await.unwrap();
+    let error = timeout(SOON, lost).await.unwrap().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Conflict, "{error:?}");
+    assert_eq!(zoo.nodes_of(&service(), "a").await.len(), 1, "the older node is gone");
+}
+
 /// Of two nodes of one instance, the newer incarnation's is believed, whichever was made later; and who holds the older
 /// one learns of it although nobody has removed it.
 #[tokio::test]
@@ -124,6 +139,39 @@ async fn a_newer_node_that_somebody_else_made_displaces_ours() {
     assert_eq!(lease.lost().await.kind(), ErrorKind::Conflict);
 }
 
+/// Of two records of one incarnation, the one that was made last is believed, wherever its name stands.
+#[tokio::test]
+#[ignore = "needs ZooKeeper: make test"]
+async fn of_two_records_of_one_incarnation_the_later_one_is_believed() {
+    let zoo = Zoo::start(1).await;
+    let (hand, directory) = (zoo.hand().await, directory(&service()));
+    let node = zk::CreateMode::Persistent.with_acls(zk::Acls::anyone_all());
+    hand.mkdir(&directory, &node).await.unwrap();
+    for (name, weight) in [("m--1", 1), ("z--1", 2), ("a--1", 3)] {
+        let record = callboard_core::encode(&instance("a").weight(weight));
+        hand.create(&format!("{directory}/{name}"), record.as_bytes(), &node).await.unwrap();
+    }
+    let watcher = callboard_conformance::Watcher::new(zoo.resolver(), &service());
+    let seen = watcher.until_ids(SOON, "one of three", &["a"]).await;
+    assert_eq!(seen.instance("a").unwrap().weight, 3);
+}
+
+/// A service of a longer name stands among the instances of the shorter one, and counts for nothing there.
+#[tokio::test]
+#[ignore = "needs ZooKeeper: make test"]
+async fn a_service_among_instances_is_no_record() {
+    let zoo = Zoo::start(1).await;
+    let zookeeper = zoo.zookeeper();
+    let project: Service = "project".parse().unwrap();
+    let _long = zookeeper.register(&service(), &instance("long")).await.unwrap();
+    let _short = zookeeper.register(&project, &instance("short")).await.unwrap();
+    let set = zookeeper.watch(&project).next().await.unwrap().unwrap();
+    assert_eq!((set.instances[0].id.as_str(), set.instances.len(), set.skipped), ("short", 1, 0));
+    // What looks like an instance is no service.
+    let refused = zookeeper.register(&"project/short--1".parse().unwrap(), &instance("a")).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Invalid, "{refused:?}");
+}
+
 /// A node that somebody else has written is made again as its owner wants it.
 #[tokio::test]
 #[ignore = "needs ZooKeeper: make test"]
@@ -137,6 +185,30 @@ async fn a_node_that_was_written_by_hand_is_lost() {
     assert!(error.to_string().contains("written by somebody else"), "{error}");
     let _again = zoo.zookeeper().register(&service(), &instance("a").weight(2)).await.unwrap();
     Vigil::over(zoo.resolver(), &service()).until("as its owner wants it", &["a=2"]).await;
+}
+
+/// A session ends with the runtime in which it was made: whoever shares it elsewhere is told, and makes another.
+#[test]
+#[ignore = "needs ZooKeeper: make test"]
+fn a_session_whose_runtime_has_ended_is_replaced() {
+    let (theirs, ours) = (tokio::runtime::Runtime::new().unwrap(), tokio::runtime::Runtime::new().unwrap());
+    let zoo = ours.block_on(Zoo::start(1));
+    let zookeeper = zoo.zookeeper();
+    let mut lease = theirs.block_on(zookeeper.register(&service(), &instance("a"))).unwrap();
+    let mut watch = zookeeper.watch(&service());
+    let mut next = || ours.block_on(async { timeout(SOON, watch.next()).await }).unwrap();
+    assert_eq!(next().unwrap().unwrap().instances.len(), 1);
+    let held = ours.block_on(async { timeout(Duration::from_millis(200), lease.lost()).await });
+    assert!(held.is_err(), "the lease is held: {held:?}");
+    drop(theirs);
+    assert!(next().unwrap().is_err(), "the watch fails");
+    let lost = ours.block_on(async { timeout(SOON, lease.lost()).await }).unwrap();
+    assert_eq!(lost.kind(), ErrorKind::Lost, "{lost:?}");
+    let again = ours.block_on(zookeeper.register(&service(), &instance("a"))).unwrap();
+    ours.block_on(again.revoke()).unwrap();
+    // What is left of the other has to be let go of within a runtime, as everything of tokio has.
+    let _within = ours.enter();
+    drop((lease, watch, zoo));
 }
 
 /// The first set of a service with 1,000 instances is there in less than a second.

@@ -8,12 +8,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
-use callboard_core::{ErrorKind, Registry, Target};
+use callboard_core::{AnnounceSettings, ErrorKind, Registry, Target, announce};
 use callboard_raw::Port;
 use callboard_servers::Cluster;
 use callboard_tls_tests::{Authority, Pair};
 use callboard_zookeeper::ZooKeeper;
-use common::{SESSION, Vigil, instance, service};
+use common::{SESSION, SOON, Vigil, instance, service};
 
 /// A server on Netty, as its own transport knows no TLS. The port for plain text stays open, for the harness.
 async fn start(directory: &Path, authority: &Authority) -> (Cluster, SocketAddr) {
@@ -52,7 +52,9 @@ async fn servers_and_clients_meet_over_tls() {
 
     let (certificate, key) = shown(&client);
     let zookeeper = builder().tls(&authority.pem).identity(certificate, key).build().unwrap();
-    let lease = zookeeper.register(&service(), &instance("a")).await.unwrap();
+    // The server opens its port for TLS after the one that it is known to answer on.
+    let announcement = announce(Arc::new(zookeeper), &service(), instance("a"), AnnounceSettings::default());
+    announcement.on_board(SOON).await.unwrap();
 
     // The same by a URL that names files.
     let at = |name: &str, text: &str| {
@@ -62,13 +64,13 @@ async fn servers_and_clients_meet_over_tls() {
     };
     let (cert, key) = (at("client.pem", &client.certificate), at("client.key", &client.key));
     let ca = at("ca.pem", &authority.pem);
-    let url = format!("zookeeper://{address}/{}?session=6s&ca={ca}&cert={cert}&key={key}", service());
+    let url = format!("zookeeper://{address}/{}?session=6s&tls&ca={ca}&cert={cert}&key={key}", service());
     let target: Target = url.parse().unwrap();
     let mut options = target.options();
     let by_url = ZooKeeper::from_target(&target, &mut options).unwrap();
     options.finish().unwrap();
     Vigil::over(Arc::new(by_url), &service()).until("over TLS", &["a=1"]).await;
-    lease.revoke().await.unwrap();
+    announcement.leave().await.unwrap();
 
     // A server that we do not trust, a client that the server does not trust, and one that talks plain text.
     let stranger = issue(&other);
