@@ -10,6 +10,7 @@ use crate::Consul;
 use crate::agent::{Agent, Query};
 use crate::checks::{Checks, GrpcCheck};
 use crate::consul::Inner;
+use crate::guard::Guards;
 use crate::tls::Tls;
 use crate::url::Place;
 
@@ -239,7 +240,7 @@ impl ConsulBuilder {
         options.extend(stale.then(|| ("stale", String::new())));
         options.extend(only_passing.then(|| ("passing", "true".to_owned())));
         let agent = Agent::new(place, token, tls, scope)?;
-        Ok(Consul::new(Inner { agent, query: Query { options, wait }, tags, checks }))
+        Ok(Consul::new(Inner { agent, query: Query { options, wait }, tags, checks, guards: Guards::new() }))
     }
 }
 

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use callboard_core::{Backoff, Error, ErrorKind, Incarnation, Result, Retry};
+use callboard_core::{Error, ErrorKind, Incarnation, Result, Retry};
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::agent::{Agent, Held};
+use crate::guard::quickly;
 use crate::meta;
 
 /// What a lease claims: an entry, under a token that no other lease has.
@@ -64,8 +66,9 @@ impl Claim {
         self.check(agent.held(&self.entry).await?.as_ref())
     }
 
-    /// Keeps the entry until it is lost, and says why. `kept` is when it was registered.
-    pub(crate) async fn keep(&self, agent: &Agent, mut kept: Instant) -> Error {
+    /// Keeps the entry until it is lost, and says why. `kept` is when it was registered; `wake` asks for a sign of life
+    /// now, because it may not be there any more.
+    pub(crate) async fn keep(&self, agent: &Agent, mut kept: Instant, wake: &Notify) -> Error {
         let mut audit = kept + AUDIT;
         loop {
             // The first pass comes at once: an agent that is restarted restores what was passed, and nothing else.
@@ -82,7 +85,11 @@ impl Claim {
                 }
             }
             // A little sooner than at a third, and not for all instances of a process at once.
-            sleep_until(kept + (self.ttl / 3).mul_f64(1.0 - 0.2 * fastrand::f64())).await;
+            let next = kept + (self.ttl / 3).mul_f64(1.0 - 0.2 * fastrand::f64());
+            tokio::select! {
+                () = sleep_until(next) => {}
+                () = wake.notified() => {}
+            }
         }
     }
 
@@ -113,12 +120,6 @@ impl Claim {
             sleep_until(next).await;
         }
     }
-}
-
-/// 100 ms to 500 ms: whatever an agent has lost by a restart is there again within a second of its return.
-fn quickly() -> Backoff {
-    let millis = Duration::from_millis;
-    Backoff::new(millis(100), millis(500), 1.5, 0.2).unwrap_or(Backoff::REGISTRY)
 }
 
 fn is_final(error: &Error) -> bool {

@@ -6,6 +6,7 @@ mod builder;
 mod checks;
 mod consul;
 mod entry;
+mod guard;
 mod keeper;
 mod lease;
 mod meta;
