@@ -253,13 +253,19 @@ fn header(token: String) -> Result<HeaderValue> {
 
 impl fmt::Debug for ConsulBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // An address with a login in it is refused when the backend is built, but may be printed before.
+        let address = self.address.as_deref().map(|address| if address.contains('@') { "***" } else { address });
         f.debug_struct("ConsulBuilder")
+            .field("address", &address)
             .field("token", &self.token.as_ref().map(|_| "***"))
             .field("tls", &self.tls)
             .field("scope", &self.scope)
             .field("options", &self.options)
             .field("tags", &self.tags)
+            .field("stale", &self.stale)
+            .field("only_passing", &self.only_passing)
+            .field("wait", &self.wait)
             .field("checks", &self.checks)
-            .finish_non_exhaustive()
+            .finish()
     }
 }

@@ -21,3 +21,6 @@ mod watch;
 pub use builder::ConsulBuilder;
 pub use checks::GrpcCheck;
 pub use consul::Consul;
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 
 mod agents;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,9 +11,10 @@ use agents::{Agents, TTL, get};
 use callboard_conformance::{Harness, Seen, Watcher};
 use callboard_consul::Consul;
 use callboard_core::{AnnounceSettings, ErrorKind, Incarnation, Instance, InstanceKind, Registry, Service, announce};
-use callboard_servers::Cluster;
+use callboard_servers::{Cluster, Port};
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
+use tokio::net::UdpSocket;
+use tokio::time::{Instant, sleep, timeout};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -194,4 +196,51 @@ async fn without_a_time_to_live_a_dropped_lease_removes_its_entry() {
         assert!(begun.elapsed() < SOON, "still there");
         sleep(Duration::from_millis(10)).await;
     }
+}
+
+/// Another tool's word counts until the owner's next look at its entry.
+#[tokio::test]
+#[ignore = "needs Consul: make test"]
+async fn an_entry_that_another_tool_has_replaced_is_made_again_within_a_minute() {
+    let agents = dev().await;
+    let service = service("project-test");
+    let watcher = Watcher::new(agents.resolver(), &service);
+    let owner =
+        announce(agents.registry(), &service, instance("a", "10.0.0.7:1").weight(3), AnnounceSettings::default());
+    watcher.until_ids(SOON, "announced", &["a"]).await;
+    let other = r#"{"ID":"project-test:a","Name":"project-test","Address":"10.0.0.7","Port":1,"Weights":{"Passing":9,"Warning":1}}"#;
+    agents.put("/v1/agent/service/register", other).await;
+    let weighs = |weight: u32| move |seen: &Seen| seen.instance("a").is_some_and(|a| a.weight == weight);
+    watcher.until(SOON, "the other tool's", weighs(9)).await;
+    let seen = watcher.until(Duration::from_secs(60) + SOON, "the owner's", weighs(3)).await;
+    assert_eq!(seen.emptied, 0);
+    owner.leave().await.unwrap();
+}
+
+/// A question to Consul's DNS about a service, and whether the answer holds this address and port.
+async fn dns_knows(server: SocketAddr, name: &str, address: [u8; 4], port: u16) -> bool {
+    let mut question = vec![0, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0]; // one question, recursion wanted
+    for label in name.split('.') {
+        question.push(label.len() as u8);
+        question.extend(label.as_bytes());
+    }
+    question.extend([0, 0, 33, 0, 1]); // SRV, Internet
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    socket.send_to(&question, server).await.unwrap();
+    let mut answer = [0; 512];
+    let Ok(received) = timeout(Duration::from_secs(5), socket.recv(&mut answer)).await else { return false };
+    let answer = &answer[question.len().min(512)..received.unwrap()];
+    let holds = |bytes: &[u8]| answer.windows(bytes.len()).any(|window| window == bytes);
+    holds(&port.to_be_bytes()) && holds(&address)
+}
+
+#[tokio::test]
+#[ignore = "needs Consul: make test"]
+async fn consuls_dns_knows_the_instance() {
+    let port = Port::free().unwrap();
+    let agents = Agents::on(Cluster::consul_dev().arg(format!("-dns-port={}", port.number())).start().await);
+    let _lease = agents.consul().register(&service("project/test"), &instance("a", "10.11.12.13:54321")).await.unwrap();
+    agents.until_listed("project--test", SOON).await;
+    assert!(dns_knows(port.address(), "project--test.service.consul", [10, 11, 12, 13], 54_321).await);
+    assert!(!dns_knows(port.address(), "project-test.service.consul", [10, 11, 12, 13], 54_321).await);
 }

@@ -183,7 +183,7 @@ async fn an_agent_that_falls_silent_is_noticed_within_five_seconds() {
     assert!(since.elapsed() < Duration::from_secs(6), "{:?}", since.elapsed());
 }
 
-/// Consul before 1.11 answers 500 for a check that it does not know.
+/// Older agents answer 500 for a check that they do not know, and say so in words; newer ones answer 404.
 #[tokio::test]
 async fn a_check_that_an_old_agent_does_not_know_is_lost() {
     let script = |line: &str| match line {
