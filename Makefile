@@ -1,7 +1,7 @@
 # What people call, and what CI calls. Nothing but Rust (with rustfmt and clippy) and make is needed.
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test lint bench
+.PHONY: help quickstart servers test lint bench
 
 # The facade's features, as Cargo.toml lists them; each must also build alone.
 FEATURES := $(shell sed -n '/^\[features\]/,/^\[dependencies\]/s/^\([a-z0-9-]*\) = .*/\1/p' Cargo.toml | grep -vx default)
@@ -12,8 +12,11 @@ help: ## list the targets
 quickstart: ## watch servers join, leave and die under one client (10 s)
 	cargo run --release --example quickstart
 
-test: ## run every test, and the short examples, which check themselves
-	cargo test --workspace --exclude callboard-bench
+servers: ## get etcd, ZooKeeper, Consul and protoc into target/servers, for tests (6 min once, then at once)
+	@tests/servers/get
+
+test: servers ## run every test, those over real registries too, and the short examples, which check themselves
+	cargo test --workspace --exclude callboard-bench -- --include-ignored
 	cargo run --quiet --example custom_picker
 	cargo run --quiet --example custom_backend
 	cargo run --quiet --example embed

@@ -29,6 +29,7 @@ use crate::shared::Shared;
 /// | the connection was lost with the call in flight | `UNAVAILABLE` |
 /// | the deadline passed, wherever the call was | `DEADLINE_EXCEEDED` |
 /// | the server reset the stream | as gRPC maps the HTTP/2 error |
+/// | the metadata is larger than the server says it takes | `INTERNAL`; the request is not sent |
 ///
 /// A request that was never sent is sent elsewhere; one that the server refused unprocessed is sent once more.
 #[derive(Clone)]
@@ -63,7 +64,7 @@ impl Channel {
 
     /// Every endpoint that is signed in, in the registry's order: its state, its calls, and why it is not connected.
     pub fn endpoints(&self) -> Vec<EndpointStatus> {
-        self.shared.published().endpoints.clone()
+        self.shared.published().statuses()
     }
 
     /// Why and since when the set of endpoints may be out of date: the registry's last error. None while it can be heard.

@@ -25,8 +25,13 @@ pub(crate) fn default_balancer() -> Result<Arc<dyn Balancer>> {
 }
 
 /// The backends that a URL's scheme can name.
-pub(crate) fn backends() -> [Known<MakeBackend>; 1] {
-    [Known { name: "memory", feature: "memory", make: cfg!(feature = "memory").then(|| Arc::new(no_board) as _) }]
+pub(crate) fn backends() -> [Known<MakeBackend>; 4] {
+    [
+        Known { name: "consul", feature: "consul", make: consul() },
+        Known { name: "etcd", feature: "etcd", make: etcd() },
+        Known { name: "memory", feature: "memory", make: cfg!(feature = "memory").then(|| Arc::new(no_board) as _) },
+        Known { name: "zookeeper", feature: "zookeeper", make: zookeeper() },
+    ]
 }
 
 /// A board in memory is a value of the program's; no URL can find it.
@@ -35,6 +40,36 @@ fn no_board(_: &Target, _: &mut TargetOptions<'_>) -> Result<Backend> {
         ErrorKind::Unsupported,
         "a memory board is a value in this process: give it to a Dialer with `.resolver(\"memory\", board)`, and to `announce`",
     ))
+}
+
+#[cfg(feature = "consul")]
+fn consul() -> Option<Arc<MakeBackend>> {
+    Some(Arc::new(|target, options| Ok(Backend::of(callboard_consul::Consul::from_target(target, options)?))))
+}
+
+#[cfg(not(feature = "consul"))]
+fn consul() -> Option<Arc<MakeBackend>> {
+    None
+}
+
+#[cfg(feature = "etcd")]
+fn etcd() -> Option<Arc<MakeBackend>> {
+    Some(Arc::new(|target, options| Ok(Backend::of(callboard_etcd::Etcd::from_target(target, options)?))))
+}
+
+#[cfg(not(feature = "etcd"))]
+fn etcd() -> Option<Arc<MakeBackend>> {
+    None
+}
+
+#[cfg(feature = "zookeeper")]
+fn zookeeper() -> Option<Arc<MakeBackend>> {
+    Some(Arc::new(|target, options| Ok(Backend::of(callboard_zookeeper::ZooKeeper::from_target(target, options)?))))
+}
+
+#[cfg(not(feature = "zookeeper"))]
+fn zookeeper() -> Option<Arc<MakeBackend>> {
+    None
 }
 
 pub(crate) fn balancers() -> [Known<MakeBalancer>; 3] {

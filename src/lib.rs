@@ -38,15 +38,18 @@
 //! | write a balancer | [`Balancer`], [`Picker`] |
 //!
 //! # Features
-//! A feature makes something nameable and changes nothing else. All but `tls` are on by default.
+//! A feature makes something nameable and changes nothing else.
 //!
-//! | feature | gives |
-//! |---|---|
-//! | `memory` | `backend::Memory`: registry and resolver in one process |
-//! | `pick-first` | `balancer::PickFirst` |
-//! | `round-robin` | `balancer::RoundRobin`, the balancer of a channel that names none |
-//! | `weighted` | `balancer::Weighted` |
-//! | `tls` | `Tls`: TLS and mutual TLS, by rustls |
+//! | feature | gives | on by default |
+//! |---|---|---|
+//! | `memory` | `backend::Memory`: registry and resolver in one process | yes |
+//! | `etcd` | `backend::Etcd`, and the scheme `etcd://` | |
+//! | `zookeeper` | `backend::ZooKeeper`, and the scheme `zookeeper://` | |
+//! | `consul` | `backend::Consul`, and the scheme `consul://` | |
+//! | `pick-first` | `balancer::PickFirst` | yes |
+//! | `round-robin` | `balancer::RoundRobin`, the balancer of a channel that names none | yes |
+//! | `weighted` | `balancer::Weighted` | yes |
+//! | `tls` | `Tls`: TLS and mutual TLS with the servers, by rustls | |
 //!
 //! # Minimum Rust version
 //! tonic's: 1.88.
@@ -73,8 +76,14 @@ pub use transport::Tls;
 
 /// The registries that are compiled in.
 pub mod backend {
+    #[cfg(feature = "consul")]
+    pub use callboard_consul::*;
+    #[cfg(feature = "etcd")]
+    pub use callboard_etcd::*;
     #[cfg(feature = "memory")]
     pub use callboard_memory::*;
+    #[cfg(feature = "zookeeper")]
+    pub use callboard_zookeeper::*;
 }
 
 /// The balancers that are compiled in.

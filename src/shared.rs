@@ -9,7 +9,7 @@ use http::HeaderValue;
 use http::uri::{Authority, Scheme};
 use tokio::sync::{Notify, oneshot, watch};
 
-use crate::control::{Published, Summary};
+use crate::control::{Published, Standing, Summary};
 
 /// Held by every clone of a channel and by every call that has no response yet. Its end ends the control task.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub(crate) struct Shared {
     pub(crate) service: Service,
     pub(crate) defaults: Defaults,
     published: ArcSwap<Published>,
+    /// For responses that are on their way.
+    pub(crate) standing: Arc<Standing>,
     /// Told by each call that finds no place, if endpoints may have several connections.
     pub(crate) crowd: Arc<Notify>,
     /// Told after each publication.
@@ -38,8 +40,10 @@ pub(crate) struct Defaults {
 
 impl Shared {
     pub(crate) fn new(service: Service, defaults: Defaults, alive: oneshot::Sender<()>) -> Self {
-        let published = Published::unknown(Summary::unknown(service.clone()));
+        let summary = Arc::new(Summary::unknown(service.clone()));
+        let published = Published::unknown(Arc::clone(&summary));
         Self {
+            standing: Arc::new(Standing::new(summary)),
             state: watch::Sender::new(published.state),
             published: ArcSwap::from_pointee(published),
             crowd: Arc::default(),
@@ -69,6 +73,7 @@ impl Shared {
 
     pub(crate) fn publish(&self, published: Published) {
         let state = published.state;
+        self.standing.note(Arc::clone(&published.summary));
         self.published.store(Arc::new(published));
         self.changed.notify_waiters();
         self.state.send_if_modified(|old| {

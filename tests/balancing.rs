@@ -3,7 +3,9 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use callboard::Balancer;
 use callboard::balancer::{PickFirst, RoundRobin, Weighted};
 use common::{Stage, shares};
 
@@ -14,6 +16,30 @@ async fn round_robin_gives_each_of_three_exactly_a_third() {
     let channel = stage.channel(stage.builder().balancer(RoundRobin::new()), 3).await;
     let expected = BTreeMap::from(["a", "b", "c"].map(|id| (id.to_owned(), 100)));
     assert_eq!(shares(&channel, 300).await, expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn calls_from_many_tasks_at_once_share_exactly() {
+    let stage = Stage::new();
+    let _servers = [stage.weighted("a", 5).await, stage.weighted("b", 3).await, stage.weighted("c", 1).await];
+    let balancers: [(Arc<dyn Balancer>, _); 2] =
+        [(Arc::new(RoundRobin::new()), [600, 600, 600]), (Arc::new(Weighted::new()), [1_000, 600, 200])];
+    for (balancer, expected) in balancers {
+        let channel = stage.channel(stage.builder().balancer(balancer), 3).await;
+        let callers: Vec<_> = (0..20)
+            .map(|_| {
+                let channel = channel.clone();
+                tokio::spawn(async move { shares(&channel, 90).await })
+            })
+            .collect();
+        let mut total = BTreeMap::new();
+        for caller in callers {
+            for (id, calls) in caller.await.unwrap() {
+                *total.entry(id).or_insert(0) += calls;
+            }
+        }
+        assert_eq!(total.into_values().collect::<Vec<_>>(), expected);
+    }
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use callboard::{Backoff, ConnectivityState, Keepalive};
 use callboard_echo::EchoServer;
-use callboard_raw::{Event, Peer, Proxy, RawServer, serve};
+use callboard_raw::{Event, Mode, Peer, Proxy, RawServer, serve};
 use common::{Stage, echo, endpoint, in_time, quick, request, until, until_ready};
 use tonic::Code;
 
@@ -171,7 +171,7 @@ async fn a_server_that_closes_its_half_is_left() {
 async fn a_black_hole_is_noticed_in_time_and_its_calls_end_with_unavailable() {
     let stage = Stage::new();
     let (hidden, _b) = (EchoServer::start("a").await.unwrap(), stage.server("b").await);
-    let proxy = Proxy::start(hidden.address()).await.unwrap();
+    let proxy = Proxy::to(hidden.address()).await;
     let _a = stage.sign_in("a", proxy.address().into(), 1).await;
     let channel = stage.channel(stage.builder().keepalive(anxious()), 2).await;
     let calls: Vec<_> = (0..10)
@@ -181,7 +181,7 @@ async fn a_black_hole_is_noticed_in_time_and_its_calls_end_with_unavailable() {
         })
         .collect();
     until("calls are with both", || hidden.in_flight() == 5).await;
-    proxy.swallow();
+    proxy.set(Mode::BlackHole).await;
     let begun = Instant::now();
     until("the endpoint is left", || endpoint(&channel, "a").endpoint.state() != ConnectivityState::Ready).await;
     assert!(begun.elapsed() < NOTICED, "{:?}", begun.elapsed());
@@ -202,20 +202,20 @@ async fn a_black_hole_is_noticed_in_time_and_its_calls_end_with_unavailable() {
         let answer = in_time(echo(&channel).unary(request())).await.unwrap();
         assert_eq!(answer.into_inner().server, "b");
     }
-    proxy.release();
+    proxy.set(Mode::Pass).await;
 }
 
 #[tokio::test]
 async fn a_black_hole_is_noticed_while_nobody_calls() {
     let stage = Stage::new();
     let hidden = EchoServer::start("a").await.unwrap();
-    let proxy = Proxy::start(hidden.address()).await.unwrap();
+    let proxy = Proxy::to(hidden.address()).await;
     let _a = stage.sign_in("a", proxy.address().into(), 1).await;
     let channel = stage.channel(stage.builder().keepalive(anxious()), 1).await;
     // Answered PINGs keep the connection.
     tokio::time::sleep(Duration::from_millis(2_500)).await;
     assert_eq!((channel.state(), hidden.accepted()), (ConnectivityState::Ready, 1));
-    proxy.swallow();
+    proxy.set(Mode::BlackHole).await;
     let begun = Instant::now();
     until("the endpoint is left", || channel.state() != ConnectivityState::Ready).await;
     assert!(begun.elapsed() < NOTICED, "{:?}", begun.elapsed());

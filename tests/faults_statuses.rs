@@ -63,7 +63,8 @@ async fn an_answer_that_never_comes_ends_at_the_deadline_and_the_server_is_told(
 async fn a_body_that_never_comes_ends_at_the_deadline() {
     let status = status_in_time(|peer, stream| peer.head(stream)).await;
     assert_eq!(status.code(), Code::DeadlineExceeded);
-    assert!(status.message().contains("endpoint 127.0.0.1:"), "{status:?}");
+    assert!(status.message().contains("service project/test, endpoint 127.0.0.1:"), "{status:?}");
+    assert!(status.message().ends_with("; registry in reach"), "{status:?}");
 }
 
 #[tokio::test]
@@ -216,6 +217,7 @@ async fn what_is_not_grpc_at_all_is_unknown() {
     .await;
     assert_eq!(status.code(), Code::Unknown, "{status:?}");
     assert!(status.message().contains("text/html"), "{status:?}");
+    assert!(status.message().ends_with("; registry in reach"), "{status:?}");
 }
 
 #[tokio::test]

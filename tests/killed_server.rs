@@ -51,6 +51,7 @@ async fn calls_in_flight_on_a_server_that_dies_say_so() {
         }
     };
     assert_lost_there(&status, &address);
+    assert!(status.message().ends_with("; registry in reach"), "{status}");
     assert_eq!(endpoint(&channel, "a").endpoint.in_flight(), 0);
 }
 

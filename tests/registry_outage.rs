@@ -6,7 +6,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use callboard::{ConnectivityState, Error, ErrorKind};
-use common::{Stage, echo, in_time, request, shares, until, until_endpoints, until_ready, waiting, within};
+use callboard_echo::EchoServer;
+use callboard_echo::pb::{EchoRequest, EchoResponse};
+use common::{
+    Stage, echo, in_time, request, shares, slow, tasks, until, until_endpoints, until_ready, waiting, within,
+};
 use tokio::time::{advance, pause, resume};
 use tonic::Code;
 
@@ -45,6 +49,53 @@ async fn calls_go_on_while_the_registry_is_down_and_its_error_and_age_are_told()
     let age = status.message().split("the set is ").nth(1).and_then(|rest| rest.split('s').next());
     let age: f64 = age.and_then(|age| age.parse().ok()).unwrap_or_else(|| panic!("no age in {:?}", status.message()));
     assert!((60.0..90.0).contains(&age), "{age}");
+}
+
+/// How a response that is on its way ends when its server dies.
+async fn lost(mut answers: tonic::Streaming<EchoResponse>, server: EchoServer) -> String {
+    let address = server.address().to_string();
+    server.kill().await;
+    let status = loop {
+        match in_time(answers.message()).await {
+            Ok(answer) => assert!(answer.is_some(), "it has come to no good end"),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(status.code(), Code::Unavailable);
+    assert!(status.message().starts_with(&format!("service project/test, endpoint {address}: ")), "{status:?}");
+    status.message().to_owned()
+}
+
+#[tokio::test]
+async fn what_ends_a_response_on_its_way_is_told_with_the_registrys_error() {
+    let stage = Stage::new();
+    let (server, _announcement) = stage.server("a").await;
+    let channel = stage.channel(stage.builder(), 1).await;
+    let endless = EchoRequest { repeat: u32::MAX, ..slow(5) };
+    let mut answers = echo(&channel).server_streaming(endless).await.unwrap().into_inner();
+    assert!(in_time(answers.message()).await.unwrap().is_some());
+    stage.board.faults(|faults| faults.down = down());
+    until("the outage is known", || channel.stale().is_some()).await;
+    let message = lost(answers, server).await;
+    for part in ["; registry out of reach: ", "registry: connection refused", "; the set is "] {
+        assert!(message.contains(part), "{part:?} is not in {message:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_ends_a_response_after_its_channel_does_not_claim_to_know_the_registry() {
+    let stage = Stage::new();
+    let (server, _announcement) = stage.server("a").await;
+    let channel = stage.channel(stage.builder(), 1).await;
+    let endless = EchoRequest { repeat: u32::MAX, ..slow(5) };
+    let mut answers = echo(&channel).server_streaming(endless).await.unwrap().into_inner();
+    assert!(in_time(answers.message()).await.unwrap().is_some());
+    let before = tasks();
+    drop(channel);
+    until("the channel's task has ended", || tasks() < before).await;
+    assert!(in_time(answers.message()).await.unwrap().is_some());
+    let message = lost(answers, server).await;
+    assert!(message.ends_with("; registry in reach, when the channel ended"), "{message:?}");
 }
 
 #[tokio::test]

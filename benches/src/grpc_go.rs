@@ -1,15 +1,18 @@
-//! The client in Go.
+//! The programs in Go.
 
 use std::io::ErrorKind;
 use std::path::Path;
 use std::process::Command;
 
-/// Builds it where Go is installed. The error is what the table says in its place.
-pub(crate) fn build(into: &Path) -> Result<Command, String> {
-    let program = into.join("grpc-go");
+/// Builds a package of `benches/go` where Go is installed. The error says why there is none.
+pub(crate) fn build(package: &str, program: &Path) -> Result<Command, String> {
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/go");
-    let built =
-        Command::new("go").current_dir(source).args(["build", "-buildvcs=false", "-o"]).arg(&program).arg(".").output();
+    let built = Command::new("go")
+        .current_dir(source)
+        .args(["build", "-buildvcs=false", "-o"])
+        .arg(program)
+        .arg(package)
+        .output();
     match built {
         Err(error) if error.kind() == ErrorKind::NotFound => Err("go is not installed".to_owned()),
         Err(error) => Err(format!("go cannot be started: {error}")),

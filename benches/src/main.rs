@@ -9,6 +9,7 @@
 //! callboard-bench client VARIANT ADDRESS...         one client, which takes its orders from standard input
 //! callboard-bench calls VARIANT CALLERS COUNT       a fixed number of calls on one thread, for a profiler
 //! callboard-bench memory                            what an idle endpoint and an idle channel hold
+//! callboard-bench keepalive [BORNE SECONDS]         callboard's PINGs against grpc-go's server; see docs/decisions
 //! ```
 
 mod allocations;
@@ -17,6 +18,7 @@ mod estimates;
 mod figures;
 mod goals;
 mod grpc_go;
+mod keepalive;
 mod load;
 mod memory;
 mod run;
@@ -26,6 +28,7 @@ mod variants;
 
 use std::error::Error;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use variants::{Job, Variant};
 
@@ -41,6 +44,8 @@ fn main() -> ExitCode {
         ["client", variant, ref addresses @ ..] => client(variant, addresses),
         ["calls", variant, callers, count] => calls(variant, callers, count),
         ["memory"] => memory::measure(),
+        ["keepalive"] => keepalive(None, None),
+        ["keepalive", borne, seconds] => keepalive(Some(borne), Some(seconds)),
         _ => Err("see the top of benches/src/main.rs for the arguments".into()),
     };
     match done {
@@ -61,4 +66,10 @@ fn calls(variant: &str, callers: &str, count: &str) -> Result<()> {
     let job = Job::Calls { callers: callers.parse()?, count: count.parse()? };
     let (_servers, addresses) = child::servers()?;
     variants::run(Variant::named(variant)?, &addresses, job)
+}
+
+/// `BORNE` is a duration as Go writes it, or `default`.
+fn keepalive(borne: Option<&str>, seconds: Option<&str>) -> Result<()> {
+    let every = seconds.map(str::parse).transpose()?.map(Duration::from_secs);
+    keepalive::watch(borne.filter(|borne| *borne != "default"), every, &run::target()?.join("grpc-go-keepalive"))
 }

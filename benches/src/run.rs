@@ -41,7 +41,7 @@ pub(crate) fn everything(plan: Plan) -> Result<()> {
     let into = target.join("bench");
     fs::create_dir_all(&into)?;
     let (_servers, addresses) = child::servers()?;
-    let go = grpc_go::build(&into).and_then(|mut command| {
+    let go = grpc_go::build(".", &into.join("grpc-go")).and_then(|mut command| {
         child::connected(&mut command, &addresses).map_err(|error| format!("the client in Go does not start: {error}"))
     });
     let (go, why_no_go) = match go {
@@ -93,7 +93,7 @@ fn rounds(plan: Plan, clients: &mut [(Variant, Process)]) -> Result<Vec<Row>> {
 }
 
 /// The build's folder, in which this program is `release/callboard-bench`.
-fn target() -> Result<PathBuf> {
+pub(crate) fn target() -> Result<PathBuf> {
     let program = std::env::current_exe()?;
     let target = program.parent().and_then(Path::parent);
     Ok(target.ok_or("this program is not in a build's folder")?.to_owned())

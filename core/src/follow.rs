@@ -146,7 +146,7 @@ pub struct Follow {
     coalesce: Duration,
     /// The latest set that is to be believed, as the registry said it. It becomes `known.instances` when it is about
     /// to be passed on, so that of a burst one set is folded and not all.
-    said: Option<Vec<Instance>>,
+    said: Option<Vec<Arc<Instance>>>,
     /// What the next view will be, but for `said`.
     known: View,
     /// Whether something was heard since the last look at what to pass on.
@@ -272,7 +272,7 @@ impl Follow {
         true
     }
 
-    fn fold(&mut self, said: Vec<Instance>) {
+    fn fold(&mut self, said: Vec<Arc<Instance>>) {
         let records = said.len();
         let old = self.known.instances.as_ref();
         let set: Set = fold(old, said);

@@ -29,6 +29,7 @@ mod service;
 mod snapshot;
 mod status;
 mod target;
+mod turns;
 
 pub use address::Address;
 pub use announce::{AnnounceSettings, Announcement, AnnouncementState, announce};
@@ -45,3 +46,4 @@ pub use service::Service;
 pub use snapshot::Snapshot;
 pub use status::{Code, Status};
 pub use target::{Target, TargetOptions};
+pub use turns::Turns;

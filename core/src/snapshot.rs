@@ -1,24 +1,29 @@
 //! One complete set of instances.
 
+use std::sync::Arc;
+
 use crate::{Instance, Service, decode};
 
 /// Who is on the board of one service at one moment: a complete set, not a change.
 ///
 /// Order is the registry's own and is kept for balancers that care for it. Duplicates may be there; the supervision
 /// removes them.
+///
+/// Instances are shared, so that a backend that keeps what it has heard hands out a set of thousands for the price of
+/// their pointers.
 #[non_exhaustive]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
     /// The instances that could be read.
-    pub instances: Vec<Instance>,
+    pub instances: Vec<Arc<Instance>>,
     /// How many records stood beside them and could not be read.
     pub skipped: usize,
 }
 
 impl Snapshot {
     /// A set in which every record could be read.
-    pub fn new(instances: impl IntoIterator<Item = Instance>) -> Self {
-        Self { instances: instances.into_iter().collect(), skipped: 0 }
+    pub fn new(instances: impl IntoIterator<Item = impl Into<Arc<Instance>>>) -> Self {
+        Self { instances: instances.into_iter().map(Into::into).collect(), skipped: 0 }
     }
 
     /// Reads a set of stored records, as [`encode`](crate::encode) writes them. One that cannot be read is skipped,
@@ -33,7 +38,7 @@ impl Snapshot {
         let mut snapshot = Self::default();
         for (key, stored) in records {
             match decode(stored.as_ref()) {
-                Ok(instance) => snapshot.instances.push(instance),
+                Ok(instance) => snapshot.instances.push(Arc::new(instance)),
                 Err(error) => {
                     snapshot.skipped += 1;
                     tracing::warn!(backend, %service, key = key.as_ref(), error = error.chain(), "record skipped");

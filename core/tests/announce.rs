@@ -34,7 +34,8 @@ fn error(kind: ErrorKind) -> Error {
 
 /// What is on the board.
 fn board(memory: &Memory) -> Vec<Instance> {
-    memory.watch(&service()).next().now_or_never().unwrap().unwrap().unwrap().instances
+    let snapshot = memory.watch(&service()).next().now_or_never().unwrap().unwrap().unwrap();
+    snapshot.instances.iter().map(|instance| (**instance).clone()).collect()
 }
 
 /// Waits until the announcement is not on the board, or has left for good.
@@ -278,7 +279,7 @@ async fn an_update_is_a_change_without_a_gap_and_the_latest_of_many_wins() {
     loop {
         let instances = watch.next().await.unwrap().unwrap().instances;
         assert_eq!(instances.len(), 1);
-        if instances[0] == instance().weight(100).zone("eu-1") {
+        if *instances[0] == instance().weight(100).zone("eu-1") {
             break;
         }
     }

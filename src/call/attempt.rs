@@ -48,8 +48,7 @@ pub(crate) async fn run(shared: Arc<Shared>, request: http::Request<Body>) -> Re
         let address = ticket.endpoint().instance().address.clone();
         tracing::debug!(service = %shared.service, %address, ?failure, "attempt failed");
         let repeat = rules.permit(&failure, address);
-        let registry = shared.published().summary.registry();
-        let status = status::of_failure(failure, &ticket.whence(&shared.service), &format!("; {registry}"));
+        let status = status::of_failure(failure, |why| ticket.report(&shared.standing.now(), why));
         ticket.done(status::from_tonic(status.code()));
         match again {
             Some(again) if repeat => {
@@ -113,7 +112,7 @@ fn answer(
 ) -> Result<http::Response<Body>, Status> {
     let served_by = ServedBy(ticket.endpoint().clone());
     let (mut parts, incoming) = response.into_parts();
-    if let Some(status) = status::of_http(&parts, || ticket.whence(&shared.service)) {
+    if let Some(status) = status::of_http(&parts, |why| ticket.report(&shared.standing.now(), why)) {
         ticket.done(status::from_tonic(status.code()));
         return Err(status);
     }
@@ -124,7 +123,7 @@ fn answer(
         ticket.done(code_in(&parts.headers).unwrap_or(Code::Unknown));
         return Ok(http::Response::from_parts(parts, Body::empty()));
     }
-    let body = ResponseBody::new(incoming, ticket, shared.service.clone(), deadline);
+    let body = ResponseBody::new(incoming, ticket, Arc::clone(&shared.standing), deadline);
     Ok(http::Response::from_parts(parts, Body::new(body)))
 }
 

@@ -1,10 +1,11 @@
 //! The body of a response.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use callboard_core::{Code, Service};
+use callboard_core::Code;
 use http_body::Frame;
 use pin_project_lite::pin_project;
 use tokio::time::{Sleep, sleep_until};
@@ -14,6 +15,7 @@ use super::attempt::code_in;
 use super::deadline::{self, Deadline};
 use super::status;
 use super::ticket::Ticket;
+use crate::control::{Standing, Summary};
 use crate::transport::Incoming;
 
 pin_project! {
@@ -22,7 +24,7 @@ pin_project! {
     pub(super) struct ResponseBody {
         // None once the call is over: the place on the connection is free from then on.
         running: Option<(Incoming, Ticket)>,
-        service: Service,
+        standing: Arc<Standing>,
         deadline: Option<Deadline>,
         #[pin]
         timer: Option<Sleep>,
@@ -30,9 +32,9 @@ pin_project! {
 }
 
 impl ResponseBody {
-    pub(super) fn new(incoming: Incoming, ticket: Ticket, service: Service, deadline: Option<Deadline>) -> Self {
+    pub(super) fn new(incoming: Incoming, ticket: Ticket, standing: Arc<Standing>, deadline: Option<Deadline>) -> Self {
         let timer = deadline.map(|deadline| sleep_until(deadline.at));
-        Self { running: Some((incoming, ticket)), service, deadline, timer }
+        Self { running: Some((incoming, ticket)), standing, deadline, timer }
     }
 }
 
@@ -51,10 +53,12 @@ impl http_body::Body for ResponseBody {
             Poll::Pending => this.timer.as_pin_mut().is_some_and(|timer| timer.poll(cx).is_ready()),
         };
         let result = match polled {
-            _ if late => Some(Err(exceeded(*this.deadline, this.service, ticket))),
+            _ if late => Some(Err(exceeded(*this.deadline, &this.standing.now(), ticket))),
             Poll::Pending => return Poll::Pending,
-            Poll::Ready(frame) => frame
-                .map(|frame| frame.map_err(|failure| status::of_failure(failure, &ticket.whence(this.service), ""))),
+            Poll::Ready(frame) => {
+                let report = |why: &str| ticket.report(&this.standing.now(), why);
+                frame.map(|frame| frame.map_err(|failure| status::of_failure(failure, report)))
+            }
         };
         if data && !late {
             return Poll::Ready(result);
@@ -75,6 +79,7 @@ fn code_of(result: Option<&Result<Frame<Bytes>, Status>>) -> Code {
     }
 }
 
-fn exceeded(deadline: Option<Deadline>, service: &Service, ticket: &Ticket) -> Status {
-    deadline::exceeded(deadline, &format!("while the response was on its way: {}", ticket.whence(service)))
+fn exceeded(deadline: Option<Deadline>, summary: &Summary, ticket: &Ticket) -> Status {
+    let (whence, registry) = (ticket.whence(summary.service()), summary.registry());
+    deadline::exceeded(deadline, &format!("while the response was on its way: {whence}; {registry}"))
 }

@@ -56,19 +56,19 @@ pub(super) fn of_picker(status: callboard_core::Status) -> Status {
     }
 }
 
-/// What the caller is told of a failed attempt. `whence` names the service and the endpoint; `more` is added to the cause.
-pub(super) fn of_failure(failure: Failure, whence: &str, more: &str) -> Status {
+/// What the caller is told of a failed attempt. `report` adds to the cause where that was.
+pub(super) fn of_failure(failure: Failure, report: impl FnOnce(&str) -> String) -> Status {
     let (code, why) = match failure {
         Failure::Unsent(why) | Failure::Refused(why) => (Code::Unavailable, why),
         Failure::Broken(code, why) => (code, why),
         Failure::Body(status) => return status,
     };
-    Status::new(to_tonic(code), format!("{whence}: {why}{more}"))
+    Status::new(to_tonic(code), report(&why))
 }
 
-/// The status of an answer that does not come from a gRPC server, such as a proxy's; None if it may be one. `whence` names
-/// the service and the endpoint.
-pub(super) fn of_http(head: &http::response::Parts, whence: impl FnOnce() -> String) -> Option<Status> {
+/// The status of an answer that does not come from a gRPC server, such as a proxy's; None if it may be one. `report` adds
+/// to the cause where that was.
+pub(super) fn of_http(head: &http::response::Parts, report: impl FnOnce(&str) -> String) -> Option<Status> {
     let foreign = head.headers.get(header::CONTENT_TYPE).filter(|kind| !kind.as_bytes().starts_with(GRPC));
     if (head.status == StatusCode::OK && foreign.is_none()) || head.headers.contains_key(GRPC_STATUS) {
         return None;
@@ -86,5 +86,5 @@ pub(super) fn of_http(head: &http::response::Parts, whence: impl FnOnce() -> Str
         _ => tonic::Code::Unknown,
     };
     let kind = foreign.map(|kind| format!(" with content-type {kind:?}")).unwrap_or_default();
-    Some(Status::new(code, format!("{}: the answer is not gRPC's: HTTP {}{kind}", whence(), head.status)))
+    Some(Status::new(code, report(&format!("the answer is not gRPC's: HTTP {}{kind}", head.status))))
 }

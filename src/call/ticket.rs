@@ -6,6 +6,8 @@ use std::sync::Arc;
 use callboard_core::{Code, Endpoint, Outcome, Picker, Service};
 use tokio::time::Instant;
 
+use crate::control::Summary;
+
 /// One attempt of a call, from sending to its end: counts it on its endpoint, and tells the picker how it went. Dropped
 /// without [`done`](Self::done), it was cancelled.
 pub(super) struct Ticket {
@@ -29,6 +31,11 @@ impl Ticket {
     /// Where the call is, for messages about it.
     pub(super) fn whence(&self, service: &Service) -> String {
         format!("service {service}, endpoint {}", self.endpoint.instance().address)
+    }
+
+    /// What a call has failed by, with all that there is to know of it: where it is, and how the registry stands.
+    pub(super) fn report(&self, summary: &Summary, why: &str) -> String {
+        format!("{}: {why}; {}", self.whence(summary.service()), summary.registry())
     }
 
     /// Notes how the call ended.

@@ -6,25 +6,28 @@
 mod lines;
 mod plan;
 mod published;
+mod roster;
+mod rotation;
 mod subchannel;
 mod summary;
 
-use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
-use callboard_core::{Address, Backoff, Balancer, Connect, ConnectivityState, Endpoint, Follow, Instance};
+use callboard_core::{Backoff, Balancer, Connect, ConnectivityState, Follow};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use crate::shared::Shared;
 use crate::transport::{Connector, Event, Settings};
 use plan::Walk;
-use published::Rotation;
+use roster::Roster;
+use rotation::Rotation;
 use subchannel::Subchannel;
 
 pub use published::EndpointStatus;
-pub(crate) use published::{Published, Ready, Verdict};
-pub(crate) use summary::Summary;
+pub(crate) use published::{Published, Verdict};
+pub(crate) use rotation::Ready;
+pub(crate) use summary::{Standing, Summary};
 
 /// What a channel's task is started with.
 pub(crate) struct Parts {
@@ -42,8 +45,8 @@ pub(crate) struct Control {
     follow: Follow,
     /// Weak, so that the task ends with the last channel.
     shared: Weak<Shared>,
-    /// In the registry's order.
-    subchannels: Vec<Subchannel>,
+    standing: Arc<Standing>,
+    roster: Roster,
     walk: Option<Walk>,
     rotation: Rotation,
     /// Told by calls that find no place.
@@ -60,7 +63,8 @@ impl Control {
             parts,
             follow,
             shared: Arc::downgrade(shared),
-            subchannels: Vec::new(),
+            standing: Arc::clone(&shared.standing),
+            roster: Roster::default(),
             walk: None,
             rotation: Rotation::default(),
             crowd: Arc::clone(&shared.crowd),
@@ -99,41 +103,15 @@ impl Control {
     /// Takes over what the registry says: connections of what stays are kept.
     fn take_view(&mut self) {
         let Some(instances) = self.follow.view().instances.clone() else { return };
-        let unchanged = instances.len() == self.subchannels.len()
-            && instances.iter().zip(&self.subchannels).all(|(new, old)| Arc::ptr_eq(new, old.endpoint().instance()));
-        if unchanged {
-            return;
-        }
-        let in_place = instances.len() == self.subchannels.len()
-            && instances.iter().zip(&self.subchannels).all(|(new, old)| new.address == *old.address());
-        if in_place {
-            // The common change, of a weight or of metadata: nothing has to be looked up.
-            self.subchannels.iter_mut().zip(instances.iter()).for_each(|(old, new)| old.change_to(new));
-        } else {
-            self.rearrange(&instances);
-        }
-        self.replan();
-    }
-
-    fn rearrange(&mut self, instances: &[Arc<Instance>]) {
-        let mut former: HashMap<Address, Subchannel> =
-            self.subchannels.drain(..).map(|subchannel| (subchannel.address().clone(), subchannel)).collect();
-        for instance in instances {
-            let backoff = &self.parts.backoff;
-            let known = former.remove(&instance.address);
-            let mut subchannel = known.unwrap_or_else(|| Subchannel::new(Arc::clone(instance), backoff.clone()));
-            subchannel.change_to(instance);
-            self.subchannels.push(subchannel);
-        }
-        for (address, subchannel) in former {
-            tracing::debug!(%address, "endpoint removed");
-            subchannel.endpoint().set_state(ConnectivityState::Shutdown);
+        if self.roster.take(&instances, &self.parts.backoff) {
+            self.replan();
         }
     }
 
     fn take_event(&mut self, id: u64, event: Event) {
         // None if the endpoint was removed, or its attempt given up, while the event was on its way.
-        let Some(subchannel) = self.subchannels.iter_mut().find(|subchannel| subchannel.owns(id)) else { return };
+        let subchannels = self.roster.subchannels_mut();
+        let Some(subchannel) = subchannels.iter_mut().find(|subchannel| subchannel.owns(id)) else { return };
         let failed = matches!(event, Event::Failed(_));
         let was_ready = subchannel.is_ready();
         subchannel.take_event(id, event);
@@ -147,9 +125,8 @@ impl Control {
 
     /// Asks the balancer anew which endpoints to connect.
     fn replan(&mut self) {
-        let endpoints: Vec<Endpoint> =
-            self.subchannels.iter().map(|subchannel| subchannel.endpoint().clone()).collect();
-        self.walk = match self.parts.balancer.connect(&endpoints) {
+        let endpoints = self.roster.endpoints();
+        self.walk = match self.parts.balancer.connect(endpoints) {
             Connect::InOrder { order, stagger } => {
                 let addresses = order.iter().filter_map(|index| endpoints.get(*index));
                 Some(Walk::new(addresses.map(|endpoint| endpoint.instance().address.clone()), stagger))
@@ -161,46 +138,37 @@ impl Control {
 
     fn dial_what_is_due(&mut self) {
         let now = Instant::now();
+        let subchannels = self.roster.subchannels_mut();
         // What is published after this wakes the calls that wait for a place, and they ask for one more connection.
-        self.subchannels.iter_mut().for_each(|subchannel| subchannel.end_pause(now));
-        match &mut self.walk {
-            None => {
-                for index in 0..self.subchannels.len() {
-                    if self.subchannels[index].is_due(now) {
-                        self.dial(index);
-                    }
-                }
-            }
-            Some(walk) => {
-                for index in walk.step(&mut self.subchannels, now) {
-                    self.dial(index);
-                }
-            }
-        }
+        subchannels.iter_mut().for_each(|subchannel| subchannel.end_pause(now));
+        let due = match &mut self.walk {
+            None => which(subchannels, |subchannel| subchannel.is_due(now)),
+            Some(walk) => walk.step(subchannels, now),
+        };
+        due.into_iter().for_each(|index| self.dial(index));
     }
 
     /// Opens one more connection to each endpoint that is full, if it may have more.
     fn widen(&mut self) {
-        let now = Instant::now();
-        for index in 0..self.subchannels.len() {
-            if self.subchannels[index].is_crowded(self.parts.most_connections, now) {
-                self.dial(index);
-            }
-        }
+        let (now, most) = (Instant::now(), self.parts.most_connections);
+        let crowded = which(self.roster.subchannels(), |subchannel| subchannel.is_crowded(most, now));
+        crowded.into_iter().for_each(|index| self.dial(index));
     }
 
     fn dial(&mut self, index: usize) {
         self.last_id += 1;
         let Parts { connector, settings, .. } = &self.parts;
-        self.subchannels[index].dial(self.last_id, Arc::clone(connector), settings.clone(), self.reports.clone());
+        let subchannel = &mut self.roster.subchannels_mut()[index];
+        subchannel.dial(self.last_id, Arc::clone(connector), settings.clone(), self.reports.clone());
     }
 
     fn next_wake(&self) -> Option<Instant> {
-        let widen_at = self.subchannels.iter().filter_map(Subchannel::widen_at).min();
+        let subchannels = self.roster.subchannels();
+        let widen_at = subchannels.iter().filter_map(Subchannel::widen_at).min();
         let dial_at = match &self.walk {
             // An idle one is dialled in the same turn of the loop in which it becomes idle.
-            None => self.subchannels.iter().filter_map(Subchannel::retry_at).min(),
-            Some(walk) => walk.next_wake(&self.subchannels),
+            None => subchannels.iter().filter_map(Subchannel::retry_at).min(),
+            Some(walk) => walk.next_wake(subchannels),
         };
         widen_at.into_iter().chain(dial_at).min()
     }
@@ -208,22 +176,28 @@ impl Control {
     /// Publishes what has changed. False if nobody is left to read it.
     fn publish(&mut self) -> bool {
         let Some(shared) = self.shared.upgrade() else { return false };
-        self.rotation.update(&*self.parts.balancer, &self.subchannels);
-        let summary = Summary::of(&shared.service, self.follow.view(), &self.subchannels);
-        let published =
-            Published::new(&self.rotation, summary, self.follow.view().instances.is_some(), &self.subchannels);
+        self.rotation.update(&*self.parts.balancer, &self.roster);
+        let view = self.follow.view();
+        let summary = Arc::new(Summary::of(&shared.service, view, self.roster.subchannels()));
+        let published = Published::new(&self.rotation, summary, view.instances.is_some(), &self.roster);
         shared.publish(published);
         true
     }
+}
+
+/// The places of those that are meant.
+fn which(subchannels: &[Subchannel], meant: impl Fn(&Subchannel) -> bool) -> Vec<usize> {
+    subchannels.iter().enumerate().filter(|(_, subchannel)| meant(subchannel)).map(|(index, _)| index).collect()
 }
 
 /// However the task ends: with the last channel, by a panic of the balancer, or with its runtime. In the last two cases
 /// there may be calls, which must not wait for what nobody does any more.
 impl Drop for Control {
     fn drop(&mut self) {
-        for subchannel in &self.subchannels {
-            subchannel.endpoint().set_state(ConnectivityState::Shutdown);
+        for endpoint in self.roster.endpoints().iter() {
+            endpoint.set_state(ConnectivityState::Shutdown);
         }
+        self.standing.note(Arc::new(self.standing.now().ended()));
         if let Some(shared) = self.shared.upgrade() {
             tracing::warn!(service = %shared.service, "the channel's task has ended before the channel");
             let ended = Published::ended(&shared.published());

@@ -2,20 +2,42 @@
 
 use std::sync::Arc;
 
-use callboard_core::{Balancer, ConnectivityState, Endpoint, Error, Picker};
+use callboard_core::{ConnectivityState, Endpoint, Error};
 use tokio::time::Instant;
 
 use super::Summary;
+use super::roster::Roster;
+use super::rotation::{Ready, Rotation};
 use super::subchannel::Subchannel;
-use crate::transport::Connection;
 
 /// Everything that a call needs to know, as of one moment. Never changed, only replaced.
 #[derive(Debug)]
 pub(crate) struct Published {
     pub(crate) verdict: Verdict,
     pub(crate) state: ConnectivityState,
-    pub(crate) summary: Summary,
-    pub(crate) endpoints: Vec<EndpointStatus>,
+    pub(crate) summary: Arc<Summary>,
+    /// In the registry's order.
+    endpoints: Arc<[Endpoint]>,
+    /// Of those that are not as they should be; in the same order.
+    troubles: Vec<Trouble>,
+}
+
+/// Why and until when an endpoint is not connected. Kept apart because it is rare: with thousands of endpoints it would
+/// be most of the work of telling that one has changed.
+#[derive(Clone, Debug)]
+struct Trouble {
+    /// Of the endpoint, among all.
+    index: usize,
+    connection_error: Option<Error>,
+    retry_at: Option<Instant>,
+}
+
+impl Trouble {
+    fn of((index, subchannel): (usize, &Subchannel)) -> Option<Self> {
+        let (connection_error, retry_at) = (subchannel.last_error(), subchannel.retry_at());
+        let any = connection_error.is_some() || retry_at.is_some();
+        any.then(|| Self { index, connection_error: connection_error.cloned(), retry_at })
+    }
 }
 
 /// What to do with a call.
@@ -31,45 +53,6 @@ pub(crate) enum Verdict {
     Ended,
 }
 
-/// The ready endpoints and the picker over them. An index of the picker is one into both lists.
-#[derive(Debug)]
-pub(crate) struct Ready {
-    pub(crate) picker: Arc<dyn Picker>,
-    pub(crate) endpoints: Vec<Endpoint>,
-    pub(crate) connections: Vec<Connections>,
-}
-
-/// A ready endpoint's open connections: the first, and those that were opened because it was full.
-#[derive(Debug)]
-pub(crate) struct Connections {
-    first: Arc<Connection>,
-    more: Vec<Arc<Connection>>,
-}
-
-impl Connections {
-    fn of(subchannel: &Subchannel) -> Option<Self> {
-        let mut connections = subchannel.connections().cloned();
-        let first = connections.next()?;
-        Some(Self { first, more: connections.collect() })
-    }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Connection>> {
-        std::iter::once(&self.first).chain(&self.more)
-    }
-}
-
-impl Ready {
-    /// Whether this is what the subchannels have, unchanged.
-    fn is<'a>(&self, mut ready: impl Iterator<Item = &'a Subchannel>) -> bool {
-        let same = |(endpoint, connections): (&Endpoint, &Connections), now: &Subchannel| {
-            Arc::ptr_eq(endpoint.instance(), now.endpoint().instance())
-                && connections.iter().map(Arc::as_ptr).eq(now.connections().map(Arc::as_ptr))
-        };
-        let mut known = self.endpoints.iter().zip(&self.connections);
-        known.all(|known| ready.next().is_some_and(|now| same(known, now))) && ready.next().is_none()
-    }
-}
-
 /// One endpoint of a channel, as [`Channel::endpoints`](crate::Channel::endpoints) shows it.
 #[non_exhaustive]
 #[derive(Clone, Debug)]
@@ -83,29 +66,45 @@ pub struct EndpointStatus {
 }
 
 impl Published {
-    pub(crate) fn unknown(summary: Summary) -> Self {
-        Self { verdict: Verdict::Wait, state: ConnectivityState::Connecting, summary, endpoints: Vec::new() }
+    pub(crate) fn unknown(summary: Arc<Summary>) -> Self {
+        let state = ConnectivityState::Connecting;
+        Self { verdict: Verdict::Wait, state, summary, endpoints: Arc::default(), troubles: Vec::new() }
     }
 
     /// Of a channel whose task has ended: as it stood last, but for the connections.
     pub(super) fn ended(last: &Self) -> Self {
-        let (summary, endpoints) = (last.summary.clone(), last.endpoints.clone());
-        Self { verdict: Verdict::Ended, state: ConnectivityState::Shutdown, summary, endpoints }
+        Self {
+            verdict: Verdict::Ended,
+            state: ConnectivityState::Shutdown,
+            summary: Arc::new(last.summary.ended()),
+            endpoints: Arc::clone(&last.endpoints),
+            troubles: last.troubles.clone(),
+        }
     }
 
-    pub(super) fn new(rotation: &Rotation, summary: Summary, known: bool, subchannels: &[Subchannel]) -> Self {
-        let state = aggregate(known, summary.stale().is_some(), subchannels);
-        let verdict = match (&rotation.ready, state) {
+    pub(super) fn new(rotation: &Rotation, summary: Arc<Summary>, known: bool, roster: &Roster) -> Self {
+        let state = aggregate(known, summary.stale().is_some(), roster.subchannels());
+        let verdict = match (rotation.ready(), state) {
             (Some(ready), _) => Verdict::Pick(Arc::clone(ready)),
             (None, ConnectivityState::TransientFailure) => Verdict::Fail,
             _ => Verdict::Wait,
         };
-        let status = |subchannel: &Subchannel| EndpointStatus {
-            endpoint: subchannel.endpoint().clone(),
-            connection_error: subchannel.last_error().cloned(),
-            retry_at: subchannel.retry_at(),
-        };
-        Self { verdict, state, summary, endpoints: subchannels.iter().map(status).collect() }
+        let troubles = roster.subchannels().iter().enumerate().filter_map(Trouble::of).collect();
+        Self { verdict, state, summary, endpoints: Arc::clone(roster.endpoints()), troubles }
+    }
+
+    /// How each endpoint stands, in the registry's order.
+    pub(crate) fn statuses(&self) -> Vec<EndpointStatus> {
+        let healthy =
+            |endpoint: &Endpoint| EndpointStatus { endpoint: endpoint.clone(), connection_error: None, retry_at: None };
+        let mut statuses: Vec<_> = self.endpoints.iter().map(healthy).collect();
+        for Trouble { index, connection_error, retry_at } in &self.troubles {
+            if let Some(status) = statuses.get_mut(*index) {
+                status.connection_error.clone_from(connection_error);
+                status.retry_at = *retry_at;
+            }
+        }
+        statuses
     }
 }
 
@@ -117,29 +116,4 @@ fn aggregate(known: bool, registry_fails: bool, subchannels: &[Subchannel]) -> C
     }
     let hopeful = if known { subchannels.iter().any(|subchannel| !subchannel.is_failing()) } else { !registry_fails };
     if hopeful { ConnectivityState::Connecting } else { ConnectivityState::TransientFailure }
-}
-
-/// The ready endpoints as they were when the picker was made. A new picker is made only if they have changed.
-#[derive(Debug, Default)]
-pub(super) struct Rotation {
-    ready: Option<Arc<Ready>>,
-}
-
-impl Rotation {
-    pub(super) fn update(&mut self, balancer: &dyn Balancer, subchannels: &[Subchannel]) {
-        let ready = || subchannels.iter().filter(|subchannel| subchannel.is_ready());
-        let same = match &self.ready {
-            Some(known) => known.is(ready()),
-            None => ready().next().is_none(),
-        };
-        if same {
-            return;
-        }
-        let connections: Vec<_> = ready().filter_map(Connections::of).collect();
-        let endpoints: Vec<_> = ready().map(|subchannel| subchannel.endpoint().clone()).collect();
-        self.ready = (!endpoints.is_empty()).then(|| {
-            let picker = Arc::from(balancer.picker(&endpoints));
-            Arc::new(Ready { picker, endpoints, connections })
-        });
-    }
 }

@@ -95,6 +95,15 @@ impl Subchannel {
         first.into_iter().chain(self.lines.connections())
     }
 
+    pub(super) fn state(&self) -> ConnectivityState {
+        match self.phase {
+            Phase::Idle => ConnectivityState::Idle,
+            Phase::Connecting { .. } => ConnectivityState::Connecting,
+            Phase::Ready { .. } => ConnectivityState::Ready,
+            Phase::Failing { .. } => ConnectivityState::TransientFailure,
+        }
+    }
+
     pub(super) fn is_ready(&self) -> bool {
         matches!(self.phase, Phase::Ready { .. })
     }
@@ -254,11 +263,6 @@ impl Subchannel {
     }
 
     fn note_state(&self) {
-        self.endpoint.set_state(match self.phase {
-            Phase::Idle => ConnectivityState::Idle,
-            Phase::Connecting { .. } => ConnectivityState::Connecting,
-            Phase::Ready { .. } => ConnectivityState::Ready,
-            Phase::Failing { .. } => ConnectivityState::TransientFailure,
-        });
+        self.endpoint.set_state(self.state());
     }
 }

@@ -1,7 +1,9 @@
 //! One line about a channel, for those who have to be told why there is no answer.
 
 use std::fmt;
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use callboard_core::{ConnectivityState, Error, Service, Stale, View};
 
 use super::subchannel::Subchannel;
@@ -17,13 +19,15 @@ pub(crate) struct Summary {
     connection_error: Option<String>,
     stale: Option<Stale>,
     skipped: usize,
+    /// Nobody follows the registry any more.
+    ended: bool,
 }
 
 impl Summary {
     pub(super) fn of(service: &Service, view: &View, subchannels: &[Subchannel]) -> Self {
         let mut states: Vec<(ConnectivityState, usize)> = Vec::new();
         for subchannel in subchannels {
-            let state = subchannel.endpoint().state();
+            let state = subchannel.state();
             match states.iter_mut().find(|(known, _)| *known == state) {
                 Some((_, count)) => *count += 1,
                 None => states.push((state, 1)),
@@ -39,23 +43,54 @@ impl Summary {
             }),
             stale: view.stale.clone(),
             skipped: view.skipped,
+            ended: false,
         }
     }
 
     /// Of a channel whose task has not looked yet.
     pub(crate) fn unknown(service: Service) -> Self {
-        Self { service, known: None, states: Vec::new(), connection_error: None, stale: None, skipped: 0 }
+        Self { service, known: None, states: Vec::new(), connection_error: None, stale: None, skipped: 0, ended: false }
+    }
+
+    /// Of a channel whose task has ended: as it stood last.
+    pub(super) fn ended(&self) -> Self {
+        Self { ended: true, ..self.clone() }
+    }
+
+    /// The service that was dialled.
+    pub(crate) fn service(&self) -> &Service {
+        &self.service
     }
 
     /// How the registry stands.
     pub(crate) fn registry(&self) -> String {
-        let Some(stale) = &self.stale else { return "registry in reach".to_owned() };
+        let when = if self.ended { ", when the channel ended" } else { "" };
+        let Some(stale) = &self.stale else { return format!("registry in reach{when}") };
         let age = stale.as_of.map(|as_of| format!("; the set is {:.1?} old", as_of.elapsed())).unwrap_or_default();
-        format!("registry out of reach: {}{age}", stale.error.chain())
+        format!("registry out of reach: {}{age}{when}", stale.error.chain())
     }
 
     pub(crate) fn stale(&self) -> Option<&Stale> {
         self.stale.as_ref()
+    }
+}
+
+/// The latest summary of a channel. It holds no connection and does not keep the channel's task alive, so whoever may
+/// have to tell of it can have it for as long as he likes: a response that is on its way outlives its channel.
+#[derive(Debug)]
+pub(crate) struct Standing(ArcSwap<Summary>);
+
+impl Standing {
+    pub(crate) fn new(summary: Arc<Summary>) -> Self {
+        Self(ArcSwap::new(summary))
+    }
+
+    pub(crate) fn now(&self) -> arc_swap::Guard<Arc<Summary>> {
+        self.0.load()
+    }
+
+    pub(crate) fn note(&self, summary: Arc<Summary>) {
+        self.0.store(summary);
     }
 }
 

@@ -13,6 +13,16 @@ pub(crate) struct Backend {
     pub(super) resolver: Arc<dyn Resolver>,
 }
 
+#[cfg_attr(
+    not(any(feature = "consul", feature = "etcd", feature = "zookeeper")),
+    expect(dead_code, reason = "a memory board is not made from a URL")
+)]
+impl Backend {
+    pub(crate) fn of(backend: impl Registry + Resolver + Clone) -> Self {
+        Self { registry: Arc::new(backend.clone()), resolver: Arc::new(backend) }
+    }
+}
+
 pub(crate) type MakeBackend = dyn Fn(&Target, &mut TargetOptions<'_>) -> Result<Backend> + Send + Sync;
 pub(crate) type MakeResolver = dyn Fn(&Target, &mut TargetOptions<'_>) -> Result<Arc<dyn Resolver>> + Send + Sync;
 

@@ -33,6 +33,9 @@ impl Slot {
         body: Outgoing,
     ) -> Result<http::Response<Incoming>, (Failure, Option<Outgoing>)> {
         let connection = Arc::clone(&self.0);
+        if let Some(failure) = connection.too_large(&head) {
+            return Err((failure, Some(body)));
+        }
         let empty = matches!(&body, Outgoing::Whole(data) if data.is_empty());
         let (response, mut stream) = match connection.sender.clone().send_request(head, empty) {
             Ok(opened) => opened,
@@ -103,6 +106,19 @@ impl Connection {
         Failure::of(error, self.seen.has_left(stream), self.streams.ended())
     }
 
+    /// Why the server would not take this head. Many servers end the whole connection over it, with all calls on it; so
+    /// it is not sent, as grpc-go does.
+    fn too_large(&self, head: &http::Request<()>) -> Option<Failure> {
+        let (size, limit) = (header_list_size(head), self.seen.header_list_limit());
+        (size > limit as usize).then(|| {
+            let why = format!(
+                "the request's metadata is too large: with it, the headers have {size} bytes, and the server takes at \
+                 most {limit} (SETTINGS_MAX_HEADER_LIST_SIZE); it was not sent"
+            );
+            Failure::Broken(callboard_core::Code::Internal, why)
+        })
+    }
+
     /// The stream was not even opened. If that is because of the connection, no other request will do better.
     fn unopened(&self, error: &h2::Error) -> Failure {
         if error.is_io() || error.is_go_away() || error.is_reset() {
@@ -117,5 +133,34 @@ impl Connection {
             }
             _ => Failure::Broken(callboard_core::Code::Internal, format!("the request is malformed: {error}")),
         }
+    }
+}
+
+/// The size of a header list as RFC 9113 counts it for the setting: of each field, pseudo-headers included, name and value
+/// and 32.
+fn header_list_size(head: &http::Request<()>) -> usize {
+    let uri = head.uri();
+    let pseudo = [
+        (":method", head.method().as_str()),
+        (":scheme", uri.scheme_str().unwrap_or_default()),
+        (":authority", uri.authority().map_or("", |authority| authority.as_str())),
+        (":path", uri.path_and_query().map_or("", |path| path.as_str())),
+    ];
+    let pseudo = pseudo.into_iter().map(|(name, value)| name.len() + value.len());
+    let fields = head.headers().iter().map(|(name, value)| name.as_str().len() + value.len());
+    pseudo.chain(fields).map(|field| field + 32).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_list_is_as_large_as_its_names_and_values_and_32_for_each() {
+        let head = http::Request::post("http://a.b/c/d?e").header("f", "gh").header("f", "").body(()).expect("a head");
+        let fields =
+            [(":method", "POST"), (":scheme", "http"), (":authority", "a.b"), (":path", "/c/d?e"), ("f", "gh")];
+        let expected: usize = fields.map(|(name, value)| name.len() + value.len() + 32).into_iter().sum();
+        assert_eq!(header_list_size(&head), expected + "f".len() + 32);
     }
 }

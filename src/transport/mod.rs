@@ -9,6 +9,7 @@ mod connector;
 mod driver;
 mod exchange;
 mod failure;
+mod frames;
 mod incoming;
 mod keepalive;
 mod outgoing;

@@ -8,17 +8,26 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::frames::{Frames, HEADERS, HeaderListLimit, Part};
+
 /// The length of the client's preface, which stands before the first frame.
 const PREFACE: usize = 24;
-const FRAME_HEADER: usize = 9;
-const HEADERS: u8 = 1;
 
 /// What a connection's socket has seen, shared with those who ask.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Seen {
     /// The highest stream whose HEADERS frame was begun to be written. A request of a higher stream has never left.
     written: AtomicU32,
     read: AtomicU64,
+    /// What the peer says that a request's header list may be at most. As long as it says nothing, the highest number:
+    /// that much fits into no list.
+    header_list: AtomicU32,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self { written: AtomicU32::new(0), read: AtomicU64::new(0), header_list: AtomicU32::new(u32::MAX) }
+    }
 }
 
 impl Seen {
@@ -31,26 +40,32 @@ impl Seen {
     pub(super) fn read(&self) -> u64 {
         self.read.load(Ordering::Relaxed)
     }
+
+    /// The largest header list that the peer takes: SETTINGS_MAX_HEADER_LIST_SIZE.
+    pub(super) fn header_list_limit(&self) -> u32 {
+        self.header_list.load(Ordering::Relaxed)
+    }
 }
 
 /// A socket that notes what passes through it. It answers "was this request ever sent?" exactly: when a connection
-/// dies, `h2` can only say that it died.
+/// dies, `h2` can only say that it died. And it knows a limit of the peer's that `h2` keeps to itself.
 #[derive(Debug)]
 pub(super) struct Wire<S> {
     socket: S,
     seen: Arc<Seen>,
-    frames: Frames,
+    sent: Frames,
+    limit: HeaderListLimit,
 }
 
 impl<S> Wire<S> {
     pub(super) fn new(socket: S, seen: Arc<Seen>) -> Self {
-        Self { socket, seen, frames: Frames::default() }
+        Self { socket, seen, sent: Frames::after(PREFACE), limit: HeaderListLimit::default() }
     }
 
     fn wrote<'a>(&mut self, buffers: impl Iterator<Item = &'a [u8]>, mut count: usize) {
         for buffer in buffers {
             let taken = count.min(buffer.len());
-            if let Some(stream) = self.frames.pass(&buffer[..taken]) {
+            if let Some(stream) = highest_begun(&mut self.sent, &buffer[..taken]) {
                 self.seen.written.fetch_max(stream, Ordering::Release);
             }
             count -= taken;
@@ -61,56 +76,27 @@ impl<S> Wire<S> {
     }
 }
 
-/// Follows the frames in a stream of bytes, by their headers alone.
-#[derive(Debug)]
-struct Frames {
-    /// Bytes until the next frame header: the rest of the preface or of a payload.
-    skip: usize,
-    header: [u8; FRAME_HEADER],
-    filled: usize,
-}
-
-impl Default for Frames {
-    fn default() -> Self {
-        Self { skip: PREFACE, header: [0; FRAME_HEADER], filled: 0 }
-    }
-}
-
-impl Frames {
-    /// Takes the next bytes, and gives the highest stream of which a HEADERS frame begins in them.
-    fn pass(&mut self, mut bytes: &[u8]) -> Option<u32> {
-        let mut highest = None;
-        while !bytes.is_empty() {
-            if self.skip > 0 {
-                let skipped = self.skip.min(bytes.len());
-                self.skip -= skipped;
-                bytes = &bytes[skipped..];
-                continue;
-            }
-            let taken = (FRAME_HEADER - self.filled).min(bytes.len());
-            self.header[self.filled..self.filled + taken].copy_from_slice(&bytes[..taken]);
-            self.filled += taken;
-            bytes = &bytes[taken..];
-            if self.filled == FRAME_HEADER {
-                let [l0, l1, l2, kind, _flags, s0, s1, s2, s3] = self.header;
-                self.skip = u32::from_be_bytes([0, l0, l1, l2]) as usize;
-                self.filled = 0;
-                if kind == HEADERS {
-                    highest = highest.max(Some(u32::from_be_bytes([s0 & 0x7f, s1, s2, s3])));
-                }
-            }
+/// The highest stream of which a HEADERS frame begins in the next bytes.
+fn highest_begun(frames: &mut Frames, mut bytes: &[u8]) -> Option<u32> {
+    let mut highest = None;
+    while let Some(part) = frames.next(&mut bytes) {
+        if let Part::Header { kind: HEADERS, stream, .. } = part {
+            highest = highest.max(Some(stream));
         }
-        highest
     }
+    highest
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let result = Pin::new(&mut self.socket).poll_read(cx, buf);
-        let read = buf.filled().len() - before;
-        if read > 0 {
-            self.seen.read.fetch_add(read as u64, Ordering::Relaxed);
+        let read = &buf.filled()[before..];
+        if !read.is_empty() {
+            self.seen.read.fetch_add(read.len() as u64, Ordering::Relaxed);
+            if let Some(limit) = self.limit.pass(read) {
+                self.seen.header_list.store(limit, Ordering::Relaxed);
+            }
         }
         result
     }
@@ -154,15 +140,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::frames::tests::{frame, in_pieces};
     use super::*;
-
-    fn frame(kind: u8, stream: u32, payload: usize) -> Vec<u8> {
-        let mut bytes = (payload as u32).to_be_bytes()[1..].to_vec();
-        bytes.extend([kind, 0]);
-        bytes.extend(stream.to_be_bytes());
-        bytes.extend(std::iter::repeat_n(0xAA, payload));
-        bytes
-    }
 
     proptest! {
         /// However the bytes are cut, a stream counts as sent from the moment its frame header is complete.
@@ -174,19 +153,14 @@ mod tests {
             let mut bytes = vec![b'P'; PREFACE];
             let mut begun = Vec::new();
             for (kind, stream, payload) in frames {
-                begun.push((bytes.len() + FRAME_HEADER, if kind == HEADERS { stream } else { 0 }));
-                bytes.extend(frame(kind, stream, payload));
+                begun.push((bytes.len() + 9, if kind == HEADERS { stream } else { 0 }));
+                bytes.extend(frame(kind, 0, stream, &vec![0xAA; payload]));
             }
-            let (mut parser, mut highest, mut at) = (Frames::default(), 0, 0);
-            for cut in cuts.into_iter().cycle() {
-                let end = (at + cut).min(bytes.len());
-                highest = highest.max(parser.pass(&bytes[at..end]).unwrap_or(0));
-                at = end;
+            let (mut parser, mut highest) = (Frames::after(PREFACE), 0);
+            for (piece, at) in in_pieces(&bytes, &cuts) {
+                highest = highest.max(highest_begun(&mut parser, piece).unwrap_or(0));
                 let expected = begun.iter().filter(|(complete, _)| *complete <= at).map(|(_, id)| *id).max().unwrap_or(0);
                 prop_assert_eq!(highest, expected);
-                if at == bytes.len() {
-                    break;
-                }
             }
         }
     }

@@ -1,14 +1,14 @@
 #![doc = include_str!("../README.md")]
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use callboard_core::{Balancer, Call, Endpoint, Pick, Picker};
+use callboard_core::{Balancer, Call, Endpoint, Pick, Picker, Turns};
 
 /// Sends calls to the ready endpoints in turn. gRPC's `round_robin`.
 ///
 /// All endpoints are connected. The calls of each picker start at a random endpoint, so that many clients do not all
-/// begin with the same one; of any n·k picks in a row, from however many threads, each of n endpoints gets exactly k.
-/// Weights are not looked at. A picker without endpoints lets calls wait.
+/// begin with the same one; of any n·k picks in a row, each of n endpoints gets exactly k. That is so from however many
+/// threads, until these do hardly anything else but pick: then each [takes turns](Turns) of its own, and any two
+/// endpoints' calls differ by at most one for each thread (33 in all). Weights are not looked at. A picker without
+/// endpoints lets calls wait.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RoundRobin;
 
@@ -25,32 +25,31 @@ impl Balancer for RoundRobin {
     }
 
     fn picker(&self, ready: &[Endpoint]) -> Box<dyn Picker> {
-        Box::new(Turns::starting_at(fastrand::u64(..ready.len().max(1) as u64), ready.len()))
+        Box::new(Ring::starting_at(fastrand::u64(..ready.len().max(1) as u64), ready.len()))
     }
 }
 
 #[derive(Debug)]
-struct Turns {
-    /// The number of the next pick. Where it wraps, shares would be off by one call, unless n is a power of two. It
-    /// starts below n, so that comes after almost 2^64 picks: centuries, at a thousand million calls per second.
-    next: AtomicU64,
+struct Ring {
+    /// Numbers of picks. Where they wrap, shares would be off by one call, unless n is a power of two. They start below
+    /// n, or not far from it, so that comes after almost 2^64 picks: centuries, at a thousand million calls per second.
+    turns: Turns,
     endpoints: u64,
 }
 
-impl Turns {
-    fn starting_at(next: u64, endpoints: usize) -> Self {
-        Self { next: AtomicU64::new(next), endpoints: endpoints as u64 }
+impl Ring {
+    fn starting_at(start: u64, endpoints: usize) -> Self {
+        Self { turns: Turns::new(start, 1), endpoints: endpoints as u64 }
     }
 }
 
-impl Picker for Turns {
+impl Picker for Ring {
     fn pick(&self, _: &Call<'_>) -> Pick {
-        // Nobody has to take turns; and one endpoint is where all threads would meet at the counter.
+        // Nobody has to take turns.
         if self.endpoints == 1 {
             return Pick::Endpoint(0);
         }
-        // Relaxed: only that each pick gets a number of its own matters, and nothing is published through it.
-        match self.next.fetch_add(1, Ordering::Relaxed).checked_rem(self.endpoints) {
+        match self.turns.next().checked_rem(self.endpoints) {
             Some(index) => Pick::Endpoint(index as usize),
             None => Pick::Wait,
         }
@@ -98,19 +97,38 @@ mod tests {
         assert_eq!(firsts, BTreeSet::from([0, 1, 2]));
     }
 
-    #[test]
-    fn threads_share_the_turns_exactly() {
+    /// What each of 7 endpoints gets in all when 4 threads pick at once, with so much other work between two picks.
+    fn shares_of_4_threads(each: usize, work: impl Fn() + Sync) -> Vec<usize> {
         let (picker, start) = (RoundRobin.picker(&endpoints(7)), Barrier::new(4));
-        let each = || {
+        let picks = || {
             start.wait();
-            counts((0..70_000).map(|_| pick(&*picker)), 7)
+            let pick = |_| {
+                work();
+                pick(&*picker)
+            };
+            counts((0..each).map(pick), 7)
         };
-        let totals = std::thread::scope(|scope| {
-            let threads = [(); 4].map(|()| scope.spawn(each));
+        std::thread::scope(|scope| {
+            let threads = [(); 4].map(|()| scope.spawn(picks));
             let counts = threads.map(|thread| thread.join().unwrap());
-            (0..7).map(|index| counts.iter().map(|counts| counts[index]).sum()).collect::<Vec<usize>>()
-        });
-        assert_eq!(totals, [40_000; 7]);
+            (0..7).map(|index| counts.iter().map(|counts| counts[index]).sum()).collect()
+        })
+    }
+
+    #[test]
+    fn threads_that_do_nothing_but_pick_share_the_turns_but_for_one_for_each() {
+        let shares = shares_of_4_threads(70_000, || ());
+        assert_eq!(shares.iter().sum::<usize>(), 280_000);
+        assert!(shares.iter().max().unwrap() - shares.iter().min().unwrap() <= 5, "{shares:?}");
+    }
+
+    #[test]
+    fn threads_that_do_something_else_too_share_the_turns_exactly() {
+        let call = || {
+            let begun = std::time::Instant::now();
+            while begun.elapsed() < std::time::Duration::from_micros(5) {}
+        };
+        assert_eq!(shares_of_4_threads(7_000, call), [4_000; 7]);
     }
 
     #[test]
@@ -122,8 +140,8 @@ mod tests {
 
     #[test]
     fn the_counter_can_pass_what_32_bits_hold() {
-        let turns = Turns::starting_at(u64::from(u32::MAX) - 1, 3);
-        let picks: Vec<_> = (0..6).map(|_| pick(&turns)).collect();
+        let ring = Ring::starting_at(u64::from(u32::MAX) - 1, 3);
+        let picks: Vec<_> = (0..6).map(|_| pick(&ring)).collect();
         assert_eq!(picks, [2, 0, 1, 2, 0, 1]);
     }
 

@@ -15,9 +15,10 @@ use crate::picker::Walk;
 /// Sends calls to the ready endpoints in turn, each as often as its weight in the registry says.
 ///
 /// All endpoints are connected. With weights whose greatest common divisor is 1 and whose sum is s, of any s picks in
-/// a row, from however many threads, each endpoint gets exactly as many as its weight; equal weights are round robin.
-/// Within a round its picks are spread: it waits at most about three times as long as on average (five times, where
-/// the sum is above 60,000). Each picker starts at a random place.
+/// a row each endpoint gets exactly as many as its weight; equal weights are round robin. Within a round its picks are
+/// spread: it waits at most about three times as long as on average (five times, where the sum is above 60,000). Each
+/// picker starts at a random place. Threads share one round, until they do hardly anything else but pick: then each
+/// [goes round](callboard_core::Turns) by itself, and an endpoint may be off by a few calls for each thread.
 ///
 /// An endpoint of weight 0 gets no calls, unless all have weight 0: then all count alike. A weight above
 /// [`MAX_WEIGHT`] counts as that; it is logged at `warn` when it is new. A picker without endpoints lets calls wait.

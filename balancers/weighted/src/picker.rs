@@ -1,9 +1,8 @@
 //! The walk round the circle.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use callboard_core::{Call, Endpoint, MAX_WEIGHT, Pick, Picker};
+use callboard_core::{Call, Endpoint, MAX_WEIGHT, Pick, Picker, Turns};
 
 use crate::circle::Circle;
 use crate::step::even_step;
@@ -13,12 +12,12 @@ use crate::step::even_step;
 /// The steps are near the golden section of the circle, which is what spreads them: by the three gap theorem, the
 /// picks between two visits to an arc take at most three values, whatever the other arcs are.
 pub(crate) struct Walk {
-    /// Where the next pick is: a point on a circle of circumference 2^64, so that wrapping around is just walking on.
-    point: AtomicU64,
+    /// Points on a circle of circumference 2^64, so that wrapping around is just walking on.
+    ///
     /// The slots need not divide 2^64, so a step is off by up to half a point; the first pick is in the middle of a
     /// slot. It takes as many picks as 2^64 divided by the slots to drift to the edge of one: more than 10^10 with
     /// 10,000 endpoints of the highest weight. Then one round is off by a few calls, and the next are exact again.
-    step: u64,
+    turns: Turns,
     circle: Circle,
 }
 
@@ -28,11 +27,8 @@ impl Walk {
         let slots = u128::from(circle.slots().max(1));
         let first = u128::from(fastrand::u64(..circle.slots().max(1)));
         let step = u128::from(even_step(circle.slots()));
-        Self {
-            point: AtomicU64::new(((first << 64 | 1 << 63) / slots) as u64),
-            step: (((step << 64) + slots / 2) / slots) as u64,
-            circle,
-        }
+        let start = ((first << 64 | 1 << 63) / slots) as u64;
+        Self { turns: Turns::new(start, (((step << 64) + slots / 2) / slots) as u64), circle }
     }
 }
 
@@ -58,8 +54,8 @@ fn gcd(mut a: u16, mut b: u16) -> u16 {
 
 impl Picker for Walk {
     fn pick(&self, _: &Call<'_>) -> Pick {
-        // Relaxed: only that each pick gets a point of its own matters, and nothing is published through it.
-        let point = self.point.fetch_add(self.step, Ordering::Relaxed);
+        // In a circle of one slot nobody has to take turns.
+        let point = if self.circle.slots() > 1 { self.turns.next() } else { 0 };
         self.circle.owner(point).map_or(Pick::Wait, Pick::Endpoint)
     }
 }

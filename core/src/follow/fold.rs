@@ -15,26 +15,26 @@ pub(super) type Set = Arc<[Arc<Instance>]>;
 ///
 /// Of several records of one id the newest incarnation is kept, and then of several ids at one address; on equal
 /// incarnations, the later record.
-pub(super) fn fold(old: Option<&Set>, mut instances: Vec<Instance>) -> Set {
+pub(super) fn fold(old: Option<&Set>, mut instances: Vec<Arc<Instance>>) -> Set {
     let before = old.map_or(&[][..], |old| old);
     let set = match changed_in_place(before, &instances) {
         Some(changed) => {
             let mut set = before.to_vec();
             // From the end, so that what takes the place of the removed one is not asked for any more.
             for place in changed.into_iter().rev() {
-                set[place] = Arc::new(instances.swap_remove(place));
+                set[place] = instances.swap_remove(place);
             }
             set
         }
         None => {
             drop_duplicates(&mut instances);
             let mut reuse = Reuse { old: before, next: 0, by_id: None };
-            instances.into_iter().map(|instance| reuse.or_new(instance)).collect()
+            instances.into_iter().map(|instance| reuse.or(instance)).collect()
         }
     };
-    let same = |old: &Set| old.len() == set.len() && old.iter().zip(&set).all(|(old, new)| Arc::ptr_eq(old, new));
+    let unchanged = |old: &Set| old.len() == set.len() && old.iter().zip(&set).all(|(old, new)| Arc::ptr_eq(old, new));
     match old {
-        Some(old) if same(old) => Arc::clone(old),
+        Some(old) if unchanged(old) => Arc::clone(old),
         _ => set.into(),
     }
 }
@@ -42,13 +42,13 @@ pub(super) fn fold(old: Option<&Set>, mut instances: Vec<Instance>) -> Set {
 /// The places of the instances that have changed, if each has the id and the address that stood in its place before.
 /// That is so for most sets, which then cost one comparison for each instance: no duplicates have to be looked for, as
 /// there were none before.
-fn changed_in_place(old: &[Arc<Instance>], new: &[Instance]) -> Option<Vec<usize>> {
+fn changed_in_place(old: &[Arc<Instance>], new: &[Arc<Instance>]) -> Option<Vec<usize>> {
     if old.len() != new.len() {
         return None;
     }
     let mut changed = Vec::new();
     for (place, (old, new)) in old.iter().zip(new).enumerate() {
-        if **old != *new {
+        if !same(old, new) {
             if old.id != new.id || old.address != new.address {
                 return None;
             }
@@ -58,7 +58,12 @@ fn changed_in_place(old: &[Arc<Instance>], new: &[Instance]) -> Option<Vec<usize
     Some(changed)
 }
 
-fn drop_duplicates(instances: &mut Vec<Instance>) {
+/// Whether two instances are equal, which needs no look at them if they are one allocation.
+fn same(one: &Arc<Instance>, other: &Arc<Instance>) -> bool {
+    Arc::ptr_eq(one, other) || one == other
+}
+
+fn drop_duplicates(instances: &mut Vec<Arc<Instance>>) {
     let mut kept = vec![true; instances.len()];
     drop_older(instances, &mut kept, |instance| instance.id.as_str());
     drop_older(instances, &mut kept, |instance| &instance.address);
@@ -67,7 +72,7 @@ fn drop_duplicates(instances: &mut Vec<Instance>) {
 }
 
 /// Of the instances that are kept so far, keeps one for each key.
-fn drop_older<'a, K: Eq + Hash>(instances: &'a [Instance], kept: &mut [bool], key: impl Fn(&'a Instance) -> K) {
+fn drop_older<'a, K: Eq + Hash>(instances: &'a [Arc<Instance>], kept: &mut [bool], key: impl Fn(&'a Instance) -> K) {
     let mut newest: HashMap<K, usize> = HashMap::with_capacity(instances.len());
     for (index, instance) in instances.iter().enumerate() {
         if !kept[index] {
@@ -92,14 +97,15 @@ struct Reuse<'a> {
 }
 
 impl Reuse<'_> {
-    fn or_new(&mut self, instance: Instance) -> Arc<Instance> {
+    /// What the old set has, if that is equal; or else the instance itself.
+    fn or(&mut self, instance: Arc<Instance>) -> Arc<Instance> {
         let found = match self.old.get(self.next) {
             Some(old) if old.id == instance.id => Some(self.next),
             _ => self.by_id().get(instance.id.as_str()).copied(),
         };
-        let Some(place) = found else { return Arc::new(instance) };
+        let Some(place) = found else { return instance };
         self.next = place + 1;
-        if *self.old[place] == instance { Arc::clone(&self.old[place]) } else { Arc::new(instance) }
+        if same(&self.old[place], &instance) { Arc::clone(&self.old[place]) } else { instance }
     }
 
     fn by_id(&mut self) -> &HashMap<&str, usize> {
@@ -120,6 +126,10 @@ mod tests {
         Instance::new(id, address).expect("an id").incarnation(Incarnation::from_micros(incarnation))
     }
 
+    fn folded(old: Option<&Set>, said: Vec<Instance>) -> Set {
+        fold(old, said.into_iter().map(Arc::new).collect())
+    }
+
     fn ids(set: &Set) -> Vec<&str> {
         set.iter().map(|instance| instance.id.as_str()).collect()
     }
@@ -127,17 +137,17 @@ mod tests {
     #[test]
     fn equal_sets_are_the_same_allocation() {
         let said = || vec![instance("a", 1, 1), instance("b", 2, 1)];
-        let first = fold(None, said());
-        assert!(Arc::ptr_eq(&first, &fold(Some(&first), said())));
+        let first = folded(None, said());
+        assert!(Arc::ptr_eq(&first, &folded(Some(&first), said())));
     }
 
     #[test]
     fn what_has_not_changed_keeps_its_allocation_wherever_it_moves() {
         let first =
-            fold(None, vec![instance("a", 1, 1), instance("b", 2, 1), instance("c", 3, 1), instance("d", 4, 1)]);
+            folded(None, vec![instance("a", 1, 1), instance("b", 2, 1), instance("c", 3, 1), instance("d", 4, 1)]);
         let moved =
             vec![instance("new", 9, 1), instance("d", 4, 1), instance("a", 1, 1), instance("c", 3, 1).weight(7)];
-        let second = fold(Some(&first), moved);
+        let second = folded(Some(&first), moved);
         assert_eq!(ids(&second), ["new", "d", "a", "c"]);
         assert!(Arc::ptr_eq(&second[1], &first[3]));
         assert!(Arc::ptr_eq(&second[2], &first[0]));
@@ -147,8 +157,8 @@ mod tests {
     #[test]
     fn several_changes_in_place_stay_in_their_places() {
         let said = || ["a", "b", "c", "d"].into_iter().zip(1..).map(|(id, port)| instance(id, port, 1));
-        let first = fold(None, said().collect());
-        let second = fold(Some(&first), said().map(|i| if i.id.as_str() < "c" { i.weight(7) } else { i }).collect());
+        let first = folded(None, said().collect());
+        let second = folded(Some(&first), said().map(|i| if i.id.as_str() < "c" { i.weight(7) } else { i }).collect());
         assert_eq!(
             second.iter().map(|i| (i.id.as_str(), i.weight)).collect::<Vec<_>>(),
             [("a", 7), ("b", 7), ("c", 1), ("d", 1)]
@@ -158,42 +168,42 @@ mod tests {
 
     #[test]
     fn another_order_is_another_set() {
-        let first = fold(None, vec![instance("a", 1, 1), instance("b", 2, 1)]);
-        let second = fold(Some(&first), vec![instance("b", 2, 1), instance("a", 1, 1)]);
+        let first = folded(None, vec![instance("a", 1, 1), instance("b", 2, 1)]);
+        let second = folded(Some(&first), vec![instance("b", 2, 1), instance("a", 1, 1)]);
         assert!(!Arc::ptr_eq(&first, &second));
         assert_eq!(ids(&second), ["b", "a"]);
     }
 
     #[test]
     fn of_one_id_the_newest_incarnation_is_kept_and_then_the_later_record() {
-        let set = fold(None, vec![instance("a", 1, 5), instance("b", 2, 1), instance("a", 3, 4)]);
+        let set = folded(None, vec![instance("a", 1, 5), instance("b", 2, 1), instance("a", 3, 4)]);
         assert_eq!((ids(&set), set[0].address.to_string()), (vec!["a", "b"], "h:1".to_owned()));
-        let set = fold(None, vec![instance("a", 1, 5), instance("b", 2, 1), instance("a", 3, 5)]);
+        let set = folded(None, vec![instance("a", 1, 5), instance("b", 2, 1), instance("a", 3, 5)]);
         assert_eq!((ids(&set), set[1].address.to_string()), (vec!["b", "a"], "h:3".to_owned()));
     }
 
     #[test]
     fn of_one_address_the_newest_incarnation_is_kept() {
-        let set = fold(None, vec![instance("old", 1, 1), instance("b", 2, 1), instance("new", 1, 2)]);
+        let set = folded(None, vec![instance("old", 1, 1), instance("b", 2, 1), instance("new", 1, 2)]);
         assert_eq!(ids(&set), ["b", "new"]);
     }
 
     #[test]
     fn a_record_that_loses_its_id_holds_no_address() {
-        let set = fold(None, vec![instance("a", 1, 5), instance("a", 2, 6), instance("b", 1, 4)]);
+        let set = folded(None, vec![instance("a", 1, 5), instance("a", 2, 6), instance("b", 1, 4)]);
         assert_eq!(ids(&set), ["a", "b"]);
     }
 
     #[test]
     fn an_instance_that_takes_the_place_of_another_is_checked_for_duplicates() {
-        let first = fold(None, vec![instance("a", 1, 1), instance("b", 2, 1)]);
-        let second = fold(Some(&first), vec![instance("a", 1, 1), instance("b", 1, 2)]);
+        let first = folded(None, vec![instance("a", 1, 1), instance("b", 2, 1)]);
+        let second = folded(Some(&first), vec![instance("a", 1, 1), instance("b", 1, 2)]);
         assert_eq!(ids(&second), ["b"]);
     }
 
     #[test]
     fn an_absurd_weight_is_passed_on_as_it_is() {
-        assert_eq!(fold(None, vec![instance("a", 1, 1).weight(u32::MAX)])[0].weight, u32::MAX);
+        assert_eq!(folded(None, vec![instance("a", 1, 1).weight(u32::MAX)])[0].weight, u32::MAX);
     }
 
     fn said() -> impl Strategy<Value = Vec<Instance>> {
@@ -224,7 +234,7 @@ mod tests {
         fn every_sequence_of_sets_gives_what_the_slow_way_gives(sets in proptest::collection::vec(said(), 1..6)) {
             let mut old: Option<Set> = None;
             for said in sets {
-                let set = fold(old.as_ref(), said.clone());
+                let set = folded(old.as_ref(), said.clone());
                 let plain: Vec<_> = set.iter().map(|instance| instance.as_ref().clone()).collect();
                 prop_assert_eq!(&plain, &slowly(&said));
                 if let Some(old) = &old {

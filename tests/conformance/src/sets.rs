@@ -17,7 +17,7 @@ pub async fn the_first_set_is_complete_and_comes_even_if_empty(harness: &dyn Har
     let first = async |service: &Service| {
         let mut watch = harness.resolver().watch(service);
         let item = timeout(SOON, watch.next()).await.expect("a first set comes").expect("not the end").expect("a set");
-        let mut ids: Vec<_> = item.instances.into_iter().map(|instance| instance.id).collect();
+        let mut ids: Vec<_> = item.instances.iter().map(|instance| instance.id.clone()).collect();
         ids.sort();
         ids
     };

@@ -27,7 +27,7 @@ pub enum Mode {
 }
 
 /// Which address a connection from another one is passed on to.
-type Route = Box<dyn Fn(SocketAddr) -> SocketAddr + Send + Sync>;
+type Route = Box<dyn Fn(SocketAddr) -> Option<SocketAddr> + Send + Sync>;
 
 /// Passes connections on to another address, in one of several [modes](Mode). Dropping it ends it, and closes its
 /// connections.
@@ -41,27 +41,24 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts a proxy on a free port of 127.0.0.1.
-    ///
-    /// # Errors
-    /// What the system says if no port can be bound.
-    pub async fn start(target: SocketAddr) -> io::Result<Self> {
-        Self::switch(Port::free()?, move |_| target)
-    }
-
-    /// As [`start`](Self::start).
+    /// Starts a proxy to this address, on a free port of 127.0.0.1.
     ///
     /// # Panics
     /// If no port can be bound.
     pub async fn to(target: SocketAddr) -> Self {
-        Self::start(target).await.unwrap_or_else(|error| panic!("a proxy to {target}: {error}"))
+        let started = Port::free().and_then(|port| Self::switch(port, move |_| Some(target)));
+        started.unwrap_or_else(|error| panic!("a proxy to {target}: {error}"))
     }
 
-    /// Starts a proxy on this port which asks for each connection, by where it comes from, where it shall go.
+    /// Starts a proxy on this port which asks for each connection, by where it comes from, where it shall go. One that
+    /// shall go nowhere is closed.
     ///
     /// # Errors
     /// What the system says if the port cannot be listened on.
-    pub fn switch(port: Port, route: impl Fn(SocketAddr) -> SocketAddr + Send + Sync + 'static) -> io::Result<Self> {
+    pub fn switch(
+        port: Port,
+        route: impl Fn(SocketAddr) -> Option<SocketAddr> + Send + Sync + 'static,
+    ) -> io::Result<Self> {
         let address = port.address();
         let listener = listen(address)?;
         let (mode, modes) = watch::channel(Mode::Pass);
@@ -85,18 +82,9 @@ impl Proxy {
     /// Cancel-safe: dropped, it has its effect a moment later.
     pub async fn set(&self, mode: Mode) {
         self.mode.send_replace(mode);
-        let in_effect = self.in_effect.clone().wait_for(|effect| *effect == mode).await.is_ok();
+        // Somebody else may have set another one since.
+        let in_effect = self.in_effect.clone().wait_for(|effect| *effect == *self.mode.borrow()).await.is_ok();
         assert!(in_effect, "{}: the proxy cannot listen again", self.address);
-    }
-
-    /// From here on nothing passes: [`Mode::BlackHole`].
-    pub fn swallow(&self) {
-        self.mode.send_replace(Mode::BlackHole);
-    }
-
-    /// What it has swallowed passes now: [`Mode::Pass`].
-    pub fn release(&self) {
-        self.mode.send_replace(Mode::Pass);
     }
 }
 
@@ -136,7 +124,9 @@ async fn run(
             accepted = accept(listener.as_ref()) => {
                 // What fails to be accepted has gone again.
                 let Ok((near, from)) = accepted else { continue };
-                connections.spawn(join(near, route(from), modes.clone()));
+                if let Some(target) = route(from) {
+                    connections.spawn(join(near, target, modes.clone()));
+                }
             }
             Some(_) = connections.join_next() => {}
         }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use callboard_raw::Mode;
 use tokio::time::{Instant, sleep};
 
 use crate::consul::Consul;
@@ -17,6 +18,7 @@ use crate::zookeeper::Zookeeper;
 #[derive(Debug)]
 pub struct Cluster {
     nodes: Vec<Node>,
+    plan: Arc<Plan>,
 }
 
 impl Cluster {
@@ -45,7 +47,7 @@ impl Cluster {
     pub(crate) async fn with(plan: Plan) -> Result<Self, String> {
         let plan = Arc::new(plan);
         let nodes = (0..plan.places.len()).map(|number| Node::new(Arc::clone(&plan), number)).collect();
-        let cluster = Self { nodes };
+        let cluster = Self { nodes, plan };
         cluster.try_start().await.map(|()| cluster)
     }
 
@@ -122,20 +124,30 @@ impl Cluster {
         self.start().await;
     }
 
-    /// Cuts a member off from the others, but not from its clients. For now by pausing the others.
+    /// Cuts a member off from the others, but not from its clients.
+    ///
+    /// Between etcd's members nothing passes any more, and nothing is closed; the others go on without it. (On Linux;
+    /// elsewhere as for the rest.) ZooKeeper's and Consul's members cannot be parted: the others are paused, so that
+    /// they answer nobody.
     ///
     /// # Panics
-    /// If one of the others does not run.
+    /// If the others are to be paused, and one does not run.
     pub async fn isolate(&self, number: usize) {
-        self.others(number).for_each(Node::pause);
+        match &self.plan.links {
+            Some(links) => links.set(number, Mode::BlackHole).await,
+            None => self.others(number).for_each(Node::pause),
+        }
     }
 
     /// Ends what [`isolate`](Self::isolate) has begun.
     ///
     /// # Panics
-    /// If one of the others does not run.
+    /// If the others are paused, and one does not run.
     pub async fn heal(&self, number: usize) {
-        self.others(number).for_each(Node::resume);
+        match &self.plan.links {
+            Some(links) => links.set(number, Mode::Pass).await,
+            None => self.others(number).for_each(Node::resume),
+        }
     }
 
     fn others(&self, number: usize) -> impl Iterator<Item = &Node> {

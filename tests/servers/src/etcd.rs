@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use crate::ask;
 use crate::installed;
-use crate::plan::{Place, Plan};
+use crate::plan::Plan;
 use crate::process;
 use crate::server::{Server, not_ready};
 
@@ -28,16 +28,21 @@ impl Server for Etcd {
         3
     }
 
+    fn linked(&self) -> Option<usize> {
+        Some(PEERS)
+    }
+
     fn command(&self, plan: &Plan, node: usize) -> io::Result<Command> {
         let place = &plan.places[node];
         let tls = plan.settings.args.iter().any(|arg| arg.starts_with("--cert-file"));
         let clients = format!("{}://{}", if tls { "https" } else { "http" }, place.address());
-        let peers = format!("http://{}", place.at(PEERS));
-        let members: Vec<_> = plan.places.iter().enumerate().map(|(number, place)| member(number, place)).collect();
+        let members: Vec<_> =
+            (0..plan.places.len()).map(|member| format!("{}={}", name(member), reached(plan, member))).collect();
         let mut command = process::command(installed::program("etcd"));
         command.arg("--name").arg(name(node)).arg("--data-dir").arg(place.data());
         command.args(["--listen-client-urls", &clients, "--advertise-client-urls", &clients]);
-        command.args(["--listen-peer-urls", &peers, "--initial-advertise-peer-urls", &peers]);
+        command.args(["--listen-peer-urls", &format!("http://{}", place.at(PEERS))]);
+        command.args(["--initial-advertise-peer-urls", &reached(plan, node)]);
         command.args(["--initial-cluster", &members.join(",")]);
         command.args(["--listen-metrics-urls", &format!("http://{}", place.at(METRICS))]);
         command.args(["--log-level", "warn"]).args(&plan.settings.args);
@@ -60,7 +65,8 @@ fn name(node: usize) -> String {
     format!("n{}", node + 1)
 }
 
-/// How a member is told of one of them.
-fn member(node: usize, place: &Place) -> String {
-    format!("{}=http://{}", name(node), place.at(PEERS))
+/// Where the others reach a member.
+fn reached(plan: &Plan, member: usize) -> String {
+    let direct = || plan.places[member].at(PEERS);
+    format!("http://{}", plan.links.as_ref().map_or_else(direct, |links| links.address(member)))
 }

@@ -1,11 +1,13 @@
-//! Real servers for tests: etcd, ZooKeeper and Consul, on free ports of 127.0.0.1, and what can happen to them.
+#![doc = include_str!("../README.md")]
 
 pub mod ask;
 mod cluster;
 mod consul;
 mod etcd;
 mod installed;
+mod links;
 mod node;
+mod owner;
 mod plan;
 mod process;
 mod program;
@@ -16,5 +18,5 @@ mod zookeeper;
 pub use callboard_raw::{Mode, Port, Proxy};
 pub use cluster::Cluster;
 pub use node::Node;
-pub use program::Program;
+pub use program::{Program, ProgramSetup};
 pub use setup::Setup;

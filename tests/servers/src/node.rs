@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,14 +23,15 @@ const SHOWN: u64 = 4096;
 /// One server of a [`Cluster`](crate::Cluster). Its address and its data outlive its process.
 #[derive(Debug)]
 pub struct Node {
+    // It is dropped before the plan is, and with that what it stores.
+    process: Mutex<Option<Process>>,
     plan: Arc<Plan>,
     number: usize,
-    process: Mutex<Option<Process>>,
 }
 
 impl Node {
     pub(crate) fn new(plan: Arc<Plan>, number: usize) -> Self {
-        Self { plan, number, process: Mutex::default() }
+        Self { process: Mutex::default(), plan, number }
     }
 
     /// Where clients reach it. It stays the same.
@@ -40,6 +42,11 @@ impl Node {
     /// The number of its process; None while it does not run.
     pub fn id(&self) -> Option<u32> {
         self.process().as_ref().filter(|process| process.ended().is_none()).map(Process::id)
+    }
+
+    /// Where all that it stores is, its log too.
+    pub fn directory(&self) -> &Path {
+        self.place().directory()
     }
 
     /// The last of what it has said, over all its starts.
@@ -98,7 +105,11 @@ impl Node {
         if process.as_ref().is_some_and(|process| process.ended().is_none()) {
             return;
         }
-        *process = Some(self.launch().unwrap_or_else(|error| panic!("{} cannot be started: {error}", self.name())));
+        let started = self.launch().unwrap_or_else(|error| panic!("{} cannot be started: {error}", self.name()));
+        if let Some(links) = &self.plan.links {
+            links.runs_in(self.number, started.id());
+        }
+        *process = Some(started);
     }
 
     fn launch(&self) -> io::Result<Process> {
@@ -159,7 +170,7 @@ impl Node {
 }
 
 /// The end of a file.
-fn tail(path: &std::path::Path) -> io::Result<String> {
+fn tail(path: &Path) -> io::Result<String> {
     let mut file = File::open(path)?;
     let length = file.metadata()?.len();
     file.seek(SeekFrom::Start(length.saturating_sub(SHOWN)))?;

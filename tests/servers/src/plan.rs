@@ -8,6 +8,8 @@ use std::sync::Arc;
 use callboard_raw::Port;
 use tempfile::TempDir;
 
+use crate::links::Links;
+use crate::owner;
 use crate::server::Server;
 
 /// What a caller asks for.
@@ -25,6 +27,8 @@ pub(crate) struct Settings {
 pub(crate) struct Plan {
     pub(crate) settings: Settings,
     pub(crate) places: Vec<Place>,
+    /// None if the members reach each other directly.
+    pub(crate) links: Option<Links>,
     _directory: TempDir,
 }
 
@@ -44,8 +48,14 @@ impl Plan {
             std::fs::create_dir(&directory)?;
             Ok(Place { directory, ports })
         };
-        let places = (1..=settings.nodes).map(place).collect::<io::Result<_>>()?;
-        Ok(Self { settings, places, _directory: directory })
+        let places: Vec<_> = (1..=settings.nodes).map(place).collect::<io::Result<_>>()?;
+        let links = match settings.server.linked() {
+            Some(port) if places.len() > 1 && owner::is_told() => {
+                Some(Links::new(&places.iter().map(|place| place.at(port)).collect::<Vec<_>>())?)
+            }
+            _ => None,
+        };
+        Ok(Self { settings, places, links, _directory: directory })
     }
 }
 

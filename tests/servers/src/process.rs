@@ -14,12 +14,15 @@ use tokio::sync::watch;
 const GATE: &str = r#"read -r _ && exec "$@" </dev/null"#;
 
 /// Is told a process, waits until whoever holds the other end of its standard input is gone, then ends the process and
-/// removes what it stored.
+/// removes its directory, and the one around that if it was the last.
 const WATCHDOG: &str = r#"
     read -r group || exit
     read -r _
     kill -s KILL -- "-$group"
-    [ -z "$1" ] || rm -rf -- "$1"
+    [ -n "$1" ] || exit
+    # What is being killed may write for a moment more.
+    for _ in 1 2 3 4 5; do rm -rf -- "$1" && break; sleep 0.2; done
+    rmdir -- "${1%/*}"
 "#;
 
 /// A process, in a group of its own, with the watchdog that ends it when this process ends, however that ends. Dropping

@@ -17,6 +17,12 @@ pub(crate) trait Server: Debug + Send + Sync {
     /// How many ports a node needs. The first is for clients.
     fn ports(&self) -> usize;
 
+    /// The port by which members reach each other, if that is all that they need, and they can be told another address
+    /// than the one that they listen at.
+    fn linked(&self) -> Option<usize> {
+        None
+    }
+
     /// How a node is started, by [`process::command`](crate::process::command): on the data that it finds, or as a new
     /// one. Files that it needs are written now.
     ///

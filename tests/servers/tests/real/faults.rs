@@ -1,22 +1,16 @@
 //! What can be done to each kind of server.
 
-mod stores;
-
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use stores::Store;
-use stores::consul::Consul;
-use stores::etcd::Etcd;
-use stores::zookeeper::Zookeeper;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 
-/// What is expected of a server that is ready.
-const ANSWERS: &str = "it answers";
-
-/// On a machine that has much else to do.
-const LIMIT: Duration = Duration::from_secs(60);
+use crate::stores::Store;
+use crate::stores::consul::Consul;
+use crate::stores::etcd::Etcd;
+use crate::stores::zookeeper::Zookeeper;
+use crate::{ANSWERS, eventually};
 
 async fn a_restart_keeps_what_is_stored(store: &dyn Store) {
     let cluster = store.filled().await;
@@ -80,14 +74,6 @@ async fn an_isolated_member_stores_nothing(store: &dyn Store) {
     .await;
 }
 
-async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + LIMIT;
-    while !holds().await {
-        assert!(Instant::now() < deadline, "not within {LIMIT:?}: {what}");
-        sleep(Duration::from_millis(20)).await;
-    }
-}
-
 mod etcd {
     use super::*;
 
@@ -125,6 +111,21 @@ mod etcd {
     #[ignore = "needs etcd: make test"]
     async fn an_isolated_member_stores_nothing() {
         super::an_isolated_member_stores_nothing(&Etcd).await;
+    }
+
+    #[tokio::test]
+    #[ignore = "needs etcd: make test"]
+    async fn the_others_go_on_without_an_isolated_member() {
+        let cluster = Etcd.setup().nodes(3).start().await;
+        let alone = cluster.leader().await;
+        let address = cluster.node(alone).address();
+        let other = cluster.node((alone + 1) % 3).address();
+        cluster.isolate(alone).await;
+        eventually("it says that it cannot", async || Etcd.put(address).await.is_err()).await;
+        eventually("the others store it", async || Etcd.put(other).await.is_ok()).await;
+        assert!(Etcd.has(address).await.is_err(), "cut off, it knows what the others have stored");
+        cluster.heal(alone).await;
+        eventually("it has learnt it", async || Etcd.has(address).await.is_ok_and(|has| has)).await;
     }
 }
 

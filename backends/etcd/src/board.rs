@@ -1,0 +1,197 @@
+//! What stands in etcd for one service, folded from a list and the events after it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use callboard_core::{Instance, Service, Snapshot, decode};
+use etcd_client::proto::{PbEvent, PbKeyValue};
+
+use crate::layout::Directory;
+
+/// The instances of one service. What has been read once is kept, so that an event costs the work for one instance,
+/// and a set the price of its pointers.
+#[derive(Debug)]
+pub(crate) struct Board {
+    service: Service,
+    directory: Directory,
+    entries: BTreeMap<Vec<u8>, Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// None, if the record cannot be read.
+    instance: Option<Arc<Instance>>,
+    mark: Mark,
+}
+
+/// What tells one writing of a key from any other, in this cluster or in one that has taken its place: no two leases
+/// ever have one id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mark {
+    revision: i64,
+    lease: i64,
+}
+
+impl Mark {
+    pub(crate) fn of(stored: &PbKeyValue) -> Self {
+        Self { revision: stored.mod_revision, lease: stored.lease }
+    }
+}
+
+impl Board {
+    pub(crate) fn new(service: Service, directory: Directory) -> Self {
+        Self { service, directory, entries: BTreeMap::new() }
+    }
+
+    pub(crate) fn service(&self) -> &Service {
+        &self.service
+    }
+
+    pub(crate) fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// Forgets everything, before a new list is put in its place.
+    pub(crate) fn clear(&mut self) {
+        self.entries.clear();
+    }
+
+    /// Notes what stands under a key. Says whether that concerns this service.
+    pub(crate) fn put(&mut self, stored: PbKeyValue) -> bool {
+        if !self.directory.holds(&stored.key) {
+            return false;
+        }
+        let mark = Mark::of(&stored);
+        let instance = match decode(&stored.value) {
+            Ok(instance) => Some(Arc::new(instance)),
+            Err(error) => {
+                let (service, key) = (&self.service, String::from_utf8_lossy(&stored.key));
+                tracing::warn!(backend = "etcd", %service, %key, error = error.chain(), "record skipped");
+                None
+            }
+        };
+        self.entries.insert(stored.key, Entry { instance, mark });
+        true
+    }
+
+    /// Applies an event. Says whether the set may have changed.
+    pub(crate) fn apply(&mut self, event: PbEvent) -> bool {
+        match event.kv {
+            Some(stored) if event.r#type == DELETE => self.entries.remove(&stored.key).is_some(),
+            Some(stored) => self.put(stored),
+            None => false,
+        }
+    }
+
+    /// The set as it is.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        let mut snapshot = Snapshot::new(self.entries.values().filter_map(|entry| entry.instance.clone()));
+        snapshot.skipped = self.entries.len() - snapshot.instances.len();
+        snapshot
+    }
+
+    /// The key that was written last, and its mark. None if there are no entries.
+    pub(crate) fn newest(&self) -> Option<(&[u8], Mark)> {
+        let newest = self.entries.iter().max_by_key(|(_, entry)| entry.mark.revision);
+        newest.map(|(key, entry)| (key.as_slice(), entry.mark))
+    }
+}
+
+/// How etcd numbers the kind of an event: a key was written, or deleted.
+pub(crate) const DELETE: i32 = 1;
+
+#[cfg(test)]
+mod tests {
+    use callboard_core::encode;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::layout::Layout;
+
+    fn board() -> Board {
+        let service: Service = "project/test".parse().expect("a name");
+        let directory = Layout::new("/callboard").expect("a prefix").directory(&service);
+        Board::new(service, directory)
+    }
+
+    fn stored(key: &str, value: String, revision: i64) -> PbKeyValue {
+        PbKeyValue { key: key.into(), value: value.into_bytes(), mod_revision: revision, ..PbKeyValue::default() }
+    }
+
+    fn record(id: &str, weight: u32) -> String {
+        encode(&Instance::new(id, "127.0.0.1:1".parse().expect("an address")).expect("an id").weight(weight))
+    }
+
+    fn event(kind: i32, stored: PbKeyValue) -> PbEvent {
+        PbEvent { r#type: kind, kv: Some(stored), prev_kv: None }
+    }
+
+    #[test]
+    fn an_event_leaves_the_other_instances_as_they_are() {
+        let mut board = board();
+        board.put(stored("/callboard/project/test/a", record("a", 1), 2));
+        board.put(stored("/callboard/project/test/b", record("b", 1), 3));
+        let before = board.snapshot();
+        assert!(board.apply(event(0, stored("/callboard/project/test/b", record("b", 7), 4))));
+        let after = board.snapshot();
+        assert!(Arc::ptr_eq(&before.instances[0], &after.instances[0]));
+        assert_eq!(after.instances[1].weight, 7);
+        assert_eq!(
+            board.newest().map(|(key, mark)| (key, mark.revision)),
+            Some((&b"/callboard/project/test/b"[..], 4))
+        );
+    }
+
+    #[test]
+    fn another_services_keys_are_no_garbage() {
+        let mut board = board();
+        assert!(!board.put(stored("/callboard/project/test/deep/a", record("a", 1), 2)));
+        assert!(!board.apply(event(DELETE, stored("/callboard/project/test/deep/a", String::new(), 3))));
+        assert!(board.put(stored("/callboard/project/test/b", "garbage".into(), 4)));
+        assert_eq!((board.snapshot().instances.len(), board.snapshot().skipped), (0, 1));
+        assert!(board.apply(event(0, stored("/callboard/project/test/b", record("b", 1), 5))));
+        assert_eq!((board.snapshot().instances.len(), board.snapshot().skipped), (1, 0));
+    }
+
+    proptest! {
+        /// Whatever happens to the keys, a board that has heard of each change says what one says that lists them now.
+        #[test]
+        fn a_list_and_its_events_are_what_a_later_list_is(
+            changes in proptest::collection::vec((0..6u8, 0..4u8, 0..3u32), 0..60), listed in 0..60usize,
+        ) {
+            let mut store = BTreeMap::new();
+            let (mut heard, mut revision) = (board(), 1);
+            for (step, (name, kind, weight)) in changes.into_iter().enumerate() {
+                if step == listed {
+                    heard.clear();
+                    store.values().cloned().for_each(|kv| { heard.put(kv); });
+                }
+                revision += 1;
+                let key = if name == 5 { "/callboard/project/test/deep/x".to_owned() } else { format!("/callboard/project/test/{name}") };
+                let change = match kind {
+                    0 => event(DELETE, stored(&key, String::new(), revision)),
+                    1 => event(0, stored(&key, format!("garbage {weight}"), revision)),
+                    _ => event(0, stored(&key, record(&format!("i{name}"), weight), revision)),
+                };
+                let kv = change.kv.clone().expect("made with one");
+                if kind == 0 { store.remove(&kv.key); } else { store.insert(kv.key.clone(), kv); }
+                heard.apply(change);
+                {
+                    let mut fresh = board();
+                    store.values().cloned().for_each(|kv| { fresh.put(kv); });
+                    prop_assert_eq!(fresh.snapshot(), heard.snapshot());
+                    prop_assert_eq!(fresh.newest(), heard.newest());
+                }
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_an_entry_or_not_and_never_panic(key in proptest::collection::vec(any::<u8>(), 0..10), value in proptest::collection::vec(any::<u8>(), 0..50), kind: i32) {
+            let mut board = board();
+            let key = [board.directory().start().as_bytes(), &key].concat();
+            board.apply(event(kind, PbKeyValue { key, value, ..PbKeyValue::default() }));
+            let snapshot = board.snapshot();
+            prop_assert!(snapshot.instances.len() + snapshot.skipped <= 1);
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! What etcd and its client say, as callboard's errors.
+
+use std::fmt;
+
+use callboard_core::{Error, ErrorKind};
+use tonic::{Code, Status};
+
+/// Makes callboard's error of the client's. `what` says what could not be done: `list`.
+pub(crate) fn failure(what: &str, error: etcd_client::Error) -> Error {
+    let kind = kind(&error);
+    let plain = Error::new(kind, format!("cannot {what}{}", advice(&error)));
+    match error {
+        // The client's own error hides what a status was caused by.
+        etcd_client::Error::GRpcStatus(status) => plain.with_source(Said(status)),
+        etcd_client::Error::TransportError(error) => plain.with_source(error),
+        error => plain.with_source(error),
+    }
+}
+
+/// An answer that did not come.
+pub(crate) fn silence(what: &str) -> Error {
+    Error::new(ErrorKind::Timeout, format!("cannot {what}: etcd has not answered in time"))
+}
+
+/// Whether the same call may succeed if it is made again at once, on another member or a new connection.
+pub(crate) fn is_passing(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout)
+}
+
+/// Whether a token is refused that a new login would replace. The client itself replaces one that is not known any
+/// more, but not one that is older than the last change of users or roles.
+pub(crate) fn wants_login(error: &etcd_client::Error) -> bool {
+    matches!(error, etcd_client::Error::GRpcStatus(status) if status.message().contains(OLD_TOKEN))
+}
+
+const OLD_TOKEN: &str = "revision of auth store is old";
+const BAD_LOGIN: &str = "authentication failed";
+const NO_LOGINS: &str = "authentication is not enabled";
+
+fn kind(error: &etcd_client::Error) -> ErrorKind {
+    use etcd_client::Error::{GRpcStatus, InvalidArgs, InvalidMetadataValue, InvalidUri, LeaseKeepAliveError};
+    match error {
+        GRpcStatus(status) => kind_of(status),
+        InvalidArgs(_) | InvalidUri(_) | InvalidMetadataValue(_) => ErrorKind::Invalid,
+        LeaseKeepAliveError(why) if why.contains("not found") => ErrorKind::Lost,
+        _ => ErrorKind::Unavailable,
+    }
+}
+
+fn kind_of(status: &Status) -> ErrorKind {
+    let says = |text: &str| status.message().contains(text);
+    match status.code() {
+        Code::Unauthenticated | Code::PermissionDenied => ErrorKind::Denied,
+        Code::InvalidArgument if says(OLD_TOKEN) => ErrorKind::Unavailable,
+        Code::InvalidArgument if says(BAD_LOGIN) || says("user name is empty") => ErrorKind::Denied,
+        Code::FailedPrecondition if says(NO_LOGINS) => ErrorKind::Denied,
+        Code::InvalidArgument => ErrorKind::Invalid,
+        Code::NotFound if says("lease not found") => ErrorKind::Lost,
+        Code::DeadlineExceeded => ErrorKind::Timeout,
+        _ => ErrorKind::Unavailable,
+    }
+}
+
+/// What to do about it, where that is not obvious.
+fn advice(error: &etcd_client::Error) -> &'static str {
+    let etcd_client::Error::GRpcStatus(status) = error else { return "" };
+    let says = |text: &str| status.message().contains(text);
+    match status.code() {
+        Code::InvalidArgument if says(BAD_LOGIN) => ": wrong user or password",
+        Code::InvalidArgument if says("user name is empty") => ": etcd asks for a user and a password",
+        Code::FailedPrecondition if says(NO_LOGINS) => ": etcd knows no users, leave user and password out",
+        Code::PermissionDenied => ": the user needs read and write permission on everything under the prefix",
+        Code::ResourceExhausted if says("space") => ": etcd's disk quota is used up, compact and defragment it",
+        _ => "",
+    }
+}
+
+/// A gRPC status, as a source: its code and message in one line, and below it what caused it.
+#[derive(Debug)]
+struct Said(Status);
+
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.0.code(), self.0.message())
+    }
+}
+
+impl std::error::Error for Said {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_say_what_can_be_done() {
+        for (code, message, kind) in [
+            (Code::Unavailable, "etcdserver: no leader", ErrorKind::Unavailable),
+            (Code::Unauthenticated, "etcdserver: invalid auth token", ErrorKind::Denied),
+            (Code::PermissionDenied, "etcdserver: permission denied", ErrorKind::Denied),
+            (
+                Code::InvalidArgument,
+                "etcdserver: authentication failed, invalid user ID or password",
+                ErrorKind::Denied,
+            ),
+            (Code::InvalidArgument, "etcdserver: revision of auth store is old", ErrorKind::Unavailable),
+            (Code::InvalidArgument, "etcdserver: request is too large", ErrorKind::Invalid),
+            (Code::FailedPrecondition, "etcdserver: authentication is not enabled", ErrorKind::Denied),
+            (Code::NotFound, "etcdserver: requested lease not found", ErrorKind::Lost),
+            (Code::DeadlineExceeded, "context deadline exceeded", ErrorKind::Timeout),
+            (Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded", ErrorKind::Unavailable),
+        ] {
+            let error = failure("list", etcd_client::Error::GRpcStatus(Status::new(code, message)));
+            assert_eq!(error.kind(), kind, "{message}");
+            assert!(error.chain().starts_with("cannot list") && error.chain().contains(message), "{}", error.chain());
+        }
+    }
+}

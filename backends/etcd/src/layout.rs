@@ -1,0 +1,121 @@
+//! Which key holds what: `<prefix>/<service>/<id>`.
+
+use callboard_core::{Error, Result, Service};
+
+/// The prefix of callboard's keys, if none is set.
+pub(crate) const DEFAULT_PREFIX: &str = "/callboard";
+
+/// How long a prefix may be, in bytes.
+const LONGEST_PREFIX: usize = 255;
+
+/// Where services stand in etcd.
+#[derive(Clone, Debug)]
+pub(crate) struct Layout {
+    /// Without a `/` at its end.
+    prefix: String,
+}
+
+impl Layout {
+    /// Checks a prefix. A `/` at its end is taken off.
+    pub(crate) fn new(prefix: &str) -> Result<Self> {
+        let plain = prefix.trim_end_matches('/');
+        let why = if plain.is_empty() {
+            "it is empty, which would make all of etcd the board"
+        } else if plain.len() > LONGEST_PREFIX {
+            "it is longer than 255 bytes"
+        } else if plain.contains(|c: char| c.is_control() || c.is_whitespace()) {
+            "it has white space or control characters"
+        } else {
+            return Ok(Self { prefix: plain.to_owned() });
+        };
+        Err(Error::invalid(format!("prefix {prefix:?}: {why}")))
+    }
+
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// Where the instances of a service stand.
+    pub(crate) fn directory(&self, service: &Service) -> Directory {
+        Directory(format!("{}/{service}/", self.prefix))
+    }
+
+    /// The key of one instance.
+    pub(crate) fn key(&self, service: &Service, id: &str) -> String {
+        format!("{}/{service}/{id}", self.prefix)
+    }
+}
+
+/// What all keys of one service begin with. It ends with a `/`.
+#[derive(Clone, Debug)]
+pub(crate) struct Directory(String);
+
+impl Directory {
+    pub(crate) fn start(&self) -> &str {
+        &self.0
+    }
+
+    /// The first key that is greater than all that begin so: `0` follows `/`.
+    pub(crate) fn end(&self) -> String {
+        format!("{}0", self.0.trim_end_matches('/'))
+    }
+
+    /// Whether an instance of this service stands under the key. With a further `/`, it is another service's whose
+    /// name begins with this one's.
+    pub(crate) fn holds(&self, key: &[u8]) -> bool {
+        key.strip_prefix(self.0.as_bytes()).is_some_and(|id| !id.contains(&b'/'))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn service(name: &str) -> Service {
+        name.parse().expect("a name")
+    }
+
+    #[test]
+    fn keys_read_as_they_are_written_down() {
+        let layout = Layout::new(DEFAULT_PREFIX).expect("a prefix");
+        assert_eq!(layout.key(&service("project/test"), "10.0.0.7:50051"), "/callboard/project/test/10.0.0.7:50051");
+        let directory = layout.directory(&service("project/test"));
+        assert_eq!(
+            (directory.start(), directory.end().as_str()),
+            ("/callboard/project/test/", "/callboard/project/test0")
+        );
+        assert_eq!(Layout::new("/teams/a//").expect("a prefix").prefix(), "/teams/a");
+    }
+
+    #[test]
+    fn bad_prefixes_are_refused_with_a_reason() {
+        for (prefix, why) in [("", "empty"), ("/", "empty"), ("/a b", "white space"), (&"x".repeat(256), "longer")] {
+            let error = Layout::new(prefix).expect_err(prefix).to_string();
+            assert!(error.contains(why) && error.contains(&format!("{prefix:?}")), "{error}");
+        }
+    }
+
+    const SEGMENT: &str = "[A-Za-z0-9_-][A-Za-z0-9._-]{0,8}";
+
+    proptest! {
+        #[test]
+        fn a_key_is_in_its_own_service_and_in_no_other(
+            mine in proptest::collection::vec(SEGMENT, 1..4), other in proptest::collection::vec(SEGMENT, 1..4), id in "[A-Za-z0-9_:-]{1,10}",
+        ) {
+            let layout = Layout::new("/x").expect("a prefix");
+            let (mine, other) = (service(&mine.join("/")), service(&other.join("/")));
+            let key = layout.key(&mine, &id);
+            prop_assert!(layout.directory(&mine).holds(key.as_bytes()));
+            prop_assert_eq!(layout.directory(&other).holds(key.as_bytes()), mine == other);
+            let directory = layout.directory(&mine);
+            prop_assert!(directory.start() < key.as_str() && key.as_str() < directory.end().as_str());
+        }
+
+        #[test]
+        fn any_key_is_held_or_not_and_never_panics(key in proptest::collection::vec(any::<u8>(), 0..40)) {
+            let _ = Layout::new("/x").expect("a prefix").directory(&service("a")).holds(&key);
+        }
+    }
+}

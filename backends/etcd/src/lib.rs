@@ -1,0 +1,104 @@
+#![doc = include_str!("../README.md")]
+
+mod board;
+mod connection;
+mod entry;
+mod failure;
+mod feed;
+mod guard;
+mod keeper;
+mod layout;
+mod lease;
+mod list;
+mod settings;
+mod tls;
+mod url;
+mod watch;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use callboard_core::{Instance, Lease, Registry, Resolver, Result, Service, Snapshots, Target, TargetOptions};
+
+pub use self::settings::EtcdBuilder;
+pub use self::tls::EtcdTls;
+
+use self::board::Board;
+use self::connection::{Connection, ours};
+use self::keeper::Keeper;
+use self::layout::Layout;
+
+/// etcd as a registry and as a resolver. Clones share one client: one connection to each member, and one stream that
+/// keeps all leases alive.
+///
+/// It is made without I/O. Its client is made when it is first used, in the tokio runtime of that moment.
+#[derive(Clone)]
+pub struct Etcd(Arc<Shared>);
+
+struct Shared {
+    connection: Arc<Connection>,
+    keeper: Keeper,
+    layout: Layout,
+    ttl: Duration,
+    relist: Duration,
+}
+
+impl Etcd {
+    /// Begins with the members of a cluster, each `host`, `host:port`, `[v6]` or `[v6]:port`. The port is 2379 by
+    /// default.
+    pub fn builder<E: Into<String>>(endpoints: impl IntoIterator<Item = E>) -> EtcdBuilder {
+        EtcdBuilder::new(endpoints.into_iter().map(Into::into).collect())
+    }
+
+    /// Reads all settings from a dial URL, such as `etcd://user:password@h1,h2:2379/project/test?ttl=10s&prefix=/x`.
+    /// The keys are those of the table above. Files that it names are read here.
+    ///
+    /// ```
+    /// use callboard_core::Target;
+    /// use callboard_etcd::Etcd;
+    ///
+    /// let target: Target = "etcd://10.0.0.1:2379,10.0.0.2:2379/project/test?ttl=10s".parse()?;
+    /// let mut options = target.options();
+    /// let etcd = Etcd::from_target(&target, &mut options)?;
+    /// options.finish()?;
+    /// # Ok::<(), callboard_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Invalid`](callboard_core::ErrorKind::Invalid), naming the key, and why its value cannot be used.
+    pub fn from_target(target: &Target, options: &mut TargetOptions<'_>) -> Result<Self> {
+        url::builder(target, options).map_err(ours)?.build()
+    }
+}
+
+#[async_trait]
+impl Registry for Etcd {
+    async fn register(&self, service: &Service, instance: &Instance) -> Result<Box<dyn Lease>> {
+        let Shared { connection, keeper, layout, ttl, .. } = &*self.0;
+        let key = layout.key(service, &instance.id);
+        let lease = lease::register(connection, keeper, *ttl, (service, key), instance).await;
+        Ok(Box::new(lease.map_err(|error| ours(error).for_service(service))?))
+    }
+}
+
+impl Resolver for Etcd {
+    fn watch(&self, service: &Service) -> Snapshots {
+        let Shared { connection, layout, relist, .. } = &*self.0;
+        let board = Board::new(service.clone(), layout.directory(service));
+        watch::watch(Arc::clone(connection), board, *relist)
+    }
+}
+
+impl fmt::Debug for Etcd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Shared { connection, layout, ttl, relist, .. } = &*self.0;
+        f.debug_struct("Etcd")
+            .field("connection", connection)
+            .field("prefix", &layout.prefix())
+            .field("ttl", ttl)
+            .field("relist", relist)
+            .finish_non_exhaustive()
+    }
+}

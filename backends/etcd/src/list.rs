@@ -1,0 +1,93 @@
+//! Reading what stands in etcd now, or stood there at a moment.
+
+use callboard_core::{Error, ErrorKind, Result};
+use etcd_client::proto::{PbKeyValue, PbRangeResponse};
+use etcd_client::{Client, GetOptions};
+use tonic::Code;
+
+use crate::board::{Board, Mark};
+use crate::connection::Connection;
+use crate::feed::{LARGEST_ANSWER, Moment};
+
+/// How many entries one answer has at most: etcd's own limit for an answer is no limit, but a client's is.
+const PAGE: i64 = 1_000;
+
+/// Puts on the board what stands in its directory, page by page, all at one moment. Before the first page has come the
+/// board stays as it is.
+pub(crate) async fn list(connection: &Connection, board: &mut Board) -> Result<Moment> {
+    let (mut start, end) = (board.directory().start().as_bytes().to_vec(), board.directory().end());
+    let mut found = Vec::new();
+    let mut moment = None;
+    loop {
+        let page = GetOptions::new().with_range(end.clone()).with_limit(PAGE);
+        let page = moment.map_or(page.clone(), |at: Moment| page.with_revision(at.revision));
+        let answer = get(connection, "list", &start, &page).await?;
+        let now = moment_of(&answer)?;
+        let first = *moment.get_or_insert(now);
+        if now.cluster != first.cluster {
+            return Err(Error::new(ErrorKind::Unavailable, "cannot list: the members are of different etcd clusters"));
+        }
+        let Some(last) = answer.kvs.last().filter(|_| answer.more) else {
+            board.clear();
+            for stored in found.into_iter().chain(answer.kvs) {
+                board.put(stored);
+            }
+            return Ok(first);
+        };
+        // The next key there can be.
+        start = [last.key.as_slice(), &[0]].concat();
+        found.extend(answer.kvs);
+    }
+}
+
+/// What stands under a key, and when.
+pub(crate) async fn read(connection: &Connection, key: &str) -> Result<(Option<PbKeyValue>, Moment)> {
+    let mut answer = get(connection, "read the entry", key.as_bytes(), &GetOptions::new()).await?;
+    Ok((answer.kvs.pop(), moment_of(&answer)?))
+}
+
+/// Whether etcd still has the past in which the board was right at this moment. It has not if it was wiped, restored
+/// or compacted since.
+///
+/// The entry that was written last is asked for as it stood at that moment. Its lease has an id that no other lease
+/// ever had, so if that very writing is there, everything is that came before it. An empty board has nothing to ask
+/// for, and costs nothing to list.
+pub(crate) async fn remembers(connection: &Connection, board: &Board, moment: Moment) -> Result<bool> {
+    let Some((key, mark)) = board.newest() else { return Ok(false) };
+    let options = GetOptions::new().with_revision(moment.revision);
+    let answer = connection
+        .call("ask for the past", |client: Client| {
+            let (key, options) = (key.to_vec(), options.clone());
+            async move {
+                match client.kv_client().get(key, Some(options)).await {
+                    Ok(answer) => Ok(Some(answer.0)),
+                    // Compacted, or in the future.
+                    Err(etcd_client::Error::GRpcStatus(status)) if status.code() == Code::OutOfRange => Ok(None),
+                    Err(error) => Err(error),
+                }
+            }
+        })
+        .await?;
+    let Some(answer) = answer else { return Ok(false) };
+    let same_cluster = moment_of(&answer)?.cluster == moment.cluster;
+    Ok(same_cluster && answer.kvs.first().is_some_and(|stored| Mark::of(stored) == mark))
+}
+
+async fn get(connection: &Connection, what: &str, key: &[u8], options: &GetOptions) -> Result<PbRangeResponse> {
+    connection
+        .call(what, |client: Client| {
+            let (key, options) = (key.to_vec(), options.clone());
+            async move {
+                let mut kv = client.kv_client().max_decoding_message_size(LARGEST_ANSWER);
+                kv.get(key, Some(options)).await.map(|answer| answer.0)
+            }
+        })
+        .await
+}
+
+fn moment_of(answer: &PbRangeResponse) -> Result<Moment> {
+    let header = answer.header.as_ref();
+    let header =
+        header.ok_or_else(|| Error::new(ErrorKind::Unavailable, "etcd's answer does not say of when it is"))?;
+    Ok(Moment { cluster: header.cluster_id, revision: header.revision })
+}

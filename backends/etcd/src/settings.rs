@@ -1,0 +1,194 @@
+//! What can be set, and within which bounds.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use callboard_core::{Address, Error, Result};
+use etcd_client::ConnectOptions;
+
+use crate::connection::{Connection, ours};
+use crate::keeper::Keeper;
+use crate::layout::{DEFAULT_PREFIX, Layout};
+use crate::tls::EtcdTls;
+use crate::{Etcd, Shared};
+
+const DEFAULT_PORT: u16 = 2379;
+const DEFAULT_TTL: Duration = Duration::from_secs(15);
+/// etcd itself grants no less than 2 s, and keeping a lease alive needs some room.
+const SHORTEST_TTL: Duration = Duration::from_secs(3);
+const LONGEST_TTL: Duration = Duration::from_secs(600);
+const DEFAULT_RELIST: Duration = Duration::from_secs(600);
+const SHORTEST_RELIST: Duration = Duration::from_secs(1);
+
+/// The settings of an [`Etcd`].
+///
+/// ```
+/// use std::time::Duration;
+/// use callboard_etcd::Etcd;
+///
+/// let etcd = Etcd::builder(["10.0.0.1", "10.0.0.2", "10.0.0.3:12379"])
+///     .user("app", "hunter2")
+///     .prefix("/teams/a")
+///     .ttl(Duration::from_secs(10))
+///     .build()?;
+/// # Ok::<(), callboard_core::Error>(())
+/// ```
+#[derive(Clone)]
+#[must_use = "settings do nothing until they are built"]
+pub struct EtcdBuilder {
+    endpoints: Vec<String>,
+    user: Option<(String, String)>,
+    tls: Option<EtcdTls>,
+    prefix: String,
+    ttl: Duration,
+    relist: Duration,
+}
+
+impl EtcdBuilder {
+    pub(crate) fn new(endpoints: Vec<String>) -> Self {
+        let prefix = DEFAULT_PREFIX.to_owned();
+        Self { endpoints, user: None, tls: None, prefix, ttl: DEFAULT_TTL, relist: DEFAULT_RELIST }
+    }
+
+    /// Who logs in, and the password. Nobody by default.
+    pub fn user(mut self, name: impl Into<String>, password: impl Into<String>) -> Self {
+        self.user = Some((name.into(), password.into()));
+        self
+    }
+
+    /// Connects by TLS. In plain text by default.
+    pub fn tls(mut self, tls: EtcdTls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// What the keys of all services begin with. Servers and clients that are to find each other have the same.
+    /// `/callboard` by default.
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = prefix.into();
+        self
+    }
+
+    /// How long an entry outlives its server, if that dies without a word, and how long etcd may be out of reach before
+    /// the server takes its entry as lost. Whole seconds, from 3 s to 10 min. 15 s by default.
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = ttl;
+        self
+    }
+
+    /// How often a watch lists everything again although it has heard of no reason, ±10 %. It is what heals a set if an
+    /// event should ever be lost. At least 1 s. 10 min by default.
+    pub fn relist(mut self, every: Duration) -> Self {
+        self.relist = every;
+        self
+    }
+
+    /// Checks the settings. No I/O: etcd need not be there yet.
+    ///
+    /// # Errors
+    /// [`Invalid`](callboard_core::ErrorKind::Invalid), naming the setting, and why it cannot be used.
+    pub fn build(&self) -> Result<Etcd> {
+        self.checked().map_err(ours)
+    }
+
+    fn checked(&self) -> Result<Etcd> {
+        let layout = Layout::new(&self.prefix)?;
+        ttl(self.ttl).map_err(|why| Error::invalid(format!("ttl {:?}: expected {why}", self.ttl)))?;
+        relist(self.relist).map_err(|why| Error::invalid(format!("relist {:?}: expected {why}", self.relist)))?;
+        if self.endpoints.is_empty() {
+            return Err(Error::invalid("no endpoint: name at least one host, such as etcd://10.0.0.1:2379"));
+        }
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        let endpoints = self.endpoints.iter().map(|host| Ok(format!("{scheme}://{}", address(host)?)));
+        let endpoints = endpoints.collect::<Result<Vec<_>>>()?;
+        let mut options = ConnectOptions::new();
+        if let Some((name, password)) = &self.user {
+            options = options.with_user(name, password);
+        }
+        if let Some(tls) = &self.tls {
+            options = options.with_tls(tls.options());
+        }
+        let connection = Arc::new(Connection::new(endpoints, options));
+        let (ttl, relist) = (self.ttl, self.relist);
+        Ok(Etcd(Arc::new(Shared { connection, keeper: Keeper::default(), layout, ttl, relist })))
+    }
+}
+
+/// Checks a time to live; says what is expected.
+pub(crate) fn ttl(ttl: Duration) -> Result<(), &'static str> {
+    let good = (SHORTEST_TTL..=LONGEST_TTL).contains(&ttl) && ttl.subsec_nanos() == 0;
+    if good { Ok(()) } else { Err("whole seconds from 3s to 10m, as etcd counts seconds and grants no less than 2s") }
+}
+
+/// Checks how often everything is listed again; says what is expected.
+pub(crate) fn relist(every: Duration) -> Result<(), &'static str> {
+    if every >= SHORTEST_RELIST { Ok(()) } else { Err("at least 1s") }
+}
+
+/// A host with its port.
+fn address(host: &str) -> Result<Address> {
+    let has_port = host.contains(':') && !host.ends_with(']');
+    let address = if has_port { host.parse() } else { format!("{host}:{DEFAULT_PORT}").parse() };
+    let why = match address {
+        Ok(address @ Address::Tcp { .. }) => return Ok(address),
+        Ok(_) => "it is no host".to_owned(),
+        Err(error) => error.message().to_owned(),
+    };
+    Err(Error::invalid(format!("endpoint {host:?}: {why}")))
+}
+
+impl fmt::Debug for EtcdBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EtcdBuilder")
+            .field("endpoints", &self.endpoints)
+            .field("user", &self.user.as_ref().map(|(name, _)| name))
+            .field("tls", &self.tls)
+            .field("prefix", &self.prefix)
+            .field("ttl", &self.ttl)
+            .field("relist", &self.relist)
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn builder() -> EtcdBuilder {
+        Etcd::builder(["127.0.0.1"])
+    }
+
+    #[test]
+    fn bad_settings_are_refused_with_the_setting_and_the_reason() {
+        let seconds = Duration::from_secs;
+        for (builder, why) in [
+            (Etcd::builder(Vec::<String>::new()), "no endpoint"),
+            (Etcd::builder(["h:99999"]), r#"endpoint "h:99999""#),
+            (Etcd::builder(["a b"]), r#"endpoint "a b""#),
+            (Etcd::builder(["unix:/run/etcd.sock"]), "no host"),
+            (Etcd::builder(["http://h"]), r#"endpoint "http://h""#),
+            (builder().ttl(seconds(2)), "ttl 2s: expected whole seconds from 3s to 10m"),
+            (builder().ttl(seconds(601)), "ttl 601s"),
+            (builder().ttl(Duration::from_millis(4500)), "ttl 4.5s"),
+            (builder().relist(Duration::from_millis(999)), "relist 999ms: expected at least 1s"),
+            (builder().prefix("/"), "prefix"),
+        ] {
+            let error = builder.build().expect_err(why);
+            assert!(error.to_string().contains(why) && error.backend() == Some("etcd"), "{error}");
+        }
+        assert_eq!(Etcd::builder(["[::1]"]).build().map(|_| ()).ok(), Some(()));
+        assert_eq!(address("[::1]").expect("an address").to_string(), "[::1]:2379");
+        assert_eq!(address("h:1").expect("an address").to_string(), "h:1");
+    }
+
+    #[test]
+    fn the_password_is_not_shown() {
+        let builder = builder().user("app", "hunter2");
+        let etcd = builder.build().expect("good settings");
+        for shown in [format!("{builder:?}"), format!("{etcd:?}"), format!("{:#?}", etcd.0.connection)] {
+            assert!(!shown.contains("hunter2"), "{shown}");
+        }
+        assert!(format!("{builder:?}").contains("app"));
+    }
+}

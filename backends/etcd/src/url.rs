@@ -1,0 +1,145 @@
+//! The same settings in a dial URL.
+
+use std::fs;
+
+use callboard_core::{Error, Result, Target, TargetOptions};
+
+use crate::settings::{EtcdBuilder, relist, ttl};
+use crate::tls::EtcdTls;
+
+/// Reads the settings that a URL has. Every key is asked for, whether it is there or not.
+pub(crate) fn builder(target: &Target, options: &mut TargetOptions<'_>) -> Result<EtcdBuilder> {
+    let mut builder = EtcdBuilder::new(target.hosts().to_vec());
+    if let Some(value) = options.duration("ttl")? {
+        ttl(value).map_err(|why| options.invalid("ttl", why))?;
+        builder = builder.ttl(value);
+    }
+    if let Some(value) = options.duration("relist")? {
+        relist(value).map_err(|why| options.invalid("relist", why))?;
+        builder = builder.relist(value);
+    }
+    if let Some(value) = options.text("prefix") {
+        builder = builder.prefix(value);
+    }
+    if let Some(value) = tls(options)? {
+        builder = builder.tls(value);
+    }
+    match (target.user(), target.password()) {
+        (None, None) => Ok(builder),
+        (Some(user), Some(password)) => Ok(builder.user(user, password)),
+        (Some(_), None) => Err(half(target, "a user needs a password: etcd://user:password@host")),
+        (None, Some(_)) => Err(half(target, "a password needs a user: etcd://user:password@host")),
+    }
+}
+
+fn half(target: &Target, why: &str) -> Error {
+    Error::invalid(format!("URL {:?}: {why}", target.to_string()))
+}
+
+/// TLS is on with the key `tls`, or with any of the others, which would be without effect otherwise.
+fn tls(options: &mut TargetOptions<'_>) -> Result<Option<EtcdTls>> {
+    let on = options.flag("tls")?;
+    let [ca, cert, key] = ["ca", "cert", "key"].map(|name| options.text(name));
+    let server_name = options.text("server_name");
+    if let Some(name) = named([("ca", ca), ("cert", cert), ("key", key), ("server_name", server_name)]) {
+        if on == Some(false) {
+            return Err(options.invalid("tls", &format!("true, or nothing, beside {name:?}")));
+        }
+    } else if on != Some(true) {
+        return Ok(None);
+    }
+    let mut tls = match ca {
+        Some(_) => EtcdTls::with_ca(file(options, "ca")?).map_err(|error| unusable(options, "ca", &error))?,
+        None => EtcdTls::with_system_roots(),
+    };
+    match (cert, key) {
+        (Some(_), Some(_)) => {
+            let (chain, secret) = (file(options, "cert")?, file(options, "key")?);
+            tls = tls.identity(chain, secret).map_err(|error| unusable(options, "cert", &error))?;
+        }
+        (Some(_), None) => {
+            return Err(options.invalid("cert", "the key \"key\" beside it, with the file of its private key"));
+        }
+        (None, Some(_)) => {
+            return Err(options.invalid("key", "the key \"cert\" beside it, with the file of its certificate"));
+        }
+        (None, None) => {}
+    }
+    Ok(Some(server_name.into_iter().fold(tls, EtcdTls::server_name)))
+}
+
+/// The first of the keys that is there.
+fn named<'k>(keys: [(&'k str, Option<&str>); 4]) -> Option<&'k str> {
+    keys.into_iter().find_map(|(name, value)| value.map(|_| name))
+}
+
+/// The contents of the file that a key names.
+fn file(options: &mut TargetOptions<'_>, key: &'static str) -> Result<Vec<u8>> {
+    let path = options.text(key).unwrap_or_default();
+    fs::read(path).map_err(|error| options.invalid(key, "a file that can be read").with_source(error))
+}
+
+fn unusable(options: &TargetOptions<'_>, key: &str, error: &Error) -> Error {
+    options.invalid(key, &format!("a usable file ({})", error.message()))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::Etcd;
+    use callboard_core::{Result, Target};
+
+    fn read(url: &str) -> Result<Etcd> {
+        let target: Target = url.parse()?;
+        let mut options = target.options();
+        let etcd = Etcd::from_target(&target, &mut options)?;
+        options.finish()?;
+        Ok(etcd)
+    }
+
+    #[test]
+    fn a_url_says_what_the_builder_says() {
+        let etcd =
+            read("etcd://app:hunter2@h1:12379,h2,[::1]/project/test?ttl=20s&prefix=/x&relist=1m").expect("a good URL");
+        let shown = format!("{etcd:?}");
+        for part in ["http://h1:12379", "http://h2:2379", "http://[::1]:2379", "20s", "/x", "60s"] {
+            assert!(shown.contains(part), "{part} in {shown}");
+        }
+        assert!(!shown.contains("hunter2"), "{shown}");
+        let shown = format!("{:?}", read("etcd://h/s?tls").expect("a good URL"));
+        assert!(shown.contains("https://h:2379"), "{shown}");
+        assert!(format!("{:?}", read("etcd://h/s?server_name=etcd.internal").expect("a good URL")).contains("https"));
+    }
+
+    #[test]
+    fn bad_urls_are_refused_with_the_key_and_the_reason() {
+        for (url, why) in [
+            ("etcd:///s", "no endpoint"),
+            ("etcd://h/s?ttl=1s", "whole seconds from 3s to 10m"),
+            ("etcd://h/s?ttl=soon", r#"query key "ttl""#),
+            ("etcd://h/s?relist=10ms", "at least 1s"),
+            ("etcd://h/s?prefix=/", "prefix"),
+            ("etcd://h/s?tls=maybe", "true or false"),
+            ("etcd://h/s?tls=false&server_name=x", r#"beside "server_name""#),
+            ("etcd://h/s?ca=/nowhere/ca.pem", "a file that can be read"),
+            ("etcd://h/s?tls&cert=/nowhere/cert.pem", r#"the key "key" beside it"#),
+            ("etcd://h/s?tls&key=/nowhere/key.pem", r#"the key "cert" beside it"#),
+            ("etcd://app@h/s", "a user needs a password"),
+            ("etcd://:hunter2@h/s", "a password needs a user"),
+            ("etcd://app:hunter2@h/s?tll=3s", "unknown query key"),
+            ("etcd://app:hunter2@h/s?ttl=1s", r#"query key "ttl""#),
+        ] {
+            let error = read(url).expect_err(url);
+            assert!(error.to_string().contains(why), "{error}");
+            assert!(!format!("{error:?} {}", error.chain()).contains("hunter2"), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_without_a_certificate_is_refused() {
+        let file = std::env::temp_dir().join(format!("callboard-etcd-{}.pem", std::process::id()));
+        std::fs::write(&file, "not a certificate").expect("a file");
+        let error = read(&format!("etcd://h/s?ca={}", file.display())).expect_err("no certificate");
+        std::fs::remove_file(&file).expect("it was there");
+        assert!(error.to_string().contains("the CA has no certificate in PEM form"), "{error}");
+    }
+}

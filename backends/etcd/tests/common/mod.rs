@@ -1,0 +1,131 @@
+//! A real etcd under test.
+#![allow(dead_code, reason = "each test program uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "clippy knows the tests, but not what they share")]
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use callboard_conformance::{Bounds, Harness};
+use callboard_core::{Instance, Registry, Resolver, Service};
+use callboard_etcd::{Etcd, EtcdBuilder};
+use callboard_servers::{Cluster, ask};
+use etcd_client::Client;
+
+/// Long enough for anything that is expected to work at once, on a machine that is busy with other tests.
+pub(crate) const SOON: Duration = Duration::from_secs(30);
+
+/// As short as leaves a busy machine the time to tell etcd of its leases.
+pub(crate) const TTL: Duration = Duration::from_secs(5);
+
+#[derive(Debug)]
+pub(crate) struct Servers(pub(crate) Cluster);
+
+impl Servers {
+    pub(crate) async fn one() -> Self {
+        Self(Cluster::etcd().start().await)
+    }
+
+    pub(crate) async fn three() -> Self {
+        Self(Cluster::etcd().nodes(3).start().await)
+    }
+
+    pub(crate) fn builder(&self) -> EtcdBuilder {
+        builder(self.0.addresses())
+    }
+
+    pub(crate) fn etcd(&self) -> Etcd {
+        self.builder().build().unwrap()
+    }
+
+    /// A client of the test's own.
+    pub(crate) async fn client(&self) -> Client {
+        let addresses: Vec<_> = self.0.addresses().iter().map(ToString::to_string).collect();
+        Client::connect(addresses, None).await.unwrap()
+    }
+}
+
+/// An etcd at these addresses, with what tests need.
+pub(crate) fn builder(addresses: impl IntoIterator<Item = SocketAddr>) -> EtcdBuilder {
+    Etcd::builder(addresses.into_iter().map(|address| address.to_string())).ttl(TTL)
+}
+
+pub(crate) fn service(name: &str) -> Service {
+    name.parse().unwrap()
+}
+
+pub(crate) fn instance(id: &str, port: u16) -> Instance {
+    Instance::new(id, format!("127.0.0.1:{port}").parse().unwrap()).unwrap()
+}
+
+pub(crate) fn key(service: &Service, id: &str) -> String {
+    format!("/callboard/{service}/{id}")
+}
+
+/// A figure that a member counts; 0 if it does not.
+pub(crate) async fn figure(address: SocketAddr, name: &str) -> f64 {
+    let answer = ask::http(address, "GET", "/metrics", &[], "").await.unwrap();
+    let mut lines = answer.body.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    lines.next().unwrap_or_else(|| panic!("etcd counts no {name}")).parse().unwrap()
+}
+
+#[async_trait]
+impl Harness for Servers {
+    fn registry(&self) -> Arc<dyn Registry> {
+        Arc::new(self.etcd())
+    }
+
+    fn resolver(&self) -> Arc<dyn Resolver> {
+        Arc::new(self.etcd())
+    }
+
+    fn bounds(&self) -> Bounds {
+        let second = Duration::from_secs(1);
+        // A connection that has fallen silent is noticed after 15 s, and tried again for a few seconds.
+        Bounds { expiry: TTL + 5 * second, heal: 10 * second, notice: 30 * second }
+    }
+
+    async fn kill(&self) {
+        self.0.kill().await;
+    }
+
+    async fn restart(&self) {
+        self.0.start().await;
+    }
+
+    async fn pause(&self) {
+        self.0.pause();
+    }
+
+    async fn resume(&self) {
+        self.0.resume();
+    }
+
+    async fn wipe(&self) {
+        self.0.wipe().await;
+    }
+
+    async fn put_garbage(&self, service: &Service) {
+        self.client().await.put(key(service, "garbage"), &b"\xff{}"[..], None).await.unwrap();
+    }
+
+    async fn delete(&self, service: &Service, instance: &Instance) {
+        let deleted = self.client().await.delete(key(service, &instance.id), None).await.unwrap();
+        assert_eq!(deleted.deleted(), 1);
+    }
+
+    async fn end_lease(&self, service: &Service, instance: &Instance) {
+        let mut client = self.client().await;
+        let there = client.get(key(service, &instance.id), None).await.unwrap();
+        client.lease_revoke(there.kvs()[0].lease()).await.unwrap();
+    }
+
+    async fn watches(&self) -> usize {
+        let mut watches = 0.0;
+        for address in self.0.addresses() {
+            watches += figure(address, "etcd_debugging_mvcc_watcher_total").await;
+        }
+        watches as usize
+    }
+}

@@ -1,0 +1,7 @@
+//! etcd against the properties that every backend has.
+
+mod common;
+
+use common::Servers;
+
+callboard_conformance::suite!(Servers::one().await, ignore = "needs etcd: make test");

@@ -1,0 +1,17 @@
+#![doc = include_str!("../README.md")]
+
+mod board;
+mod entry;
+mod failure;
+mod layout;
+mod lease;
+mod session;
+mod sessions;
+mod settings;
+mod target;
+mod tls;
+mod watch;
+mod zookeeper;
+
+pub use settings::{Access, ZooKeeperBuilder};
+pub use zookeeper::ZooKeeper;

@@ -1,0 +1,288 @@
+//! What a [`ZooKeeper`] is made with.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use callboard_core::{Error, Result};
+use zookeeper_client::{Acl, AuthId, Permission, TlsOptions};
+
+use crate::ZooKeeper;
+use crate::failure::BACKEND;
+use crate::{layout, tls};
+
+/// The bound of each question to ZooKeeper.
+pub(crate) const ANSWER: Duration = Duration::from_secs(5);
+
+/// A session that is shorter is lost to one retry of the client's reconnection, whose waits double from 100 ms.
+const SHORTEST_SESSION: Duration = Duration::from_secs(6);
+/// ZooKeeper itself grants 40 s, if its settings have not been changed.
+const LONGEST_SESSION: Duration = Duration::from_secs(3600);
+
+/// Who may change what callboard makes in ZooKeeper.
+///
+/// It holds for the nodes of instances and of services alike, as ZooKeeper asks the parent's list for leave to delete
+/// a node. Nodes that are there already keep theirs.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Everybody may read, change and delete.
+    Open,
+    /// Everybody may read; who shows the same user and password may change and delete.
+    Creator,
+}
+
+/// Makes a [`ZooKeeper`]. Begun by [`ZooKeeper::builder`].
+///
+/// ```
+/// use std::time::Duration;
+/// use callboard_zookeeper::ZooKeeper;
+///
+/// let zookeeper = ZooKeeper::builder(["zk1:2181", "zk2:2181", "zk3:2181"])
+///     .session(Duration::from_secs(20))
+///     .digest("app", "hunter2")
+///     .build()?;
+/// # Ok::<(), callboard_core::Error>(())
+/// ```
+#[must_use]
+#[derive(Clone)]
+pub struct ZooKeeperBuilder {
+    hosts: Vec<String>,
+    root: String,
+    chroot: String,
+    session: Duration,
+    digest: Option<(String, String)>,
+    access: Option<Access>,
+    ca: Option<String>,
+    identity: Option<(String, String)>,
+}
+
+impl ZooKeeperBuilder {
+    pub(crate) fn new(hosts: Vec<String>) -> Self {
+        Self {
+            hosts,
+            root: "/callboard".to_owned(),
+            chroot: "/".to_owned(),
+            session: Duration::from_secs(15),
+            digest: None,
+            access: None,
+            ca: None,
+            identity: None,
+        }
+    }
+
+    /// The node that services are below. `/callboard` by default; `/` for none.
+    pub fn root(mut self, root: impl Into<String>) -> Self {
+        self.root = root.into();
+        self
+    }
+
+    /// The node that the root is below, as other clients write it at the end of their connection string. It is made
+    /// if it is not there. `/` by default: none.
+    pub fn chroot(mut self, chroot: impl Into<String>) -> Self {
+        self.chroot = chroot.into();
+        self
+    }
+
+    /// The time to live: how long entries outlast a process that dies, and how long ZooKeeper may be out of reach
+    /// before it removes those of a live one. The server may grant another time, within its own bounds. 15 s by
+    /// default; from 6 s to 1 h.
+    pub fn session(mut self, session: Duration) -> Self {
+        self.session = session;
+        self
+    }
+
+    /// The user and the password that are shown to ZooKeeper, by its scheme `digest`. ZooKeeper does not check them;
+    /// they are compared with what a node asks for. None by default.
+    ///
+    /// Without [`tls`](Self::tls) they cross the network as they are.
+    pub fn digest(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
+        self.digest = Some((user.into(), password.into()));
+        self
+    }
+
+    /// Who may change what is made. [`Access::Creator`] by default if there is a user and a password, and
+    /// [`Access::Open`] if there is not.
+    pub fn access(mut self, access: Access) -> Self {
+        self.access = Some(access);
+        self
+    }
+
+    /// Talks TLS with servers whose certificates one of these signed: PEM. No TLS by default.
+    pub fn tls(mut self, ca: impl Into<String>) -> Self {
+        self.ca = Some(ca.into());
+        self
+    }
+
+    /// The certificate and the private key that are shown to servers that ask for one, as ZooKeeper's do unless told
+    /// otherwise: PEM. None by default.
+    pub fn identity(mut self, certificate: impl Into<String>, key: impl Into<String>) -> Self {
+        self.identity = Some((certificate.into(), key.into()));
+        self
+    }
+
+    /// Checks the settings. No server is asked.
+    ///
+    /// # Errors
+    /// [`Invalid`](callboard_core::ErrorKind::Invalid), with what is wrong.
+    pub fn build(self) -> Result<ZooKeeper> {
+        if self.session < SHORTEST_SESSION || self.session > LONGEST_SESSION {
+            return Err(invalid(format!(
+                "session {:?}: at least {SHORTEST_SESSION:?}, as a shorter one is lost while a client connects anew, \
+                 and at most {LONGEST_SESSION:?}",
+                self.session
+            )));
+        }
+        let access = match (self.access, &self.digest) {
+            (Some(Access::Creator), None) => {
+                return Err(invalid("access for the creator alone needs a user and a password"));
+            }
+            (Some(access), _) => access,
+            (None, Some(_)) => Access::Creator,
+            (None, None) => Access::Open,
+        };
+        let digest = self.digest.map(|(user, password)| digest(&user, &password)).transpose()?;
+        let tls = tls::options(self.ca.as_deref(), self.identity.as_ref())?;
+        Ok(ZooKeeper::new(Settings {
+            hosts: hosts(&self.hosts)?,
+            prefix: layout::prefix("chroot", &self.chroot)? + &layout::prefix("root", &self.root)?,
+            session: self.session,
+            digest: digest.map(Secret),
+            acl: acl(access),
+            tls: tls.map(Arc::new),
+        }))
+    }
+}
+
+/// Shows everything but secrets.
+impl fmt::Debug for ZooKeeperBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { hosts, root, chroot, session, digest, access, ca, .. } = self;
+        f.debug_struct("ZooKeeperBuilder")
+            .field("hosts", hosts)
+            .field("root", root)
+            .field("chroot", chroot)
+            .field("session", session)
+            .field("user", &digest.as_ref().map(|(user, _)| user))
+            .field("access", access)
+            .field("tls", &ca.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Settings that have been checked.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    /// `host:port`, separated by commas.
+    pub(crate) hosts: String,
+    /// What the paths of all services begin with.
+    pub(crate) prefix: String,
+    pub(crate) session: Duration,
+    pub(crate) digest: Option<Secret>,
+    pub(crate) acl: Vec<Acl>,
+    pub(crate) tls: Option<Arc<TlsOptions>>,
+}
+
+/// What is not shown.
+pub(crate) struct Secret(pub(crate) String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+pub(crate) fn invalid(why: impl Into<std::borrow::Cow<'static, str>>) -> Error {
+    Error::invalid(why).in_backend(BACKEND)
+}
+
+/// As ZooKeeper's scheme `digest` wants it. It cuts at the first `:`.
+fn digest(user: &str, password: &str) -> Result<String> {
+    if user.is_empty() || user.contains(':') {
+        return Err(invalid(format!("user {user:?}: it must not be empty nor have a ':' in it")));
+    }
+    Ok(format!("{user}:{password}"))
+}
+
+fn acl(access: Access) -> Vec<Acl> {
+    match access {
+        Access::Open => vec![Acl::new(Permission::ALL, AuthId::anyone())],
+        Access::Creator => {
+            vec![Acl::new(Permission::ALL, AuthId::authed()), Acl::new(Permission::READ, AuthId::anyone())]
+        }
+    }
+}
+
+fn hosts(hosts: &[String]) -> Result<String> {
+    if hosts.is_empty() {
+        return Err(invalid("no host: name all members of the ensemble, such as zk1:2181,zk2:2181,zk3:2181"));
+    }
+    Ok(hosts.iter().map(|host| with_port(host)).collect::<Result<Vec<_>>>()?.join(","))
+}
+
+/// `host:port`, checked, because the client library splits it again and takes names of TLS servers on trust.
+fn with_port(host: &str) -> Result<String> {
+    let complaint = || invalid(format!("host {host:?}: expected a host's name or address, and perhaps ':' and a port"));
+    let (name, port) = match host.rsplit_once(':') {
+        Some((name, port)) if !port.ends_with(']') => (name, port.parse().map_err(|_| complaint())?),
+        _ => (host, 2181_u16),
+    };
+    let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+    let v6 = bare.parse::<std::net::Ipv6Addr>().is_ok();
+    let good = rustls::pki_types::ServerName::try_from(bare).is_ok();
+    if port == 0 || !good || v6 != (bare != name) {
+        return Err(complaint());
+    }
+    Ok(format!("{name}:{port}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use callboard_core::ErrorKind;
+
+    use super::*;
+
+    fn builder() -> ZooKeeperBuilder {
+        ZooKeeper::builder(["zk1", "zk2:2182", "[::1]", "[::1]:7"])
+    }
+
+    #[test]
+    fn every_host_gets_a_port() {
+        assert_eq!(hosts(&builder().hosts).expect("good hosts"), "zk1:2181,zk2:2182,[::1]:2181,[::1]:7");
+    }
+
+    #[test]
+    fn wrong_settings_are_refused_with_the_reason() {
+        let short = Duration::from_millis(5999);
+        for (built, why) in [
+            (ZooKeeper::builder::<&str>([]).build(), "no host"),
+            (ZooKeeper::builder(["a:b"]).build(), "host \"a:b\""),
+            (ZooKeeper::builder(["a:0"]).build(), "host \"a:0\""),
+            (ZooKeeper::builder(["a/b:1"]).build(), "host \"a/b:1\""),
+            (ZooKeeper::builder(["::1"]).build(), "host \"::1\""),
+            (ZooKeeper::builder([""]).build(), "host \"\""),
+            (builder().session(short).build(), "at least 6s, as a shorter one is lost"),
+            (builder().session(Duration::from_secs(3601)).build(), "at most 3600s"),
+            (builder().root("callboard").build(), "root \"callboard\""),
+            (builder().chroot("/a/").build(), "chroot \"/a/\""),
+            (builder().access(Access::Creator).build(), "needs a user and a password"),
+            (builder().digest("", "x").build(), "user \"\""),
+            (builder().tls("no PEM").build(), "certificate"),
+            (builder().identity("x", "y").build(), "TLS"),
+        ] {
+            let error = built.expect_err(why);
+            assert_eq!((error.kind(), error.backend()), (ErrorKind::Invalid, Some(BACKEND)));
+            assert!(error.to_string().contains(why), "{error}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let builder = builder().digest("app", "hunter2").identity("cert", "hunter2");
+        assert!(!format!("{builder:?}").contains("hunter2"), "{builder:?}");
+        let error = builder.clone().build().expect_err("an identity without TLS");
+        assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
+        let zookeeper = ZooKeeper::builder(["zk1"]).digest("app", "hunter2").build().expect("good settings");
+        assert!(!format!("{zookeeper:?}").contains("hunter2"), "{zookeeper:?}");
+    }
+}

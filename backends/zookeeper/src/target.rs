@@ -1,0 +1,93 @@
+//! The settings in a dial URL.
+
+use std::fs;
+
+use callboard_core::{Result, Target, TargetOptions};
+
+use crate::settings::invalid;
+use crate::{Access, ZooKeeper, ZooKeeperBuilder};
+
+/// Reads the hosts, the credentials and this backend's keys.
+pub(crate) fn builder(target: &Target, options: &mut TargetOptions<'_>) -> Result<ZooKeeperBuilder> {
+    let mut builder = ZooKeeper::builder(target.hosts());
+    if let Some(root) = options.text("root") {
+        builder = builder.root(root);
+    }
+    if let Some(chroot) = options.text("chroot") {
+        builder = builder.chroot(chroot);
+    }
+    if let Some(session) = options.duration("session")? {
+        builder = builder.session(session);
+    }
+    builder = match options.text("acl") {
+        None => builder,
+        Some("open") => builder.access(Access::Open),
+        Some("creator") => builder.access(Access::Creator),
+        Some(_) => return Err(options.invalid("acl", "open or creator")),
+    };
+    builder = match (target.user(), target.password()) {
+        (None, None) => builder,
+        (Some(user), Some(password)) => builder.digest(user, password),
+        _ => {
+            return Err(invalid("a user without a password, or the reverse: expected user:password@ before the hosts"));
+        }
+    };
+    let ca = options.text("ca");
+    let identity = (options.text("cert"), options.text("key"));
+    if let Some(ca) = ca {
+        builder = builder.tls(file("ca", ca)?);
+    }
+    match identity {
+        (None, None) => Ok(builder),
+        (Some(certificate), Some(key)) => Ok(builder.identity(file("cert", certificate)?, file("key", key)?)),
+        _ => Err(invalid("query keys \"cert\" and \"key\": each needs the other")),
+    }
+}
+
+fn file(key: &str, path: &str) -> Result<String> {
+    fs::read_to_string(path)
+        .map_err(|error| invalid(format!("query key {key:?}: the file {path:?} cannot be read")).with_source(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(url: &str) -> Result<ZooKeeper> {
+        let target: Target = url.parse()?;
+        let mut options = target.options();
+        let zookeeper = ZooKeeper::from_target(&target, &mut options)?;
+        options.finish().map(|()| zookeeper)
+    }
+
+    #[test]
+    fn every_key_is_read() {
+        let zookeeper =
+            read("zookeeper://app:hunter2@h1,h2:2182/project/test?root=/services&chroot=/x&session=20s&acl=open")
+                .expect("a good URL");
+        let shown = format!("{zookeeper:?}");
+        for part in ["h1:2181,h2:2182", "/x/services", "20s", "***", "anyone"] {
+            assert!(shown.contains(part), "{part}: {shown}");
+        }
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+
+    #[test]
+    fn a_bad_url_is_refused_with_the_reason() {
+        for (query, why) in [
+            ("?session=3s", "at least 6s"),
+            ("?session=soon", "a duration"),
+            ("?acl=mine", "open or creator"),
+            ("?acl=creator", "needs a user and a password"),
+            ("?root=x", "root \"x\""),
+            ("?ca=/nowhere/ca.pem", "/nowhere/ca.pem"),
+            ("?cert=/c", "each needs the other"),
+            ("?ttl=5s", "known here: acl, ca, cert, chroot, key, root, session"),
+        ] {
+            let error = read(&format!("zookeeper://h1/s{query}")).expect_err(query).to_string();
+            assert!(error.contains(why), "{query}: {error}");
+        }
+        let error = read("zookeeper://app@h1/s").expect_err("no password").to_string();
+        assert!(error.contains("a user without a password"), "{error}");
+    }
+}

@@ -1,0 +1,46 @@
+//! What a watch yields.
+
+use std::sync::Arc;
+
+use callboard_core::{Error, Result, Service, Snapshot, Snapshots};
+use futures_util::{StreamExt, stream};
+
+use crate::board::Board;
+use crate::failure::failed;
+use crate::layout;
+use crate::sessions::Sessions;
+
+/// The sets of a service, until something fails.
+pub(crate) fn snapshots(sessions: Arc<Sessions>, service: Service) -> Snapshots {
+    let watch = Watch { sessions, service, board: None };
+    stream::try_unfold(watch, |mut watch| async move {
+        let snapshot = watch.next().await.map_err(|error| error.for_service(&watch.service))?;
+        Ok(Some((snapshot, watch)))
+    })
+    .boxed()
+}
+
+struct Watch {
+    sessions: Arc<Sessions>,
+    service: Service,
+    /// None before the first set.
+    board: Option<Board>,
+}
+
+impl Watch {
+    async fn next(&mut self) -> Result<Snapshot> {
+        let directory = layout::directory(&self.sessions.settings.prefix, &self.service)?;
+        let cannot_read = |answer| -> Error { failed(format!("cannot read {directory}"), answer) };
+        let board = match self.board.take() {
+            Some(mut board) => {
+                board.change().await.map_err(cannot_read)?;
+                board
+            }
+            None => {
+                let session = self.sessions.session().await?;
+                Board::open(session, self.service.clone(), directory.clone()).await.map_err(cannot_read)?
+            }
+        };
+        Ok(self.board.insert(board).snapshot())
+    }
+}

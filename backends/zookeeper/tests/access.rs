@@ -1,0 +1,110 @@
+//! Who may do what, and where things are.
+#![allow(clippy::unwrap_used, reason = "clippy knows the tests here, but not their helpers")]
+
+mod common;
+
+use std::sync::Arc;
+
+use callboard_core::{ErrorKind, Incarnation, Registry, Resolver, Target};
+use callboard_zookeeper::{Access, ZooKeeper};
+use common::{SESSION, Vigil, Zoo, directory, instance, service};
+use futures_util::StreamExt;
+use zookeeper_client as zk;
+
+fn known(zoo: &Zoo, password: &str) -> ZooKeeper {
+    ZooKeeper::builder(zoo.hosts()).session(SESSION).digest("app", password).build().unwrap()
+}
+
+/// With a user and a password, what is made belongs to those who show the same; others may only look.
+#[tokio::test]
+#[ignore = "needs ZooKeeper: make test"]
+async fn what_is_made_with_a_password_is_changed_with_it_alone() {
+    let zoo = Zoo::start(1).await;
+    let mut lease = known(&zoo, "hunter2").register(&service(), &instance("a")).await.unwrap();
+    let (path, _) = zoo.node_of(&service(), "a").await;
+
+    // A person without the password, or with another one.
+    let stranger = zk::Client::connector().with_auth("digest", b"app:guessed");
+    for hand in [zoo.hand().await, stranger.connect(&zoo.hosts().join(",")).await.unwrap()] {
+        assert_eq!(hand.delete(&path, None).await, Err(zk::Error::NoAuth));
+        assert_eq!(hand.set_data(&path, b"{}", None).await.unwrap_err(), zk::Error::NoAuth);
+        let node = zk::CreateMode::Ephemeral.with_acls(zk::Acls::anyone_all());
+        let created = hand.create(&format!("{}/b--1", directory(&service())), b"{}", &node).await;
+        assert_eq!(created.unwrap_err(), zk::Error::NoAuth);
+        hand.get_data(&path).await.expect("everybody may read");
+    }
+
+    // A callboard with the wrong one: clients may look, servers may not sign in.
+    let wrong = known(&zoo, "guessed");
+    Vigil::over(Arc::new(wrong.clone()), &service()).until("anybody may look", &["a=1"]).await;
+    let refused = wrong.register(&service(), &instance("b")).await.unwrap_err();
+    assert_eq!((refused.kind(), refused.service()), (ErrorKind::Denied, Some(&service())), "{refused:?}");
+    assert!(!format!("{refused:?} {}", refused.chain()).contains("guessed"), "{refused:?}");
+
+    // A restart of the server itself, with the password, takes its place over.
+    let newer = instance("a").weight(3).incarnation(Incarnation::fresh());
+    let other = known(&zoo, "hunter2").register(&service(), &newer).await.unwrap();
+    assert_eq!(lease.lost().await.kind(), ErrorKind::Conflict);
+    other.revoke().await.unwrap();
+}
+
+/// A service that may not be read is no empty set.
+#[tokio::test]
+#[ignore = "needs ZooKeeper: make test"]
+async fn a_service_that_may_not_be_read_is_denied() {
+    let zoo = Zoo::start(1).await;
+    let owner = zk::Client::connector().with_auth("digest", b"app:hunter2");
+    let hand = owner.connect(&zoo.hosts().join(",")).await.unwrap();
+    let secret = zk::CreateMode::Persistent.with_acls(zk::Acls::creator_all());
+    hand.mkdir(&directory(&service()), &secret).await.unwrap();
+    let first = zoo.zookeeper().watch(&service()).next().await.unwrap().unwrap_err();
+    assert_eq!((first.kind(), first.service()), (ErrorKind::Denied, Some(&service())), "{first:?}");
+    let first = known(&zoo, "hunter2").watch(&service()).next().await.unwrap().unwrap();
+    assert!(first.instances.is_empty());
+}
+
+/// A record that may not be read counts as one that cannot be.
+#[tokio::test]
+#[ignore = "needs ZooKeeper: make test"]
+async fn a_record_that_may_not_be_read_is_skipped_and_counted() {
+    let zoo = Zoo::start(1).await;
+    let _lease = zoo.zookeeper().register(&service(), &instance("a")).await.unwrap();
+    let owner = zk::Client::connector().with_auth("digest", b"app:hunter2");
+    let hand = owner.connect(&zoo.hosts().join(",")).await.unwrap();
+    let secret = zk::CreateMode::Ephemeral.with_acls(zk::Acls::creator_all());
+    hand.create(&format!("{}/b--1", directory(&service())), b"{}", &secret).await.unwrap();
+    let first = zoo.zookeeper().watch(&service()).next().await.unwrap().unwrap();
+    assert_eq!((first.instances.len(), first.skipped), (1, 1));
+}
+
+/// A password shared with nobody, and nodes that everybody may change.
+#[tokio::test]
+#[ignore = "needs ZooKeeper: make test"]
+async fn access_may_be_open_in_spite_of_a_password() {
+    let zoo = Zoo::start(1).await;
+    let builder = ZooKeeper::builder(zoo.hosts()).session(SESSION).digest("app", "hunter2").access(Access::Open);
+    let mut lease = builder.build().unwrap().register(&service(), &instance("a")).await.unwrap();
+    zoo.hand().await.delete(&zoo.node_of(&service(), "a").await.0, None).await.unwrap();
+    assert_eq!(lease.lost().await.kind(), ErrorKind::Lost);
+}
+
+/// A URL with everything: the root is below the chroot, and both are made.
+#[tokio::test]
+#[ignore = "needs ZooKeeper: make test"]
+async fn root_and_chroot_are_made_and_kept_to() {
+    let zoo = Zoo::start(1).await;
+    let hosts = zoo.hosts().join(",");
+    let url = format!("zookeeper://app:hunter2@{hosts}/project/test?root=/services&chroot=/x/y&session=6s&acl=creator");
+    let target: Target = url.parse().unwrap();
+    let mut options = target.options();
+    let zookeeper = ZooKeeper::from_target(&target, &mut options).unwrap();
+    options.finish().unwrap();
+    let _lease = zookeeper.register(&service(), &instance("a")).await.unwrap();
+
+    let hand = zk::Client::connect(&format!("{hosts}/x/y")).await.unwrap();
+    let names = hand.list_children("/services/project/test").await.unwrap();
+    assert_eq!(names, [format!("a--{}", Incarnation::of_this_process())]);
+    Vigil::over(Arc::new(zookeeper), &service()).until("below the chroot", &["a=1"]).await;
+    let outside = zoo.zookeeper().watch(&service()).next().await.unwrap().unwrap();
+    assert!(outside.instances.is_empty());
+}

@@ -1,0 +1,173 @@
+//! A real ZooKeeper, and what a person can do to it by hand.
+#![allow(dead_code, reason = "not every test needs all of it")]
+#![allow(clippy::unwrap_used, reason = "clippy knows the tests, but not their helpers")]
+
+mod session;
+mod vigil;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use callboard_conformance::{Bounds, Harness};
+use callboard_core::{Instance, Registry, Resolver, Service};
+use callboard_servers::{Cluster, ask};
+use callboard_zookeeper::ZooKeeper;
+use zookeeper_client as zk;
+
+#[allow(unused_imports, reason = "not every test keeps a vigil")]
+pub(crate) use vigil::Vigil;
+
+/// The shortest that is allowed, as tests wait for it to pass.
+pub(crate) const SESSION: Duration = Duration::from_secs(6);
+/// Long enough for anything that is expected to work at once, on a machine that is busy with other tests.
+pub(crate) const SOON: Duration = Duration::from_secs(30);
+
+#[derive(Debug)]
+pub(crate) struct Zoo(pub(crate) Cluster);
+
+impl Zoo {
+    pub(crate) async fn start(nodes: usize) -> Self {
+        Self(Cluster::zookeeper().nodes(nodes).start().await)
+    }
+
+    pub(crate) fn hosts(&self) -> Vec<String> {
+        self.0.addresses().iter().map(ToString::to_string).collect()
+    }
+
+    /// A backend as another process would have it.
+    pub(crate) fn zookeeper(&self) -> ZooKeeper {
+        ZooKeeper::builder(self.hosts()).session(SESSION).build().unwrap()
+    }
+
+    /// A client that knows nothing of callboard.
+    pub(crate) async fn hand(&self) -> zk::Client {
+        zk::Client::connect(&self.hosts().join(",")).await.unwrap()
+    }
+
+    /// The nodes of this instance, each with who owns it.
+    pub(crate) async fn nodes_of(&self, service: &Service, id: &str) -> Vec<(String, i64)> {
+        let (hand, directory) = (self.hand().await, directory(service));
+        let mut nodes = Vec::new();
+        for name in hand.list_children(&directory).await.unwrap_or_default() {
+            if name.rsplit_once("--").is_some_and(|(other, _)| other == id) {
+                let path = format!("{directory}/{name}");
+                let owner = hand.check_stat(&path).await.unwrap().map(|stat| stat.ephemeral_owner);
+                nodes.extend(owner.map(|owner| (path, owner)));
+            }
+        }
+        nodes
+    }
+
+    /// The only node of this instance.
+    pub(crate) async fn node_of(&self, service: &Service, id: &str) -> (String, i64) {
+        let nodes = self.nodes_of(service, id).await;
+        assert_eq!(nodes.len(), 1, "one node of {id}: {nodes:?}");
+        nodes.into_iter().next().unwrap()
+    }
+
+    /// The number of the server that this session is connected to.
+    pub(crate) async fn server_of(&self, session: i64) -> Option<usize> {
+        for (number, address) in self.0.addresses().into_iter().enumerate() {
+            let connections = ask::four_letters(address, "cons").await.unwrap_or_default();
+            if connections.contains(&format!("sid={session:#x},")) {
+                return Some(number);
+            }
+        }
+        None
+    }
+
+    /// Ends a session past its owner.
+    pub(crate) async fn end_session(&self, id: i64) {
+        session::end(self.0.address(), id).await.unwrap();
+    }
+}
+
+pub(crate) fn directory(service: &Service) -> String {
+    format!("/callboard/{service}")
+}
+
+#[async_trait]
+impl Harness for Zoo {
+    fn registry(&self) -> Arc<dyn Registry> {
+        Arc::new(self.zookeeper())
+    }
+
+    fn resolver(&self) -> Arc<dyn Resolver> {
+        Arc::new(self.zookeeper())
+    }
+
+    fn bounds(&self) -> Bounds {
+        let heal = Duration::from_secs(10);
+        Bounds { expiry: 2 * SESSION, heal, notice: heal }
+    }
+
+    async fn kill(&self) {
+        self.0.kill().await;
+    }
+
+    async fn restart(&self) {
+        self.0.start().await;
+    }
+
+    async fn pause(&self) {
+        self.0.pause();
+    }
+
+    async fn resume(&self) {
+        self.0.resume();
+    }
+
+    async fn wipe(&self) {
+        self.0.wipe().await;
+    }
+
+    async fn put_garbage(&self, service: &Service) {
+        let (hand, directory) = (self.hand().await, directory(service));
+        let options = zk::CreateMode::Persistent.with_acls(zk::Acls::anyone_all());
+        hand.mkdir(&directory, &options).await.unwrap();
+        hand.create(&format!("{directory}/garbage--1"), b"\xff{}", &options).await.unwrap();
+    }
+
+    async fn delete(&self, service: &Service, instance: &Instance) {
+        let (path, _) = self.node_of(service, &instance.id).await;
+        self.hand().await.delete(&path, None).await.unwrap();
+    }
+
+    async fn end_lease(&self, service: &Service, instance: &Instance) {
+        let (_, owner) = self.node_of(service, &instance.id).await;
+        self.end_session(owner).await;
+    }
+
+    async fn watches(&self) -> usize {
+        let mut watches = 0;
+        for address in self.0.addresses() {
+            // The word for watches, `wchs`, leaves out those on children.
+            let answer = ask::four_letters(address, "mntr").await.unwrap();
+            let count = answer.lines().find_map(|line| line.strip_prefix("zk_watch_count")).expect("a count");
+            watches += count.trim().parse::<usize>().unwrap();
+        }
+        watches
+    }
+}
+
+pub(crate) fn service() -> Service {
+    "project/test".parse().unwrap()
+}
+
+pub(crate) fn instance(id: &str) -> Instance {
+    Instance::new(id, "127.0.0.1:50051".parse().unwrap()).unwrap()
+}
+
+/// Waits until something is so.
+pub(crate) async fn until<T>(what: &str, mut so: impl AsyncFnMut() -> Option<T>) -> T {
+    let give_up = tokio::time::Instant::now() + SOON;
+    loop {
+        if let Some(so) = so().await {
+            return so;
+        }
+        assert!(tokio::time::Instant::now() < give_up, "not within {SOON:?}: {what}");
+        // Nobody tells of it, so it is asked for again.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}

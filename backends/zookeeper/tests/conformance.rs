@@ -1,0 +1,5 @@
+//! The ZooKeeper backend against the properties that every backend has, on one server.
+
+mod common;
+
+callboard_conformance::suite!(common::Zoo::start(1).await, ignore = "needs ZooKeeper: make test");

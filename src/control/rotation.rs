@@ -1,0 +1,87 @@
+//! Whom calls can be given to.
+
+use std::sync::Arc;
+
+use callboard_core::{Balancer, Endpoint, Picker};
+
+use super::roster::Roster;
+use super::subchannel::Subchannel;
+use crate::transport::Connection;
+
+/// The ready endpoints and the picker over them. An index of the picker is one into both lists.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    pub(crate) picker: Arc<dyn Picker>,
+    pub(crate) endpoints: Arc<[Endpoint]>,
+    pub(crate) connections: Arc<[Connections]>,
+}
+
+/// A ready endpoint's open connections: the first, and those that were opened because it was full.
+#[derive(Debug)]
+pub(crate) struct Connections {
+    first: Arc<Connection>,
+    more: Vec<Arc<Connection>>,
+}
+
+impl Connections {
+    fn of(subchannel: &Subchannel) -> Option<Self> {
+        let mut connections = subchannel.connections().cloned();
+        let first = connections.next()?;
+        Some(Self { first, more: connections.collect() })
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Connection>> {
+        std::iter::once(&self.first).chain(&self.more)
+    }
+
+    /// Whether this is what the subchannel has, unchanged.
+    fn is(&self, now: &Subchannel) -> bool {
+        self.iter().map(Arc::as_ptr).eq(now.connections().map(Arc::as_ptr))
+    }
+}
+
+/// The ready endpoints as they were when the picker was made. A new picker is made only if they have changed.
+#[derive(Debug, Default)]
+pub(super) struct Rotation {
+    ready: Option<Arc<Ready>>,
+}
+
+impl Rotation {
+    pub(super) fn ready(&self) -> Option<&Arc<Ready>> {
+        self.ready.as_ref()
+    }
+
+    pub(super) fn update(&mut self, balancer: &dyn Balancer, roster: &Roster) {
+        let old = self.ready.as_deref();
+        let (endpoints, connections) = (ready_endpoints(old, roster), ready_connections(old, roster));
+        let same = |old: &Ready| Arc::ptr_eq(&old.endpoints, &endpoints) && Arc::ptr_eq(&old.connections, &connections);
+        if old.is_some_and(same) {
+            return;
+        }
+        self.ready = (!endpoints.is_empty()).then(|| {
+            let picker = Arc::from(balancer.picker(&endpoints));
+            Arc::new(Ready { picker, endpoints, connections })
+        });
+    }
+}
+
+/// The endpoints that are ready: a list that there is already, if one will do.
+fn ready_endpoints(old: Option<&Ready>, roster: &Roster) -> Arc<[Endpoint]> {
+    let ready = || roster.subchannels().iter().filter(|subchannel| subchannel.is_ready()).map(Subchannel::endpoint);
+    if ready().count() == roster.endpoints().len() {
+        return Arc::clone(roster.endpoints());
+    }
+    let instances = || ready().map(|endpoint| Arc::as_ptr(endpoint.instance()));
+    let same = |old: &&Ready| old.endpoints.iter().map(|endpoint| Arc::as_ptr(endpoint.instance())).eq(instances());
+    old.filter(same).map_or_else(|| ready().cloned().collect(), |old| Arc::clone(&old.endpoints))
+}
+
+/// Their connections: the list that there is already, if it will do.
+fn ready_connections(old: Option<&Ready>, roster: &Roster) -> Arc<[Connections]> {
+    let ready = || roster.subchannels().iter().filter(|subchannel| subchannel.is_ready());
+    let same = |old: &&Ready| {
+        let mut now = ready();
+        old.connections.iter().all(|old| now.next().is_some_and(|now| old.is(now))) && now.next().is_none()
+    };
+    old.filter(same).map_or_else(|| ready().filter_map(Connections::of).collect(), |old| Arc::clone(&old.connections))
+}

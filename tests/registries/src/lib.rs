@@ -1,0 +1,31 @@
+//! callboard end to end over real registries: the examples `server` and `client` as processes of their own, which meet
+//! over a registry that is a process of its own too.
+#![allow(clippy::unwrap_used, reason = "what the tests share fails them, as they do themselves")]
+
+mod churn;
+mod client;
+mod questions;
+mod server;
+
+pub use churn::churn;
+pub use client::{Client, Line};
+pub use questions::four_questions;
+pub use server::Server;
+
+/// Where the two examples are. [`examples!`] knows.
+#[derive(Clone, Copy, Debug)]
+pub struct Examples {
+    /// The path of the example `server`.
+    pub server: &'static str,
+    /// The path of the example `client`.
+    pub client: &'static str,
+}
+
+/// The [`Examples`], as Cargo has built them for the test that asks.
+// It is a macro because Cargo tells their paths to the tests alone, and not to this library.
+#[macro_export]
+macro_rules! examples {
+    () => {
+        $crate::Examples { server: env!("CARGO_BIN_EXE_server"), client: env!("CARGO_BIN_EXE_client") }
+    };
+}

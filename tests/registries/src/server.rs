@@ -1,0 +1,54 @@
+//! A server as people start it.
+
+use std::process::ExitStatus;
+
+use callboard_servers::Program;
+
+use crate::Examples;
+
+/// The example `server`, as a process.
+#[derive(Debug)]
+pub struct Server {
+    program: Program,
+}
+
+impl Server {
+    /// Starts one on a free port of 127.0.0.1, with the id of its address.
+    pub fn start(examples: Examples, url: &str) -> Self {
+        Self::start_with(examples, url, &[])
+    }
+
+    /// Starts one with more arguments.
+    pub fn start_with(examples: Examples, url: &str, arguments: &[&str]) -> Self {
+        let program = Program::at(examples.server).args([url, "--listen", "127.0.0.1:0"]).args(arguments).start();
+        Self { program }
+    }
+
+    /// Where it serves. Waits until it is on the board.
+    pub async fn address(&self) -> String {
+        let line = self.program.line("serving ").await;
+        line.strip_prefix("serving ").unwrap().to_owned()
+    }
+
+    /// The same, if it has said so already.
+    pub fn address_so_far(&self) -> Option<String> {
+        self.program.lines().iter().find_map(|line| line.strip_prefix("serving ")).map(str::to_owned)
+    }
+
+    /// Asks it to leave, as Ctrl-C does, and waits until it has ended.
+    pub async fn interrupt(self) -> ExitStatus {
+        self.program.interrupt();
+        self.program.wait().await
+    }
+
+    /// Asks it to leave, as SIGTERM does, and waits until it has ended.
+    pub async fn terminate(self) -> ExitStatus {
+        self.program.terminate();
+        self.program.wait().await
+    }
+
+    /// Ends it as `kill -9` does.
+    pub async fn kill(self) {
+        self.program.kill().await;
+    }
+}
