@@ -92,6 +92,11 @@ impl Harness for Agents {
         Arc::new(self.consul())
     }
 
+    /// The agent writes each pass to its disk, and waits for its disk and for the servers at each change.
+    fn registry_for_many(&self) -> Arc<dyn Registry> {
+        Arc::new(self.builder().ttl(Duration::from_secs(30)).build().unwrap())
+    }
+
     fn resolver(&self) -> Arc<dyn Resolver> {
         Arc::new(self.builder().address(self.watching.to_string()).build().unwrap())
     }
