@@ -55,11 +55,13 @@ impl Claim {
     /// # Errors
     /// As [`check`](Self::check), or why the agent could not be asked.
     async fn touch(&self, agent: &Agent) -> Result<()> {
-        match &self.ttl_check {
-            // Who has taken the check away is seen from the entry.
-            Some(check) if agent.pass(check).await? => Ok(()),
-            _ => self.audit(agent).await,
+        let Some(check) = &self.ttl_check else { return self.audit(agent).await };
+        if agent.pass(check).await? {
+            return Ok(());
         }
+        // Who has taken the check away is seen from the entry. If nobody has, nothing has been passed all the same.
+        self.audit(agent).await?;
+        Err(Error::new(ErrorKind::Unavailable, "the agent has the entry's check and does not let it be passed"))
     }
 
     pub(crate) async fn audit(&self, agent: &Agent) -> Result<()> {
