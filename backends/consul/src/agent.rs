@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use callboard_core::{Error, Result};
+use callboard_core::{Error, ErrorKind, Result};
 use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::{Client, Method, StatusCode, Url, redirect};
 use serde::{Deserialize, Serialize};
@@ -20,6 +20,8 @@ const CONNECT: Duration = Duration::from_secs(2);
 const REQUEST: Duration = Duration::from_secs(4);
 /// A pass: it takes the agent a millisecond or two.
 const PASS: Duration = Duration::from_secs(2);
+/// How long the agent is asked to wait for an entry to change.
+const LOOK: Duration = Duration::from_secs(60);
 /// How many requests are under way at once, blocking queries apart. An agent closes what one client opens beyond 200
 /// connections, and would not be faster with more.
 const AT_ONCE: usize = 16;
@@ -126,6 +128,24 @@ impl Agent {
         }
     }
 
+    /// Waits until the entry of this id differs from what it was when it had this hash, or for a minute, and says what
+    /// its hash is now: None if it is not there.
+    pub(crate) async fn changed(&self, id: &str, hash: Option<&str>) -> Result<Option<String>> {
+        let Some(hash) = hash else { return self.hash(id, &[], REQUEST).await };
+        let options = [("hash", hash.to_owned()), ("wait", crate::checks::millis(LOOK))];
+        self.hash(id, &options, LOOK + LOOK / 16 + REQUEST).await
+    }
+
+    async fn hash(&self, id: &str, options: &[(&'static str, String)], within: Duration) -> Result<Option<String>> {
+        let url = self.url(&["agent", "service", id], options);
+        let answer = self.send::<()>(Method::GET, url, None, within).await?;
+        if answer.status == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        let none = || Error::new(ErrorKind::Unsupported, "the agent does not say when an entry changes");
+        answer.good()?.hash.map(Some).ok_or_else(none)
+    }
+
     /// Passes a TTL check. False if the agent has no such check.
     pub(crate) async fn pass(&self, check: &str) -> Result<bool> {
         let answer = self.put(&["agent", "check", "pass", check], PASS).await?;
@@ -201,9 +221,10 @@ impl Agent {
             request = request.header("Content-Type", "application/json").body(body);
         }
         let response = request.send().await.map_err(unanswered)?;
-        let index = response.headers().get("X-Consul-Index");
-        let index = index.and_then(|index| index.to_str().ok()?.parse().ok());
+        let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let index = header("X-Consul-Index").and_then(|index| index.parse().ok());
+        let hash = header("X-Consul-ContentHash").map(ToOwned::to_owned);
         let status = response.status();
-        Ok(Answer { status, index, body: response.bytes().await.map_err(unanswered)? })
+        Ok(Answer { status, index, hash, body: response.bytes().await.map_err(unanswered)? })
     }
 }

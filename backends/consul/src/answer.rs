@@ -14,6 +14,8 @@ pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     /// `X-Consul-Index`. Of no meaning in a refusal.
     pub(crate) index: Option<u64>,
+    /// `X-Consul-ContentHash`, of what an agent says of its own entries.
+    pub(crate) hash: Option<String>,
     pub(crate) body: Bytes,
 }
 
@@ -37,6 +39,10 @@ impl Answer {
                 " (the ACL token needs service:write to register, service:read and node:read to watch)",
             ),
             StatusCode::BAD_REQUEST => (ErrorKind::Invalid, ""),
+            // It says so as an error of its own.
+            StatusCode::INTERNAL_SERVER_ERROR if self.quote().contains("boolean expression") => {
+                (ErrorKind::Invalid, " (the filter cannot be read)")
+            }
             _ => (ErrorKind::Unavailable, ""),
         };
         Error::new(kind, format!("the agent answers {}: {}{hint}", self.status, self.quote()))
@@ -80,7 +86,7 @@ mod tests {
             (500, ErrorKind::Unavailable),
         ] {
             let body = Bytes::from(format!("why\n\x1b {}", "x".repeat(1000)));
-            let answer = Answer { status: StatusCode::from_u16(status).unwrap(), index: Some(1), body };
+            let answer = Answer { status: StatusCode::from_u16(status).unwrap(), index: Some(1), hash: None, body };
             let error = answer.good().unwrap_err();
             assert_eq!(error.kind(), kind, "{status}");
             let text = error.to_string();

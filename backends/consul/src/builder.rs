@@ -10,6 +10,7 @@ use crate::Consul;
 use crate::agent::{Agent, Query};
 use crate::checks::{Checks, GrpcCheck};
 use crate::consul::Inner;
+use crate::guard::Guards;
 use crate::tls::Tls;
 use crate::url::Place;
 
@@ -239,7 +240,7 @@ impl ConsulBuilder {
         options.extend(stale.then(|| ("stale", String::new())));
         options.extend(only_passing.then(|| ("passing", "true".to_owned())));
         let agent = Agent::new(place, token, tls, scope)?;
-        Ok(Consul::new(Inner { agent, query: Query { options, wait }, tags, checks }))
+        Ok(Consul::new(Inner { agent, query: Query { options, wait }, tags, checks, guards: Guards::new() }))
     }
 }
 
@@ -252,13 +253,19 @@ fn header(token: String) -> Result<HeaderValue> {
 
 impl fmt::Debug for ConsulBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // An address with a login in it is refused when the backend is built, but may be printed before.
+        let address = self.address.as_deref().map(|address| if address.contains('@') { "***" } else { address });
         f.debug_struct("ConsulBuilder")
+            .field("address", &address)
             .field("token", &self.token.as_ref().map(|_| "***"))
             .field("tls", &self.tls)
             .field("scope", &self.scope)
             .field("options", &self.options)
             .field("tags", &self.tags)
+            .field("stale", &self.stale)
+            .field("only_passing", &self.only_passing)
+            .field("wait", &self.wait)
             .field("checks", &self.checks)
-            .finish_non_exhaustive()
+            .finish()
     }
 }

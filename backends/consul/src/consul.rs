@@ -9,6 +9,7 @@ use callboard_core::{Error, Instance, Lease, Registry, Resolver, Result, Service
 use crate::ConsulBuilder;
 use crate::agent::{Agent, Query};
 use crate::checks::Checks;
+use crate::guard::Guards;
 use crate::{register, url, watch};
 
 /// Services in Consul: registered with the local agent, watched by blocking queries. Clones share their connections.
@@ -37,6 +38,7 @@ pub(crate) struct Inner {
     pub(crate) query: Query,
     pub(crate) tags: Vec<String>,
     pub(crate) checks: Checks,
+    pub(crate) guards: Guards,
 }
 
 impl Consul {
@@ -61,7 +63,7 @@ impl Consul {
 
 impl fmt::Debug for Consul {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { agent, query, tags, checks } = &*self.0;
+        let Inner { agent, query, tags, checks, .. } = &*self.0;
         f.debug_struct("Consul")
             .field("agent", agent)
             .field("query", query)

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use callboard_core::{Backoff, Error, ErrorKind, Incarnation, Result, Retry};
+use callboard_core::{Error, ErrorKind, Incarnation, Result, Retry};
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::agent::{Agent, Held};
+use crate::guard::quickly;
 use crate::meta;
 
 /// What a lease claims: an entry, under a token that no other lease has.
@@ -53,19 +55,22 @@ impl Claim {
     /// # Errors
     /// As [`check`](Self::check), or why the agent could not be asked.
     async fn touch(&self, agent: &Agent) -> Result<()> {
-        match &self.ttl_check {
-            // Who has taken the check away is seen from the entry.
-            Some(check) if agent.pass(check).await? => Ok(()),
-            _ => self.audit(agent).await,
+        let Some(check) = &self.ttl_check else { return self.audit(agent).await };
+        if agent.pass(check).await? {
+            return Ok(());
         }
+        // Who has taken the check away is seen from the entry. If nobody has, nothing has been passed all the same.
+        self.audit(agent).await?;
+        Err(Error::new(ErrorKind::Unavailable, "the agent has the entry's check and does not let it be passed"))
     }
 
     pub(crate) async fn audit(&self, agent: &Agent) -> Result<()> {
         self.check(agent.held(&self.entry).await?.as_ref())
     }
 
-    /// Keeps the entry until it is lost, and says why. `kept` is when it was registered.
-    pub(crate) async fn keep(&self, agent: &Agent, mut kept: Instant) -> Error {
+    /// Keeps the entry until it is lost, and says why. `kept` is when it was registered; `wake` asks for a sign of life
+    /// now, because it may not be there any more.
+    pub(crate) async fn keep(&self, agent: &Agent, mut kept: Instant, wake: &Notify) -> Error {
         let mut audit = kept + AUDIT;
         loop {
             // The first pass comes at once: an agent that is restarted restores what was passed, and nothing else.
@@ -82,7 +87,11 @@ impl Claim {
                 }
             }
             // A little sooner than at a third, and not for all instances of a process at once.
-            sleep_until(kept + (self.ttl / 3).mul_f64(1.0 - 0.2 * fastrand::f64())).await;
+            let next = kept + (self.ttl / 3).mul_f64(1.0 - 0.2 * fastrand::f64());
+            tokio::select! {
+                () = sleep_until(next) => {}
+                () = wake.notified() => {}
+            }
         }
     }
 
@@ -113,12 +122,6 @@ impl Claim {
             sleep_until(next).await;
         }
     }
-}
-
-/// 100 ms to 500 ms: whatever an agent has lost by a restart is there again within a second of its return.
-fn quickly() -> Backoff {
-    let millis = Duration::from_millis;
-    Backoff::new(millis(100), millis(500), 1.5, 0.2).unwrap_or(Backoff::REGISTRY)
 }
 
 fn is_final(error: &Error) -> bool {

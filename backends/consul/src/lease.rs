@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use callboard_core::{Error, ErrorKind, Instance, Lease, Result, Service};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -34,9 +34,11 @@ impl ConsulLease {
         let keeper = tokio::spawn({
             let (consul, service, claim) = (Arc::clone(&consul), service.clone(), Arc::clone(&claim));
             async move {
+                let wake = Notify::new();
                 tokio::select! {
                     _ = dropped => farewell(&consul, &claim).await,
-                    error = claim.keep(&consul.agent, since) => drop(report.send(Some(at(&service)(error)))),
+                    error = claim.keep(&consul.agent, since, &wake) => drop(report.send(Some(at(&service)(error)))),
+                    () = consul.guards.watch_over(&consul.agent, &claim.entry, &wake) => {}
                 }
             }
         });

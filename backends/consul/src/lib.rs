@@ -6,6 +6,7 @@ mod builder;
 mod checks;
 mod consul;
 mod entry;
+mod guard;
 mod keeper;
 mod lease;
 mod meta;
@@ -20,3 +21,6 @@ mod watch;
 pub use builder::ConsulBuilder;
 pub use checks::GrpcCheck;
 pub use consul::Consul;
+
+#[cfg(test)]
+mod tests;

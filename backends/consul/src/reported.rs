@@ -45,3 +45,81 @@ fn name_apart(read: &mut [(&Row, Instance)]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn rows(list: &serde_json::Value) -> Vec<Row> {
+        serde_json::from_value(list.clone()).unwrap()
+    }
+
+    fn row(id: &str, change: impl FnOnce(&mut serde_json::Value)) -> serde_json::Value {
+        let service = json!({"ID": id, "Service": "project-test", "Address": "10.0.0.7", "Port": 1, "Meta": null});
+        let mut row = json!({"Node": {"Node": "n", "Address": "10.0.0.1"}, "Service": service});
+        change(&mut row["Service"]);
+        row
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_skipped_and_what_is_of_another_service_is_not_counted() {
+        let service = "project-test".parse().unwrap();
+        let meta = |key: &'static str, value: &'static str| {
+            move |row: &mut serde_json::Value| row["Meta"] = json!({key: value})
+        };
+        let bad = [
+            row("port-0", |row| row["Port"] = json!(0)),
+            row("port-minus", |row| row["Port"] = json!(-1)),
+            row("port-high", |row| row["Port"] = json!(65_536)),
+            row("everywhere", |row| row["Address"] = json!("0.0.0.0")),
+            row("no-host", |row| row["Address"] = json!("a b")),
+            row("relative", |row| row["SocketPath"] = json!("a")),
+            row("weight", meta("callboard-weight", "heavy")),
+            row("kind", meta("callboard-kind", "other")),
+            row("incarnation", meta("callboard-incarnation", "soon")),
+        ];
+        for row in &bad {
+            let read = snapshot(&service, &rows(&json!([row])));
+            assert_eq!((read.instances.len(), read.skipped), (0, 1), "{row}");
+        }
+        let others = [
+            row("other-case", |row| row["Service"] = json!("Project-Test")),
+            row("other-name", meta("callboard-service", "project/test")),
+        ];
+        let read = snapshot(&service, &rows(&json!([others[0], others[1], row("good", |_| {})])));
+        assert_eq!((read.instances.len(), read.skipped), (1, 0));
+    }
+
+    #[test]
+    fn the_weight_that_consul_shows_counts_if_it_is_not_what_callboard_has_put_there() {
+        for (passing, exact, weight) in
+            [(1, "0", 0), (5, "0", 5), (65_535, "70000", 70_000), (9, "70000", 9), (0, "0", 0)]
+        {
+            let row = row("a", |row| {
+                row["Weights"] = json!({"Passing": passing, "Warning": 1});
+                row["Meta"] = json!({"callboard-weight": exact});
+            });
+            assert_eq!(snapshot(&"project-test".parse().unwrap(), &rows(&json!([row]))).instances[0].weight, weight);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_an_entry_says_it_is_read_or_skipped(
+            id in "\\PC{0,9}|project-test:\\PC{0,9}", address in "\\PC{0,9}|[0-9.:]{7}", port: i32, passing: i64,
+            meta in proptest::collection::btree_map("zone|callboard-(kind|weight|incarnation|claim|x)|\\PC{0,5}", "\\PC{0,9}|[0-9]{1,22}", 0..4),
+        ) {
+            let row = row(&id, |row| {
+                row["Address"] = json!(address);
+                row["Port"] = json!(port);
+                row["Weights"] = json!({"Passing": passing});
+                row["Meta"] = json!(meta);
+            });
+            let read = snapshot(&"project-test".parse().unwrap(), &rows(&json!([row])));
+            prop_assert_eq!(read.instances.len() + read.skipped, 1);
+        }
+    }
+}

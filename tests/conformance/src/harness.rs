@@ -22,6 +22,12 @@ pub trait Harness: fmt::Debug + Send + Sync {
     /// Made without I/O, whether or not the server is up.
     fn registry(&self) -> Arc<dyn Registry>;
 
+    /// A registry for a process that holds hundreds of instances. By default as any other; where each instance's time
+    /// to live costs a request of its own, with as long a one as such a process would choose.
+    fn registry_for_many(&self) -> Arc<dyn Registry> {
+        self.registry()
+    }
+
     /// A resolver as another process would have it, likewise.
     fn resolver(&self) -> Arc<dyn Resolver>;
 

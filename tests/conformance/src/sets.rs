@@ -65,7 +65,7 @@ pub async fn sets_are_complete_after_a_burst(harness: &dyn Harness) {
 /// 500 instances are all in the set of who watches, at first and afterwards.
 pub async fn five_hundred_instances_are_seen(harness: &dyn Harness) {
     let service = service("project/test");
-    let (registry, early) = (harness.registry(), watcher(harness, &service));
+    let (registry, early) = (harness.registry_for_many(), watcher(harness, &service));
     let instances = (1..=500u16).map(|port| instance(&format!("i{port}"), port).metadata("note", "x".repeat(100)));
     let leases: Vec<_> = stream::iter(instances)
         .map(|instance| {

@@ -11,6 +11,7 @@ use callboard_conformance::{Bounds, Harness};
 use callboard_consul::{Consul, ConsulBuilder};
 use callboard_core::{Instance, Registry, Resolver, Service};
 use callboard_servers::{Cluster, ask};
+use tokio::time::{Instant, sleep};
 
 /// Short, so that tests need not wait for long.
 pub(crate) const TTL: Duration = Duration::from_secs(4);
@@ -38,6 +39,21 @@ impl Agents {
 
     pub(crate) fn consul(&self) -> Consul {
         self.builder().build().unwrap()
+    }
+
+    /// What Consul lists under a name, as its HTTP API shows it.
+    pub(crate) async fn listed(&self, name: &str) -> serde_json::Value {
+        let body = get(self.watching, &format!("/v1/health/service/{name}")).await;
+        serde_json::from_str(&body).unwrap()
+    }
+
+    /// Waits until something passes under this name.
+    pub(crate) async fn until_listed(&self, name: &str, within: Duration) {
+        let give_up = Instant::now() + within;
+        while get(self.watching, &format!("/v1/health/service/{name}?passing=1")).await.trim() == "[]" {
+            assert!(Instant::now() < give_up, "nobody passes within {within:?}");
+            sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// A request as another tool makes it, which must succeed.
@@ -74,6 +90,11 @@ async fn checks(agent: SocketAddr, entry: &str) -> Vec<String> {
 impl Harness for Agents {
     fn registry(&self) -> Arc<dyn Registry> {
         Arc::new(self.consul())
+    }
+
+    /// The agent writes each pass to its disk, and waits for its disk and for the servers at each change.
+    fn registry_for_many(&self) -> Arc<dyn Registry> {
+        Arc::new(self.builder().ttl(Duration::from_secs(30)).build().unwrap())
     }
 
     fn resolver(&self) -> Arc<dyn Resolver> {

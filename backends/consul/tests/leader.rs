@@ -1,0 +1,84 @@
+//! Three servers, of which the leader is lost. Neither who watches nor who registers has to do with it directly.
+#![allow(clippy::unwrap_used, reason = "clippy knows the tests here, but not what they share")]
+
+mod agents;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agents::TTL;
+use callboard_conformance::{Seen, Watcher};
+use callboard_consul::Consul;
+use callboard_core::{AnnounceSettings, Announcement, Instance, Service, announce};
+use callboard_servers::{Cluster, ask};
+use tokio::time::{Instant, sleep};
+
+const SOON: Duration = Duration::from_secs(20);
+
+struct Followers {
+    cluster: Cluster,
+    leader: usize,
+    watched: SocketAddr,
+    registered: SocketAddr,
+}
+
+async fn cluster() -> Followers {
+    let cluster = Cluster::consul().nodes(3).start().await;
+    let leader = cluster.leader().await;
+    let address = |offset: usize| cluster.node((leader + offset) % 3).address();
+    let (watched, registered) = (address(1), address(2));
+    Followers { cluster, leader, watched, registered }
+}
+
+fn consul(agent: SocketAddr) -> Arc<Consul> {
+    Arc::new(Consul::builder().address(agent.to_string()).ttl(TTL).build().unwrap())
+}
+
+fn service() -> Service {
+    "project-test".parse().unwrap()
+}
+
+async fn announced(agent: SocketAddr, id: &str, port: u16) -> Announcement {
+    let instance = Instance::new(id, format!("127.0.0.1:{port}").parse().unwrap()).unwrap();
+    let announcement = announce(consul(agent), &service(), instance, AnnounceSettings::default());
+    announcement.on_board(SOON).await.unwrap();
+    announcement
+}
+
+#[tokio::test]
+#[ignore = "needs Consul: make test"]
+async fn a_leader_that_is_killed_costs_nothing_but_the_time_of_an_election() {
+    let Followers { cluster, leader, watched, registered } = cluster().await;
+    let _first = announced(registered, "first", 1).await;
+    let watcher = Watcher::new(consul(watched), &service());
+    watcher.until_ids(SOON, "before", &["first"]).await;
+    cluster.node(leader).kill().await;
+    let _second = announced(registered, "second", 2).await;
+    let both = |seen: &Seen| seen.ids() == ["first", "second"] && seen.stale.is_none();
+    let seen = watcher.until(SOON, "after the election", both).await;
+    assert_eq!(seen.emptied, 0);
+}
+
+/// The query that a follower has passed on to it would wait for half a minute.
+#[tokio::test]
+#[ignore = "needs Consul: make test"]
+async fn a_leader_that_is_stopped_is_not_waited_for() {
+    let Followers { cluster, leader, watched, registered } = cluster().await;
+    let _first = announced(registered, "first", 1).await;
+    let watcher = Watcher::new(consul(watched), &service());
+    watcher.until_ids(SOON, "before", &["first"]).await;
+    sleep(Duration::from_secs(3)).await; // so that the watch waits, and the leader for it
+    cluster.node(leader).pause();
+    // Into the catalog and past the agents, whose own entries are held up as long as one of them talks to that leader.
+    let entry = r#"{"Node":"n9","Address":"127.0.0.1","Service":{"ID":"second","Service":"project-test","Port":2}}"#;
+    let give_up = Instant::now() + SOON;
+    while !ask::http(registered, "PUT", "/v1/catalog/register", &[], entry).await.is_ok_and(|said| said.status == 200) {
+        assert!(Instant::now() < give_up, "no new leader");
+        sleep(Duration::from_millis(100)).await;
+    }
+    let both = |seen: &Seen| seen.ids() == ["first", "second"] && seen.stale.is_none();
+    let seen = watcher.until(Duration::from_secs(10), "after the election", both).await;
+    assert_eq!(seen.emptied, 0);
+    cluster.node(leader).resume();
+}

@@ -1,0 +1,227 @@
+//! What a real agent cannot be made to do when a test wants it: an agent that answers by a script.
+#![allow(clippy::unwrap_used, reason = "clippy knows the tests here, but not what they share")]
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use callboard_consul::Consul;
+use callboard_core::{Error, ErrorKind, Instance, Registry, Resolver, Result, Service, Snapshot, Snapshots};
+use futures_util::StreamExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Instant, timeout};
+
+const SOON: Duration = Duration::from_secs(20);
+
+/// What is answered: a status, the headers, the body. None answers nothing and leaves the connection open.
+type Reply = Option<(u16, String, String)>;
+type Script = Arc<dyn Fn(&str) -> Reply + Send + Sync>;
+
+/// An agent that answers each request by its first line.
+async fn agent(script: impl Fn(&str) -> Reply + Send + Sync + 'static) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, script): (_, Script) = (listener.local_addr().unwrap(), Arc::new(script));
+    tokio::spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            tokio::spawn(converse(socket, Arc::clone(&script)));
+        }
+    });
+    address
+}
+
+async fn converse(mut socket: TcpStream, script: Script) -> std::io::Result<()> {
+    let mut heard = Vec::new();
+    loop {
+        while !heard.windows(4).any(|end| end == b"\r\n\r\n") {
+            if socket.read_buf(&mut heard).await? == 0 {
+                return Ok(());
+            }
+        }
+        let text = String::from_utf8_lossy(&heard).into_owned();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        let length = head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+        let missing = length.unwrap_or(0usize).saturating_sub(body.len());
+        socket.read_exact(&mut vec![0; missing]).await?;
+        heard.clear();
+        let Some((status, headers, body)) = script(head.lines().next().unwrap()) else {
+            std::future::pending::<()>().await;
+            continue;
+        };
+        let length = body.len();
+        socket
+            .write_all(format!("HTTP/1.1 {status} Said\r\nContent-Length: {length}\r\n{headers}\r\n{body}").as_bytes())
+            .await?;
+    }
+}
+
+fn reply(status: u16, index: u64, body: impl Into<String>) -> Reply {
+    Some((status, format!("X-Consul-Index: {index}\r\n"), body.into()))
+}
+
+/// A list of one entry of this port.
+fn listing(port: u16) -> String {
+    format!(
+        r#"[{{"Node":{{"Node":"n","Address":"127.0.0.1"}},"Service":{{"ID":"a","Service":"project-test","Port":{port}}}}}]"#
+    )
+}
+
+fn project() -> Service {
+    "project-test".parse().unwrap()
+}
+
+fn consul(agent: SocketAddr) -> Consul {
+    Consul::builder().address(agent.to_string()).build().unwrap()
+}
+
+async fn next(watch: &mut Snapshots) -> Result<Snapshot> {
+    timeout(SOON, watch.next()).await.expect("something is said").expect("it has not ended")
+}
+
+fn port(snapshot: &Snapshot) -> String {
+    snapshot.instances[0].address.to_string()
+}
+
+/// Answers one after the other to the watch, and notes the queries.
+fn in_order(
+    replies: impl IntoIterator<Item = Reply>,
+) -> (impl Fn(&str) -> Reply + Send + Sync, Arc<Mutex<Vec<String>>>) {
+    let queries = Arc::new(Mutex::new(Vec::new()));
+    let (replies, noted) = (Mutex::new(replies.into_iter().collect::<VecDeque<_>>()), Arc::clone(&queries));
+    let script = move |line: &str| {
+        if !line.contains("/v1/health/service/") {
+            return reply(200, 1, "\"\"");
+        }
+        noted.lock().unwrap().push(line.split(' ').nth(1).unwrap().to_owned());
+        replies.lock().unwrap().pop_front().flatten()
+    };
+    (script, queries)
+}
+
+#[tokio::test]
+async fn an_index_that_goes_backwards_is_forgotten_and_an_unchanged_one_is_no_news() {
+    let replies =
+        [(16, 1), (16, 1), (17, 2), (5, 3), (5, 3), (6, 4)].map(|(index, port)| reply(200, index, listing(port)));
+    let (script, queries) = in_order(replies);
+    let mut watch = consul(agent(script).await).watch(&project());
+    for expected in ["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3", "127.0.0.1:3", "127.0.0.1:4"] {
+        assert_eq!(port(&next(&mut watch).await.unwrap()), expected);
+    }
+    let queries = queries.lock().unwrap();
+    let plain = "/v1/health/service/project-test?passing=true";
+    let waiting = |index: u64| format!("{plain}&index={index}&wait=30000ms");
+    assert_eq!(queries[..], [plain.to_owned(), waiting(16), waiting(16), waiting(17), plain.to_owned(), waiting(5)]);
+}
+
+#[tokio::test]
+async fn a_refusal_ends_the_watch_whatever_index_it_has() {
+    for (status, kind) in [
+        (500, ErrorKind::Unavailable),
+        (403, ErrorKind::Denied),
+        (429, ErrorKind::Unavailable),
+        (302, ErrorKind::Unavailable),
+    ] {
+        let (script, _) = in_order([reply(200, 16, listing(1)), reply(status, 1, "no cluster leader")]);
+        let mut watch = consul(agent(script).await).watch(&project());
+        next(&mut watch).await.unwrap();
+        let error = next(&mut watch).await.unwrap_err();
+        assert_eq!(
+            (error.kind(), error.backend(), error.service()),
+            (kind, Some("consul"), Some(&project())),
+            "{error:?}"
+        );
+        assert!(error.to_string().contains("no cluster leader"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_consuls_answer_is_an_error_and_no_panic() {
+    for body in ["", "null?", "{}", "[{}]", "[1]", "\u{0}", r#"[{"Node":{},"Service":{}}]"#] {
+        let (script, _) = in_order([reply(200, 16, body)]);
+        let error: Error = next(&mut consul(agent(script).await).watch(&project())).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{body:?}: {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_agent_that_answers_at_once_for_ever_is_not_asked_without_a_pause() {
+    let (counted, counter) = (Arc::new(Mutex::new(0)), Arc::new(Mutex::new(0)));
+    let script = {
+        let counted = Arc::clone(&counted);
+        move |line: &str| {
+            if line.contains("/v1/health/service/") {
+                *counted.lock().unwrap() += 1;
+            }
+            reply(200, 16, listing(1))
+        }
+    };
+    let mut watch = consul(agent(script).await).watch(&project());
+    let listen = async {
+        while next(&mut watch).await.is_ok() {
+            *counter.lock().unwrap() += 1;
+        }
+    };
+    assert!(timeout(Duration::from_secs(3), listen).await.is_err());
+    let asked = *counted.lock().unwrap();
+    assert!((15..=26).contains(&asked), "asked {asked} times in 3 s");
+    assert_eq!(*counter.lock().unwrap(), 1, "what has not changed is said once");
+}
+
+/// An agent that is stopped keeps its connections. Well before the blocking query would time out, that is noticed.
+#[tokio::test]
+async fn an_agent_that_falls_silent_is_noticed_within_five_seconds() {
+    let script = |line: &str| match line {
+        line if line.contains("index=") || line.contains("/status/") => None,
+        _ => reply(200, 16, listing(1)),
+    };
+    let mut watch = consul(agent(script).await).watch(&project());
+    next(&mut watch).await.unwrap();
+    let since = Instant::now();
+    let error = next(&mut watch).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error:?}");
+    assert!(since.elapsed() < Duration::from_secs(6), "{:?}", since.elapsed());
+}
+
+/// Older agents answer 500 for a check that they do not know, and say so in words; newer ones answer 404.
+#[tokio::test]
+async fn a_check_that_an_old_agent_does_not_know_is_lost() {
+    let script = |line: &str| match line {
+        line if line.contains("/check/pass/") => reply(500, 0, r#"CheckID "x" does not have associated TTL"#),
+        line if line.contains("/health/service/id/") => reply(404, 0, ""),
+        line if line.contains("hash=") => None,
+        _ => reply(200, 0, ""),
+    };
+    let instance = Instance::new("a", "127.0.0.1:1".parse().unwrap()).unwrap();
+    let mut lease = consul(agent(script).await).register(&project(), &instance).await.unwrap();
+    let error = timeout(SOON, lease.lost()).await.unwrap();
+    assert_eq!((error.kind(), error.service()), (ErrorKind::Lost, Some(&project())), "{error:?}");
+}
+
+/// An agent that cannot be told is told again and again, and the lease is lost no sooner than its time to live.
+#[tokio::test]
+async fn a_lease_is_lost_when_its_time_to_live_has_passed_in_vain() {
+    let passes = Arc::new(Mutex::new(0));
+    let script = {
+        let passes = Arc::clone(&passes);
+        move |line: &str| match line {
+            line if line.contains("/check/pass/") => {
+                *passes.lock().unwrap() += 1;
+                reply(500, 0, "no disk")
+            }
+            line if line.contains("/health/service/id/") => reply(404, 0, ""),
+            line if line.contains("hash=") => None,
+            _ => reply(200, 0, ""),
+        }
+    };
+    let instance = Instance::new("a", "127.0.0.1:1".parse().unwrap()).unwrap();
+    let builder = Consul::builder().address(agent(script).await.to_string()).ttl(Duration::from_secs(3));
+    let since = Instant::now();
+    let mut lease = builder.build().unwrap().register(&project(), &instance).await.unwrap();
+    let error = timeout(SOON, lease.lost()).await.unwrap();
+    assert_eq!(error.kind(), ErrorKind::Lost, "{error:?}");
+    assert!(error.chain().contains("no disk"), "{}", error.chain());
+    assert!(since.elapsed() >= Duration::from_secs(3), "{:?}", since.elapsed());
+    let passes = *passes.lock().unwrap();
+    assert!((5..=30).contains(&passes), "{passes} passes");
+}
