@@ -72,7 +72,7 @@ fn advice(error: &etcd_client::Error, secure: bool) -> &'static str {
         Code::FailedPrecondition if says(NO_LOGINS) => ": etcd knows no users, leave user and password out",
         Code::PermissionDenied => ": the user needs read and write permission on everything under the prefix",
         // Why etcd closes a connection right after TLS has been agreed on, it tells nobody who could pass it on.
-        Code::Cancelled if secure => {
+        Code::Cancelled | Code::Unknown if secure => {
             ": etcd has closed the connection; it may ask for a client certificate that it trusts"
         }
         Code::ResourceExhausted if says("space") => ": etcd's disk quota is used up, compact and defragment it",
