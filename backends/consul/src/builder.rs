@@ -3,15 +3,15 @@
 use std::fmt;
 use std::time::Duration;
 
-use callboard_core::{Error, Result};
+use callboard_core::{Error, RegistryTls, Result};
 use reqwest::header::HeaderValue;
 
 use crate::Consul;
 use crate::agent::{Agent, Query};
-use crate::checks::{Checks, GrpcCheck};
+use crate::checks::{Checks, ConsulGrpcCheck};
 use crate::consul::Inner;
 use crate::guard::Guards;
-use crate::tls::Tls;
+use crate::tls;
 use crate::url::Place;
 
 /// Settings of a [`Consul`]; made by [`Consul::builder`].
@@ -28,7 +28,7 @@ use crate::url::Place;
 pub struct ConsulBuilder {
     address: Option<String>,
     token: Option<String>,
-    tls: Tls,
+    tls: Option<RegistryTls>,
     scope: Vec<(&'static str, String)>,
     options: Vec<(&'static str, String)>,
     tags: Vec<String>,
@@ -43,7 +43,7 @@ impl Default for ConsulBuilder {
         Self {
             address: None,
             token: None,
-            tls: Tls::default(),
+            tls: None,
             scope: Vec::new(),
             options: Vec::new(),
             tags: Vec::new(),
@@ -76,22 +76,9 @@ impl ConsulBuilder {
         self
     }
 
-    /// Whether to speak HTTPS. By default only if the address, [`ca`](Self::ca) or [`identity`](Self::identity) says so.
-    pub fn tls(mut self, tls: bool) -> Self {
-        self.tls.wanted = tls;
-        self
-    }
-
-    /// The certificate authorities to trust, as PEM, and no others. By default those of the operating system.
-    pub fn ca(mut self, pem: impl Into<Vec<u8>>) -> Self {
-        self.tls.ca = Some(pem.into());
-        self
-    }
-
-    /// The certificate to show to an agent that asks for one: a PEM chain, the own certificate first, and its private
-    /// key. None by default.
-    pub fn identity(mut self, chain: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
-        self.tls.identity = Some((chain.into(), key.into()));
+    /// Speaks HTTPS. By default only if the address says so, and then it trusts what the operating system trusts.
+    pub fn tls(mut self, tls: RegistryTls) -> Self {
+        self.tls = Some(tls);
         self
     }
 
@@ -176,7 +163,7 @@ impl ConsulBuilder {
     }
 
     /// Has the agent ask each instance whether it serves, beside the TTL check or without it. No such check by default.
-    pub fn grpc_check(mut self, check: GrpcCheck) -> Self {
+    pub fn grpc_check(mut self, check: ConsulGrpcCheck) -> Self {
         self.checks.grpc = Some(check);
         self
     }
@@ -212,7 +199,7 @@ impl ConsulBuilder {
         }
         if *deregister_after < 60 * second {
             return Err(Error::invalid(format!(
-                "deregister-after {deregister_after:?}: at least 1 min, because Consul takes less for that"
+                "deregister_after {deregister_after:?}: at least 1 min, because Consul takes less for that"
             )));
         }
         if !by_ttl && grpc.is_none() {
@@ -233,9 +220,9 @@ impl ConsulBuilder {
     fn made(self, said: impl Fn(&'static str) -> Option<String>) -> Result<Consul> {
         let Self { address, token, tls, scope, mut options, tags, stale, only_passing, wait, checks } = self;
         let address = address.or_else(|| said("CONSUL_HTTP_ADDR")).unwrap_or_else(|| "127.0.0.1".to_owned());
-        let place = Place::parse(&address, tls.is_wanted())?;
+        let place = Place::parse(&address, tls.is_some())?;
         let token = token.or_else(|| said("CONSUL_HTTP_TOKEN")).map(header).transpose()?;
-        let tls = tls.config(place.is_encrypted())?;
+        let tls = tls::config(tls.as_ref(), place.is_encrypted())?;
         options.extend(tags.iter().map(|tag| ("tag", tag.clone())));
         options.extend(stale.then(|| ("stale", String::new())));
         options.extend(only_passing.then(|| ("passing", "true".to_owned())));

@@ -12,25 +12,25 @@ use serde::Serialize;
 ///
 /// ```
 /// use std::time::Duration;
-/// use callboard_consul::{Consul, GrpcCheck};
+/// use callboard_consul::{Consul, ConsulGrpcCheck};
 ///
-/// let consul = Consul::builder().grpc_check(GrpcCheck::default().every(Duration::from_secs(2))).build()?;
+/// let consul = Consul::builder().grpc_check(ConsulGrpcCheck::default().every(Duration::from_secs(2))).build()?;
 /// # Ok::<(), callboard_core::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GrpcCheck {
+pub struct ConsulGrpcCheck {
     every: Duration,
     tls: bool,
     service: Option<String>,
 }
 
-impl Default for GrpcCheck {
+impl Default for ConsulGrpcCheck {
     fn default() -> Self {
         Self { every: Duration::from_secs(5), tls: false, service: None }
     }
 }
 
-impl GrpcCheck {
+impl ConsulGrpcCheck {
     /// How often the agent asks; also how long it waits for the answer. 100 ms at least, refused below that when the
     /// backend is built. 5 s by default.
     #[must_use]
@@ -69,7 +69,7 @@ pub(crate) struct Checks {
     pub(crate) ttl: Duration,
     /// Whether the lease's silence makes the entry critical.
     pub(crate) by_ttl: bool,
-    pub(crate) grpc: Option<GrpcCheck>,
+    pub(crate) grpc: Option<ConsulGrpcCheck>,
     /// How long an entry stays in Consul after it has become critical.
     pub(crate) deregister_after: Duration,
 }

@@ -19,7 +19,7 @@ mod url;
 mod watch;
 
 pub use builder::ConsulBuilder;
-pub use checks::GrpcCheck;
+pub use checks::ConsulGrpcCheck;
 pub use consul::Consul;
 
 #[cfg(test)]

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use callboard_core::{ErrorKind, Registry, Resolver, Result, Target};
+use callboard_core::{ErrorKind, Registry, RegistryTls, Resolver, Result, Target};
 use proptest::prelude::*;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 
-use crate::{Consul, ConsulBuilder, GrpcCheck, url};
+use crate::{Consul, ConsulBuilder, ConsulGrpcCheck, url};
 
 const SECRET: &str = "hunter2";
 
@@ -28,9 +28,9 @@ fn settings(text: &str) -> String {
 #[test]
 fn a_dial_url_says_what_the_builder_says() {
     let url = "consul://%2Frun%2Fconsul.sock/project/test?dc=dc2&tag=v2,blue&filter=Service.Port%3D%3D1&near=_agent&stale\
-               &passing=false&wait=10s&ns=team&partition=east&ttl=5s&deregister-after=5m&check=ttl,grpc\
-               &grpc-interval=2s&grpc-tls&grpc-service=hello.HelloService&token=hunter2";
-    let check = GrpcCheck::default().every(Duration::from_secs(2)).tls(true).service("hello.HelloService");
+               &passing=false&wait=10s&ns=team&partition=east&ttl=5s&deregister_after=5m&check=ttl,grpc\
+               &grpc_interval=2s&grpc_tls&grpc_service=hello.HelloService&token=hunter2";
+    let check = ConsulGrpcCheck::default().every(Duration::from_secs(2)).tls(true).service("hello.HelloService");
     let built = Consul::builder()
         .address("unix:///run/consul.sock")
         .token(SECRET)
@@ -50,7 +50,7 @@ fn a_dial_url_says_what_the_builder_says() {
     assert_eq!(settings(url), format!("{built:?}"));
     read(url).unwrap();
     assert_eq!(settings("consul:///s"), format!("{:?}", ConsulBuilder::default()));
-    let grpc_only = ConsulBuilder::default().grpc_check(GrpcCheck::default()).ttl_check(false);
+    let grpc_only = ConsulBuilder::default().grpc_check(ConsulGrpcCheck::default()).ttl_check(false);
     assert_eq!(settings("consul:///s?check=grpc"), format!("{grpc_only:?}"));
 }
 
@@ -61,13 +61,13 @@ fn wrong_settings_are_refused_with_the_reason() {
         ("consul://u:p@h/s", "takes a token"),
         ("consul://h/s?ttl=500ms", "ttl 500ms: expected 1 s to 1 h"),
         ("consul://h/s?ttl=2h", "expected 1 s to 1 h"),
-        ("consul://h/s?deregister-after=30s", "at least 1 min"),
+        ("consul://h/s?deregister_after=30s", "at least 1 min"),
         ("consul://h/s?wait=0s", "wait 0ns: expected"),
         ("consul://h/s?wait=11m", "expected 1 s to 10 min"),
         ("consul://h/s?check=http", "\"http\" is not what is expected: ttl, grpc, or ttl,grpc"),
-        ("consul://h/s?check=grpc&grpc-interval=1ms", "100 ms at least"),
+        ("consul://h/s?check=grpc&grpc_interval=1ms", "100 ms at least"),
         ("consul://h/s?tag=a,,b", "tag: it is empty"),
-        ("consul://h/s?ca=%2Fnowhere", "\"/nowhere\" cannot be read"),
+        ("consul://h/s?ca=%2Fnowhere", "\"/nowhere\" is not what is expected: a file that can be read"),
         ("consul://h/s?cert=x", "\"key\" beside it"),
         ("consul://h/s?key=x", "\"cert\" beside it"),
         ("consul://%ff/s", "not UTF-8"),
@@ -79,9 +79,12 @@ fn wrong_settings_are_refused_with_the_reason() {
     }
     let error = Consul::builder().ttl_check(false).build().unwrap_err();
     assert!(error.to_string().contains("neither TTL nor gRPC"), "{error}");
-    let error = Consul::builder().ca("no PEM").build().unwrap_err();
-    assert!(error.to_string().contains("no PEM text"), "{error}");
-    let error = Consul::builder().identity("x", SECRET).build().unwrap_err();
+    let certificate = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n";
+    let key = format!("-----BEGIN PRIVATE KEY-----\n{SECRET}\n-----END PRIVATE KEY-----\n");
+    let tls = RegistryTls::with_ca(certificate).and_then(|tls| tls.identity(certificate, key)).unwrap();
+    let error = Consul::builder().tls(tls.clone()).build().unwrap_err();
+    assert!(error.to_string().contains("the CA cannot be used"), "{error}");
+    let error = Consul::builder().address("h").tls(tls).build().unwrap_err();
     assert!(!format!("{error:?}").contains(SECRET), "{error:?}");
 }
 
@@ -139,7 +142,7 @@ async fn a_secret_is_nowhere_to_be_seen() {
 
 proptest! {
     #[test]
-    fn any_url_is_read_or_refused(host in "[a-z%2F.:\\[\\]]{0,12}", query in "(check|ttl|wait|tag|dc|filter|stale|grpc-tls)=[a-z0-9,%]{0,6}") {
+    fn any_url_is_read_or_refused(host in "[a-z%2F.:\\[\\]]{0,12}", query in "(check|ttl|wait|tag|dc|filter|stale|grpc_tls)=[a-z0-9,%]{0,6}") {
         let _ = read(&format!("consul://{host}/s?{query}"));
     }
 }

@@ -1,54 +1,33 @@
 //! How the agent is trusted, and how this client shows itself to it.
 
-use std::fmt;
 use std::sync::Arc;
 
-use callboard_core::{BoxError, Error, ErrorKind, Result};
+use callboard_core::{BoxError, Error, ErrorKind, RegistryTls, Result};
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
 
-/// PEM texts, as they were given.
-#[derive(Clone, Default)]
-pub(crate) struct Tls {
-    pub(crate) wanted: bool,
-    pub(crate) ca: Option<Vec<u8>>,
-    pub(crate) identity: Option<(Vec<u8>, Vec<u8>)>,
-}
-
-impl Tls {
-    pub(crate) fn is_wanted(&self) -> bool {
-        self.wanted || self.ca.is_some() || self.identity.is_some()
-    }
-
-    /// The configuration for rustls. `encrypted` tells whether it will be used at all: the HTTP client asks for one in
-    /// any case.
-    pub(crate) fn config(&self, encrypted: bool) -> Result<ClientConfig> {
-        let roots = match &self.ca {
-            _ if !encrypted => RootCertStore::empty(),
-            Some(pem) => only(pem)?,
-            None => of_the_system()?,
-        };
-        let trusting = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| unusable("the configuration", error))?
-            .with_root_certificates(roots);
-        let Some((chain, key)) = &self.identity else { return Ok(trusting.with_no_client_auth()) };
-        let chain = certificates("the client certificate", chain)?;
-        // The reader's own error could quote the text, which is secret.
-        let key = PrivateKeyDer::from_pem_slice(key)
-            .map_err(|_| Error::invalid("TLS: the client's private key is no PEM private key"))?;
-        trusting
-            .with_client_auth_cert(chain, key)
-            .map_err(|error| unusable("the client certificate and its key", error))
-    }
-}
-
-impl fmt::Debug for Tls {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (ca, identity) = (self.ca.is_some(), self.identity.is_some());
-        f.debug_struct("Tls").field("wanted", &self.wanted).field("ca", &ca).field("identity", &identity).finish()
-    }
+/// The configuration for rustls. It is wanted in any case by the HTTP client; `encrypted` tells whether it will be
+/// used at all.
+pub(crate) fn config(tls: Option<&RegistryTls>, encrypted: bool) -> Result<ClientConfig> {
+    let roots = match tls.and_then(RegistryTls::ca_pem) {
+        _ if !encrypted => RootCertStore::empty(),
+        Some(pem) => only(pem)?,
+        None => of_the_system()?,
+    };
+    let trusting = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| unusable("the configuration", error))?
+        .with_root_certificates(roots);
+    let Some((chain, key)) = tls.and_then(RegistryTls::identity_pem) else {
+        return Ok(trusting.with_no_client_auth());
+    };
+    let chain = certificates("the client certificate", chain)?;
+    // The reader's own error could quote the text, which is secret.
+    let key = PrivateKeyDer::from_pem_slice(key)
+        .map_err(|_| Error::invalid("TLS: the client's private key is no PEM private key"))?;
+    let shown = trusting.with_client_auth_cert(chain, key);
+    shown.map_err(|error| unusable("the client certificate and its key", error))
 }
 
 fn only(pem: &[u8]) -> Result<RootCertStore> {

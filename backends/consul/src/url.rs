@@ -1,14 +1,13 @@
 //! Where the agent is, and what a dial URL and the environment say about it.
 
-use std::fs;
 use std::path::PathBuf;
 
-use callboard_core::{Error, Result, Target, TargetOptions};
+use callboard_core::{Error, RegistryTls, Result, Target, TargetOptions};
 use percent_encoding::percent_decode_str;
 use reqwest::Url;
 
 use crate::builder::ConsulBuilder;
-use crate::checks::GrpcCheck;
+use crate::checks::ConsulGrpcCheck;
 
 /// Where the agent's HTTP API is.
 #[derive(Clone, Debug)]
@@ -89,7 +88,9 @@ pub(crate) fn builder(target: &Target, options: &mut TargetOptions<'_>) -> Resul
     if let Some(token) = options.text("token") {
         builder = builder.token(token);
     }
-    builder = trust(builder, options)?;
+    if let Some(tls) = RegistryTls::from_options(options)? {
+        builder = builder.tls(tls);
+    }
     builder = watching(builder, options)?;
     registering(builder, options)
 }
@@ -98,25 +99,6 @@ pub(crate) fn builder(target: &Target, options: &mut TargetOptions<'_>) -> Resul
 fn address(host: &str) -> Result<String> {
     let host = percent_decode_str(host).decode_utf8().map_err(|_| Error::invalid("URL: the host is not UTF-8"))?;
     Ok(if host.starts_with('/') { format!("unix://{host}") } else { host.into_owned() })
-}
-
-fn trust(mut builder: ConsulBuilder, options: &mut TargetOptions<'_>) -> Result<ConsulBuilder> {
-    let read = |key: &str, path: &str| {
-        fs::read(path)
-            .map_err(|error| Error::invalid(format!("query key {key:?}: {path:?} cannot be read")).with_source(error))
-    };
-    if options.flag("tls")?.unwrap_or(false) {
-        builder = builder.tls(true);
-    }
-    if let Some(path) = options.text("ca") {
-        builder = builder.ca(read("ca", path)?);
-    }
-    match (options.text("cert"), options.text("key")) {
-        (None, None) => Ok(builder),
-        (Some(chain), Some(key)) => Ok(builder.identity(read("cert", chain)?, read("key", key)?)),
-        (Some(_), None) => Err(options.invalid("cert", "a query key \"key\" beside it")),
-        (None, Some(_)) => Err(options.invalid("key", "a query key \"cert\" beside it")),
-    }
 }
 
 fn watching(mut builder: ConsulBuilder, options: &mut TargetOptions<'_>) -> Result<ConsulBuilder> {
@@ -154,17 +136,17 @@ fn registering(mut builder: ConsulBuilder, options: &mut TargetOptions<'_>) -> R
     if let Some(ttl) = options.duration("ttl")? {
         builder = builder.ttl(ttl);
     }
-    if let Some(after) = options.duration("deregister-after")? {
+    if let Some(after) = options.duration("deregister_after")? {
         builder = builder.deregister_after(after);
     }
-    let mut grpc = GrpcCheck::default();
-    if let Some(interval) = options.duration("grpc-interval")? {
+    let mut grpc = ConsulGrpcCheck::default();
+    if let Some(interval) = options.duration("grpc_interval")? {
         grpc = grpc.every(interval);
     }
-    if let Some(tls) = options.flag("grpc-tls")? {
+    if let Some(tls) = options.flag("grpc_tls")? {
         grpc = grpc.tls(tls);
     }
-    if let Some(name) = options.text("grpc-service") {
+    if let Some(name) = options.text("grpc_service") {
         grpc = grpc.service(name);
     }
     match options.text("check") {

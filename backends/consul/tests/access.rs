@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use agents::Agents;
 use callboard_consul::{Consul, ConsulBuilder};
-use callboard_core::{ErrorKind, Instance, Registry, Resolver, Result, Service, Snapshot, Target};
+use callboard_core::{ErrorKind, Instance, Registry, RegistryTls, Resolver, Result, Service, Snapshot, Target};
 use callboard_servers::{Cluster, Port, ask};
-use callboard_tls_tests::Authority;
+use callboard_tls_tests::{Authority, Pair};
 use futures_util::StreamExt;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -130,7 +130,9 @@ async fn https_with_a_client_certificate() {
     );
     let agents = Agents::on(Cluster::consul_dev().config(hcl).start().await);
     let builder = || agents.builder().address(format!("https://{}", port.address()));
-    works(builder().ca(ours.pem.clone()).identity(client.certificate.clone(), client.key.clone())).await;
+    let trusting = |ca: &str| RegistryTls::with_ca(ca).unwrap();
+    let shown = |ca: &str, pair: &Pair| trusting(ca).identity(pair.certificate.clone(), pair.key.clone()).unwrap();
+    works(builder().tls(shown(&ours.pem, &client))).await;
     let (cert, key) = (file("client.pem", &client.certificate), file("client.key", &client.key));
     let encoded = |path: &str| path.replace('/', "%2F");
     let ca = encoded(directory.path().join("ca.pem").to_str().unwrap());
@@ -138,12 +140,9 @@ async fn https_with_a_client_certificate() {
     let target: Target = url.parse().unwrap();
     first(&Consul::from_target(&target, &mut target.options()).unwrap()).await.unwrap();
     for (builder, what) in [
-        (builder().ca(ours.pem.clone()), "without a certificate"),
-        (
-            builder().ca(ours.pem.clone()).identity(stranger.certificate, stranger.key),
-            "with a certificate of another CA",
-        ),
-        (builder().ca(theirs.pem).identity(client.certificate, client.key), "trusting another CA"),
+        (builder().tls(trusting(&ours.pem)), "without a certificate"),
+        (builder().tls(shown(&ours.pem, &stranger)), "with a certificate of another CA"),
+        (builder().tls(shown(&theirs.pem, &client)), "trusting another CA"),
     ] {
         let error = first(&builder.build().unwrap()).await.expect_err(what);
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{what}: {error:?}");

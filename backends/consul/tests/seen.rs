@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use agents::{Agents, put};
 use callboard_conformance::{Harness, Seen, Watcher};
-use callboard_consul::{Consul, ConsulBuilder, GrpcCheck};
+use callboard_consul::{Consul, ConsulBuilder, ConsulGrpcCheck};
 use callboard_core::{ErrorKind, Incarnation, Instance, Registry, Resolver, Service};
 use callboard_servers::Cluster;
 use futures_util::StreamExt;
@@ -164,7 +164,7 @@ async fn an_instance_that_does_not_serve_leaves_the_set_and_comes_back() {
     let server = tonic::transport::Server::builder().add_service(health_service);
     let serving = tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
     health.set_service_status("", ServingStatus::Serving).await;
-    let check = GrpcCheck::default().every(Duration::from_millis(200));
+    let check = ConsulGrpcCheck::default().every(Duration::from_millis(200));
     let watcher = watcher(agents.builder());
     // A second one keeps the set from being empty, which is not believed at once.
     let _other = agents.consul().register(&project(), &instance("other", "10.0.0.7:80")).await.unwrap();

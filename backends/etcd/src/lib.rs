@@ -23,7 +23,6 @@ use async_trait::async_trait;
 use callboard_core::{Instance, Lease, Registry, Resolver, Result, Service, Snapshots, Target, TargetOptions};
 
 pub use self::settings::EtcdBuilder;
-pub use self::tls::EtcdTls;
 
 use self::board::Board;
 use self::connection::{Connection, ours};

@@ -4,14 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use callboard_core::{Address, Error, Result};
+use callboard_core::{Address, Error, RegistryTls, Result};
 use etcd_client::ConnectOptions;
 
 use crate::connection::{Connection, ours};
 use crate::keeper::Keeper;
 use crate::layout::{DEFAULT_PREFIX, Layout};
-use crate::tls::EtcdTls;
-use crate::{Etcd, Shared};
+use crate::{Etcd, Shared, tls};
 
 const DEFAULT_PORT: u16 = 2379;
 const DEFAULT_TTL: Duration = Duration::from_secs(15);
@@ -39,7 +38,8 @@ const SHORTEST_RELIST: Duration = Duration::from_secs(1);
 pub struct EtcdBuilder {
     endpoints: Vec<String>,
     user: Option<(String, String)>,
-    tls: Option<EtcdTls>,
+    tls: Option<RegistryTls>,
+    server_name: Option<String>,
     prefix: String,
     ttl: Duration,
     relist: Duration,
@@ -48,7 +48,7 @@ pub struct EtcdBuilder {
 impl EtcdBuilder {
     pub(crate) fn new(endpoints: Vec<String>) -> Self {
         let prefix = DEFAULT_PREFIX.to_owned();
-        Self { endpoints, user: None, tls: None, prefix, ttl: DEFAULT_TTL, relist: DEFAULT_RELIST }
+        Self { endpoints, user: None, tls: None, server_name: None, prefix, ttl: DEFAULT_TTL, relist: DEFAULT_RELIST }
     }
 
     /// Who logs in, and the password. Nobody by default.
@@ -58,8 +58,14 @@ impl EtcdBuilder {
     }
 
     /// Connects by TLS. In plain text by default.
-    pub fn tls(mut self, tls: EtcdTls) -> Self {
+    pub fn tls(mut self, tls: RegistryTls) -> Self {
         self.tls = Some(tls);
+        self
+    }
+
+    /// The name that etcd's certificates must be for, with TLS. By default the host of each endpoint.
+    pub fn server_name(mut self, name: impl Into<String>) -> Self {
+        self.server_name = Some(name.into());
         self
     }
 
@@ -99,6 +105,11 @@ impl EtcdBuilder {
         if self.endpoints.is_empty() {
             return Err(Error::invalid("no endpoint: name at least one host, such as etcd://10.0.0.1:2379"));
         }
+        if self.tls.is_none() && self.server_name.is_some() {
+            return Err(Error::invalid(
+                "server_name: without TLS there is no certificate that it could be compared with",
+            ));
+        }
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         let endpoints = self.endpoints.iter().map(|host| Ok(format!("{scheme}://{}", address(host)?)));
         let endpoints = endpoints.collect::<Result<Vec<_>>>()?;
@@ -107,7 +118,7 @@ impl EtcdBuilder {
             options = options.with_user(name, password);
         }
         if let Some(tls) = &self.tls {
-            options = options.with_tls(tls.options());
+            options = options.with_tls(tls::options(tls, self.server_name.as_deref()));
         }
         let connection = Arc::new(Connection::new(endpoints, options));
         let (ttl, relist) = (self.ttl, self.relist);
@@ -144,6 +155,7 @@ impl fmt::Debug for EtcdBuilder {
             .field("endpoints", &self.endpoints)
             .field("user", &self.user.as_ref().map(|(name, _)| name))
             .field("tls", &self.tls)
+            .field("server_name", &self.server_name)
             .field("prefix", &self.prefix)
             .field("ttl", &self.ttl)
             .field("relist", &self.relist)

@@ -1,11 +1,8 @@
 //! The same settings in a dial URL.
 
-use std::fs;
-
-use callboard_core::{Error, Result, Target, TargetOptions};
+use callboard_core::{Error, RegistryTls, Result, Target, TargetOptions};
 
 use crate::settings::{EtcdBuilder, relist, ttl};
-use crate::tls::EtcdTls;
 
 /// Reads the settings that a URL has. Every key is asked for, whether it is there or not.
 pub(crate) fn builder(target: &Target, options: &mut TargetOptions<'_>) -> Result<EtcdBuilder> {
@@ -21,8 +18,11 @@ pub(crate) fn builder(target: &Target, options: &mut TargetOptions<'_>) -> Resul
     if let Some(value) = options.text("prefix") {
         builder = builder.prefix(value);
     }
-    if let Some(value) = tls(options)? {
+    if let Some(value) = RegistryTls::from_options(options)? {
         builder = builder.tls(value);
+    }
+    if let Some(value) = options.text("server_name") {
+        builder = builder.server_name(value);
     }
     match (target.user(), target.password()) {
         (None, None) => Ok(builder),
@@ -34,53 +34,6 @@ pub(crate) fn builder(target: &Target, options: &mut TargetOptions<'_>) -> Resul
 
 fn half(target: &Target, why: &str) -> Error {
     Error::invalid(format!("URL {:?}: {why}", target.to_string()))
-}
-
-/// TLS is on with the key `tls`, or with any of the others, which would be without effect otherwise.
-fn tls(options: &mut TargetOptions<'_>) -> Result<Option<EtcdTls>> {
-    let on = options.flag("tls")?;
-    let [ca, cert, key] = ["ca", "cert", "key"].map(|name| options.text(name));
-    let server_name = options.text("server_name");
-    if let Some(name) = named([("ca", ca), ("cert", cert), ("key", key), ("server_name", server_name)]) {
-        if on == Some(false) {
-            return Err(options.invalid("tls", &format!("true, or nothing, beside {name:?}")));
-        }
-    } else if on != Some(true) {
-        return Ok(None);
-    }
-    let mut tls = match ca {
-        Some(_) => EtcdTls::with_ca(file(options, "ca")?).map_err(|error| unusable(options, "ca", &error))?,
-        None => EtcdTls::with_system_roots(),
-    };
-    match (cert, key) {
-        (Some(_), Some(_)) => {
-            let (chain, secret) = (file(options, "cert")?, file(options, "key")?);
-            tls = tls.identity(chain, secret).map_err(|error| unusable(options, "cert", &error))?;
-        }
-        (Some(_), None) => {
-            return Err(options.invalid("cert", "the key \"key\" beside it, with the file of its private key"));
-        }
-        (None, Some(_)) => {
-            return Err(options.invalid("key", "the key \"cert\" beside it, with the file of its certificate"));
-        }
-        (None, None) => {}
-    }
-    Ok(Some(server_name.into_iter().fold(tls, EtcdTls::server_name)))
-}
-
-/// The first of the keys that is there.
-fn named<'k>(keys: [(&'k str, Option<&str>); 4]) -> Option<&'k str> {
-    keys.into_iter().find_map(|(name, value)| value.map(|_| name))
-}
-
-/// The contents of the file that a key names.
-fn file(options: &mut TargetOptions<'_>, key: &'static str) -> Result<Vec<u8>> {
-    let path = options.text(key).unwrap_or_default();
-    fs::read(path).map_err(|error| options.invalid(key, "a file that can be read").with_source(error))
-}
-
-fn unusable(options: &TargetOptions<'_>, key: &str, error: &Error) -> Error {
-    options.invalid(key, &format!("a usable file ({})", error.message()))
 }
 
 #[cfg(test)]
@@ -107,7 +60,6 @@ mod tests {
         assert!(!shown.contains("hunter2"), "{shown}");
         let shown = format!("{:?}", read("etcd://h/s?tls").expect("a good URL"));
         assert!(shown.contains("https://h:2379"), "{shown}");
-        assert!(format!("{:?}", read("etcd://h/s?server_name=etcd.internal").expect("a good URL")).contains("https"));
     }
 
     #[test]
@@ -119,10 +71,10 @@ mod tests {
             ("etcd://h/s?relist=10ms", "at least 1s"),
             ("etcd://h/s?prefix=/", "prefix"),
             ("etcd://h/s?tls=maybe", "true or false"),
-            ("etcd://h/s?tls=false&server_name=x", r#"beside "server_name""#),
+            ("etcd://h/s?server_name=x", "server_name: without TLS"),
             ("etcd://h/s?ca=/nowhere/ca.pem", "a file that can be read"),
-            ("etcd://h/s?tls&cert=/nowhere/cert.pem", r#"the key "key" beside it"#),
-            ("etcd://h/s?tls&key=/nowhere/key.pem", r#"the key "cert" beside it"#),
+            ("etcd://h/s?tls&cert=/nowhere/cert.pem", r#""key" beside it"#),
+            ("etcd://h/s?tls&key=/nowhere/key.pem", r#""cert" beside it"#),
             ("etcd://app@h/s", "a user needs a password"),
             ("etcd://:hunter2@h/s", "a password needs a user"),
             ("etcd://app:hunter2@h/s?tll=3s", "unknown query key"),

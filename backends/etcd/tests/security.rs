@@ -6,8 +6,8 @@ mod common;
 use std::fs;
 use std::time::Duration;
 
-use callboard_core::{Error, ErrorKind, Registry, Resolver, Snapshot, Snapshots, Target};
-use callboard_etcd::{Etcd, EtcdTls};
+use callboard_core::{Error, ErrorKind, Registry, RegistryTls, Resolver, Snapshot, Snapshots, Target};
+use callboard_etcd::Etcd;
 use callboard_servers::Cluster;
 use callboard_tls_tests::{Authority, NAME};
 use common::{SOON, Servers, builder, instance, service};
@@ -136,11 +136,12 @@ async fn tls_with_client_certificates() {
     let setup = Cluster::etcd().arg(format!("--cert-file={cert}")).arg(format!("--key-file={key}"));
     let servers = setup.arg(format!("--trusted-ca-file={ca}")).arg("--client-cert-auth").start().await;
 
-    let tls = |authority: &Authority| EtcdTls::with_ca(authority.pem.clone()).unwrap().server_name(NAME);
-    let shown = |tls: EtcdTls, pair: &callboard_tls_tests::Pair| {
+    let tls = |authority: &Authority| RegistryTls::with_ca(authority.pem.clone()).unwrap();
+    let shown = |tls: RegistryTls, pair: &callboard_tls_tests::Pair| {
         tls.identity(pair.certificate.clone(), pair.key.clone()).unwrap()
     };
-    let dial = |tls: EtcdTls| builder(servers.addresses()).tls(tls).build().unwrap();
+    let named = |tls: RegistryTls, name| builder(servers.addresses()).tls(tls).server_name(name).build().unwrap();
+    let dial = |tls: RegistryTls| named(tls, NAME);
     let good = dial(shown(tls(&ours), &own));
     let lease = good.register(&service, &instance("a", 1)).await.unwrap();
     assert_eq!(next(&mut good.watch(&service)).await.unwrap().instances.len(), 1);
@@ -158,7 +159,7 @@ async fn tls_with_client_certificates() {
 
     for (etcd, why) in [
         (dial(shown(tls(&foreign), &own)), "UnknownIssuer"),
-        (dial(shown(tls(&ours).server_name("other.internal"), &own)), "other.internal"),
+        (named(shown(tls(&ours), &own), "other.internal"), "other.internal"),
         // Whether etcd's alert or the end of the connection comes first is chance.
         (dial(tls(&ours)), "client certificate that it trusts|fatal alert"),
         (dial(shown(tls(&ours), &ours.issue(|_| {}).unwrap())), "client certificate that it trusts|fatal alert"),

@@ -13,5 +13,5 @@ mod tls;
 mod watch;
 mod zookeeper;
 
-pub use settings::{Access, ZooKeeperBuilder};
+pub use settings::{ZooKeeperAccess, ZooKeeperBuilder};
 pub use zookeeper::ZooKeeper;

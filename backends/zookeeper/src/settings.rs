@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use callboard_core::{Error, Result};
+use callboard_core::{Error, RegistryTls, Result};
 use zookeeper_client::{Acl, AuthId, Permission, TlsOptions};
 
 use crate::ZooKeeper;
@@ -25,7 +25,7 @@ const LONGEST_SESSION: Duration = Duration::from_secs(3600);
 /// a node. Nodes that are there already keep theirs.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
+pub enum ZooKeeperAccess {
     /// Everybody may read, change and delete.
     Open,
     /// Everybody may read; who shows the same user and password may change and delete.
@@ -52,9 +52,8 @@ pub struct ZooKeeperBuilder {
     chroot: String,
     session: Duration,
     digest: Option<(String, String)>,
-    access: Option<Access>,
-    ca: Option<String>,
-    identity: Option<(String, String)>,
+    access: Option<ZooKeeperAccess>,
+    tls: Option<RegistryTls>,
 }
 
 impl ZooKeeperBuilder {
@@ -66,8 +65,7 @@ impl ZooKeeperBuilder {
             session: Duration::from_secs(15),
             digest: None,
             access: None,
-            ca: None,
-            identity: None,
+            tls: None,
         }
     }
 
@@ -101,23 +99,16 @@ impl ZooKeeperBuilder {
         self
     }
 
-    /// Who may change what is made. [`Access::Creator`] by default if there is a user and a password, and
-    /// [`Access::Open`] if there is not.
-    pub fn access(mut self, access: Access) -> Self {
+    /// Who may change what is made. [`ZooKeeperAccess::Creator`] by default if there is a user and a password, and
+    /// [`ZooKeeperAccess::Open`] if there is not.
+    pub fn access(mut self, access: ZooKeeperAccess) -> Self {
         self.access = Some(access);
         self
     }
 
-    /// Talks TLS with servers whose certificates one of these signed: PEM. No TLS by default.
-    pub fn tls(mut self, ca: impl Into<String>) -> Self {
-        self.ca = Some(ca.into());
-        self
-    }
-
-    /// The certificate and the private key that are shown to servers that ask for one, as ZooKeeper's do unless told
-    /// otherwise: PEM. None by default.
-    pub fn identity(mut self, certificate: impl Into<String>, key: impl Into<String>) -> Self {
-        self.identity = Some((certificate.into(), key.into()));
+    /// Connects by TLS, and trusts the CA that this names; the system's are not read here. In plain text by default.
+    pub fn tls(mut self, tls: RegistryTls) -> Self {
+        self.tls = Some(tls);
         self
     }
 
@@ -134,15 +125,15 @@ impl ZooKeeperBuilder {
             )));
         }
         let access = match (self.access, &self.digest) {
-            (Some(Access::Creator), None) => {
+            (Some(ZooKeeperAccess::Creator), None) => {
                 return Err(invalid("access for the creator alone needs a user and a password"));
             }
             (Some(access), _) => access,
-            (None, Some(_)) => Access::Creator,
-            (None, None) => Access::Open,
+            (None, Some(_)) => ZooKeeperAccess::Creator,
+            (None, None) => ZooKeeperAccess::Open,
         };
         let digest = self.digest.map(|(user, password)| digest(&user, &password)).transpose()?;
-        let tls = tls::options(self.ca.as_deref(), self.identity.as_ref())?;
+        let tls = self.tls.as_ref().map(tls::options).transpose()?;
         Ok(ZooKeeper::new(Settings {
             hosts: hosts(&self.hosts)?,
             prefix: layout::prefix("chroot", &self.chroot)? + &layout::prefix("root", &self.root)?,
@@ -157,7 +148,7 @@ impl ZooKeeperBuilder {
 /// Shows everything but secrets.
 impl fmt::Debug for ZooKeeperBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { hosts, root, chroot, session, digest, access, ca, .. } = self;
+        let Self { hosts, root, chroot, session, digest, access, tls } = self;
         f.debug_struct("ZooKeeperBuilder")
             .field("hosts", hosts)
             .field("root", root)
@@ -165,8 +156,8 @@ impl fmt::Debug for ZooKeeperBuilder {
             .field("session", session)
             .field("user", &digest.as_ref().map(|(user, _)| user))
             .field("access", access)
-            .field("tls", &ca.is_some())
-            .finish_non_exhaustive()
+            .field("tls", tls)
+            .finish()
     }
 }
 
@@ -204,10 +195,10 @@ fn digest(user: &str, password: &str) -> Result<String> {
     Ok(format!("{user}:{password}"))
 }
 
-fn acl(access: Access) -> Vec<Acl> {
+fn acl(access: ZooKeeperAccess) -> Vec<Acl> {
     match access {
-        Access::Open => vec![Acl::new(Permission::ALL, AuthId::anyone())],
-        Access::Creator => {
+        ZooKeeperAccess::Open => vec![Acl::new(Permission::ALL, AuthId::anyone())],
+        ZooKeeperAccess::Creator => {
             vec![Acl::new(Permission::ALL, AuthId::authed()), Acl::new(Permission::READ, AuthId::anyone())]
         }
     }
@@ -251,6 +242,9 @@ mod tests {
         assert_eq!(hosts(&builder().hosts).expect("good hosts"), "zk1:2181,zk2:2182,[::1]:2181,[::1]:7");
     }
 
+    /// What has the outer form of PEM and nothing in it.
+    const NO_CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n";
+
     #[test]
     fn wrong_settings_are_refused_with_the_reason() {
         let short = Duration::from_millis(5999);
@@ -265,10 +259,13 @@ mod tests {
             (builder().session(Duration::from_secs(3601)).build(), "at most 3600s"),
             (builder().root("callboard").build(), "root \"callboard\""),
             (builder().chroot("/a/").build(), "chroot \"/a/\""),
-            (builder().access(Access::Creator).build(), "needs a user and a password"),
+            (builder().access(ZooKeeperAccess::Creator).build(), "needs a user and a password"),
             (builder().digest("", "x").build(), "user \"\""),
-            (builder().tls("no PEM").build(), "certificate"),
-            (builder().identity("x", "y").build(), "TLS"),
+            (builder().tls(RegistryTls::with_system_roots()).build(), "name the certificate of the CA"),
+            (
+                builder().tls(RegistryTls::with_ca(NO_CERTIFICATE).expect("it looks like one")).build(),
+                "the CA cannot be used",
+            ),
         ] {
             let error = built.expect_err(why);
             assert_eq!((error.kind(), error.backend()), (ErrorKind::Invalid, Some(BACKEND)));
@@ -278,10 +275,8 @@ mod tests {
 
     #[test]
     fn secrets_are_not_shown() {
-        let builder = builder().digest("app", "hunter2").identity("cert", "hunter2");
+        let builder = builder().digest("app", "hunter2");
         assert!(!format!("{builder:?}").contains("hunter2"), "{builder:?}");
-        let error = builder.clone().build().expect_err("an identity without TLS");
-        assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
         let zookeeper = ZooKeeper::builder(["zk1"]).digest("app", "hunter2").build().expect("good settings");
         assert!(!format!("{zookeeper:?}").contains("hunter2"), "{zookeeper:?}");
     }

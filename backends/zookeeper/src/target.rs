@@ -1,11 +1,9 @@
 //! The settings in a dial URL.
 
-use std::fs;
-
-use callboard_core::{Result, Target, TargetOptions};
+use callboard_core::{RegistryTls, Result, Target, TargetOptions};
 
 use crate::settings::invalid;
-use crate::{Access, ZooKeeper, ZooKeeperBuilder};
+use crate::{ZooKeeper, ZooKeeperAccess, ZooKeeperBuilder};
 
 /// Reads the hosts, the credentials and this backend's keys.
 pub(crate) fn builder(target: &Target, options: &mut TargetOptions<'_>) -> Result<ZooKeeperBuilder> {
@@ -21,8 +19,8 @@ pub(crate) fn builder(target: &Target, options: &mut TargetOptions<'_>) -> Resul
     }
     builder = match options.text("acl") {
         None => builder,
-        Some("open") => builder.access(Access::Open),
-        Some("creator") => builder.access(Access::Creator),
+        Some("open") => builder.access(ZooKeeperAccess::Open),
+        Some("creator") => builder.access(ZooKeeperAccess::Creator),
         Some(_) => return Err(options.invalid("acl", "open or creator")),
     };
     builder = match (target.user(), target.password()) {
@@ -32,28 +30,10 @@ pub(crate) fn builder(target: &Target, options: &mut TargetOptions<'_>) -> Resul
             return Err(invalid("a user without a password, or the reverse: expected user:password@ before the hosts"));
         }
     };
-    tls(builder, options)
-}
-
-fn tls(builder: ZooKeeperBuilder, options: &mut TargetOptions<'_>) -> Result<ZooKeeperBuilder> {
-    let (wanted, ca) = (options.flag("tls")?, options.text("ca"));
-    let identity = (options.text("cert"), options.text("key"));
-    let builder = match (wanted, ca) {
-        (Some(false), Some(_)) => return Err(options.invalid("tls", "true, or nothing, beside \"ca\"")),
-        (Some(true), None) => return Err(options.invalid("tls", "the key \"ca\" beside it, with the file of the CA")),
-        (_, None) => builder,
-        (_, Some(ca)) => builder.tls(file("ca", ca)?),
-    };
-    match identity {
-        (None, None) => Ok(builder),
-        (Some(certificate), Some(key)) => Ok(builder.identity(file("cert", certificate)?, file("key", key)?)),
-        _ => Err(invalid("query keys \"cert\" and \"key\": each needs the other")),
-    }
-}
-
-fn file(key: &str, path: &str) -> Result<String> {
-    fs::read_to_string(path)
-        .map_err(|error| invalid(format!("query key {key:?}: the file {path:?} cannot be read")).with_source(error))
+    Ok(match RegistryTls::from_options(options)? {
+        None => builder,
+        Some(tls) => builder.tls(tls),
+    })
 }
 
 #[cfg(test)]
@@ -88,8 +68,8 @@ mod tests {
             ("?acl=creator", "needs a user and a password"),
             ("?root=x", "root \"x\""),
             ("?ca=/nowhere/ca.pem", "/nowhere/ca.pem"),
-            ("?cert=/c", "each needs the other"),
-            ("?tls", "the key \"ca\" beside it"),
+            ("?cert=/c", "\"key\" beside it"),
+            ("?tls", "ca=FILE"),
             ("?tls=false&ca=/c", "true, or nothing"),
             ("?ttl=5s", "known here: acl, ca, cert, chroot, key, root, session, tls"),
         ] {

@@ -1,28 +1,29 @@
 //! TLS, as the client library wants it.
 
-use callboard_core::Result;
+use std::str;
+
+use callboard_core::{RegistryTls, Result};
 use rustls::crypto::{CryptoProvider, ring};
 use zookeeper_client::TlsOptions;
 
 use crate::settings::invalid;
 
-/// The options for these certificates, in PEM. None is no TLS.
-pub(crate) fn options(ca: Option<&str>, identity: Option<&(String, String)>) -> Result<Option<TlsOptions>> {
-    let Some(ca) = ca else {
-        return match identity {
-            None => Ok(None),
-            Some(_) => Err(invalid("a certificate of the client's own needs TLS: name the certificate of the CA")),
-        };
-    };
+/// The options for this trust and this identity. The client library cannot read the system's certificates.
+pub(crate) fn options(tls: &RegistryTls) -> Result<TlsOptions> {
+    let ca = tls.ca_pem().ok_or_else(|| {
+        invalid("TLS: the system's certificates are not read here; name the certificate of the CA (in a URL: ca=FILE)")
+    })?;
     let trusting = TlsOptions::new()
-        .with_pem_ca(ca)
-        .map_err(|error| invalid("no certificate of a CA in PEM").with_source(error))?;
-    let options = match identity {
-        None => Ok(trusting),
-        Some((certificate, key)) => trusting.with_pem_identity(certificate, key),
-    };
-    let refused = |error| invalid("no certificate and private key of the client in PEM").with_source(error);
-    options.map(Some).map_err(refused)
+        .with_pem_ca(text(ca)?)
+        .map_err(|error| invalid("TLS: the CA cannot be used").with_source(error))?;
+    let Some((certificate, key)) = tls.identity_pem() else { return Ok(trusting) };
+    let shown = trusting.with_pem_identity(text(certificate)?, text(key)?);
+    shown.map_err(|error| invalid("TLS: the client certificate and its key cannot be used").with_source(error))
+}
+
+/// The text may be secret, and the error does not quote it.
+fn text(pem: &[u8]) -> Result<&str> {
+    str::from_utf8(pem).map_err(|_| invalid("TLS: a PEM text is not UTF-8"))
 }
 
 /// Has a provider of cryptography, if the program has not chosen one: the client library asks for the program's, and

@@ -6,7 +6,7 @@ mod common;
 use std::sync::Arc;
 
 use callboard_core::{ErrorKind, Incarnation, Registry, Resolver, Target};
-use callboard_zookeeper::{Access, ZooKeeper};
+use callboard_zookeeper::{ZooKeeper, ZooKeeperAccess};
 use common::{SESSION, Vigil, Zoo, directory, instance, service};
 use futures_util::StreamExt;
 use zookeeper_client as zk;
@@ -82,7 +82,8 @@ async fn a_record_that_may_not_be_read_is_skipped_and_counted() {
 #[ignore = "needs ZooKeeper: make test"]
 async fn access_may_be_open_in_spite_of_a_password() {
     let zoo = Zoo::start(1).await;
-    let builder = ZooKeeper::builder(zoo.hosts()).session(SESSION).digest("app", "hunter2").access(Access::Open);
+    let builder =
+        ZooKeeper::builder(zoo.hosts()).session(SESSION).digest("app", "hunter2").access(ZooKeeperAccess::Open);
     let mut lease = builder.build().unwrap().register(&service(), &instance("a")).await.unwrap();
     zoo.hand().await.delete(&zoo.node_of(&service(), "a").await.0, None).await.unwrap();
     assert_eq!(lease.lost().await.kind(), ErrorKind::Lost);

@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
-use callboard_core::{AnnounceSettings, ErrorKind, Registry, Target, announce};
+use callboard_core::{AnnounceSettings, ErrorKind, Registry, RegistryTls, Target, announce};
 use callboard_raw::Port;
 use callboard_servers::Cluster;
 use callboard_tls_tests::{Authority, Pair};
@@ -48,10 +48,12 @@ async fn servers_and_clients_meet_over_tls() {
     let (_cluster, address) = start(directory.path(), &authority).await;
     let client = issue(&authority);
     let builder = || ZooKeeper::builder([address.to_string()]).session(SESSION);
-    let shown = |pair: &Pair| (pair.certificate.clone(), pair.key.clone());
+    let trusting = |authority: &Authority| RegistryTls::with_ca(authority.pem.clone()).unwrap();
+    let shown = |authority: &Authority, pair: &Pair| {
+        trusting(authority).identity(pair.certificate.clone(), pair.key.clone()).unwrap()
+    };
 
-    let (certificate, key) = shown(&client);
-    let zookeeper = builder().tls(&authority.pem).identity(certificate, key).build().unwrap();
+    let zookeeper = builder().tls(shown(&authority, &client)).build().unwrap();
     // The server opens its port for TLS after the one that it is known to answer on.
     let announcement = announce(Arc::new(zookeeper), &service(), instance("a"), AnnounceSettings::default());
     announcement.on_board(SOON).await.unwrap();
@@ -75,9 +77,9 @@ async fn servers_and_clients_meet_over_tls() {
     // A server that we do not trust, a client that the server does not trust, and one that talks plain text.
     let stranger = issue(&other);
     for refused in [
-        builder().tls(&other.pem).identity(shown(&client).0, shown(&client).1),
-        builder().tls(&authority.pem).identity(shown(&stranger).0, shown(&stranger).1),
-        builder().tls(&authority.pem),
+        builder().tls(shown(&other, &client)),
+        builder().tls(shown(&authority, &stranger)),
+        builder().tls(trusting(&authority)),
         builder(),
     ] {
         let error = refused.build().unwrap().register(&service(), &instance("b")).await.unwrap_err();
