@@ -12,7 +12,7 @@ use futures_util::future::{BoxFuture, try_join};
 use tokio::time::Instant;
 
 use crate::connection::{Connection, ours};
-use crate::entry::{Claim, not_newer};
+use crate::entry::Claim;
 use crate::guard::guard;
 use crate::keeper::{Beat, Keeper};
 use crate::list::read;
@@ -39,11 +39,17 @@ pub(crate) async fn register(
     instance: &Instance,
 ) -> Result<EtcdLease> {
     let incarnation = instance.incarnation;
-    // At the same time, as most often the entry can be had. A lease that is not needed ends by itself.
+    // At the same time, as most often the entry can be had.
     let ((there, _), (lease, ttl, granted)) = try_join(read(connection, &key), grant(connection, ttl)).await?;
-    not_newer(incarnation, there.as_ref())?;
     let claim = Claim { key, lease, incarnation };
-    let since = claim.take(connection, instance, there).await?;
+    let since = match claim.take(connection, instance, there).await {
+        Ok(since) => since,
+        Err(error) => {
+            // What cannot be said now of the lease that is not needed, its time to live will say.
+            let _ = end(connection, lease).await;
+            return Err(error);
+        }
+    };
     let beat = keeper.keep(connection, lease, ttl, granted);
     let guard = guard(Arc::clone(connection), claim.clone(), since).boxed();
     Ok(EtcdLease { connection: Arc::clone(connection), service: service.clone(), claim, beat, guard, lost: None })
@@ -59,6 +65,15 @@ async fn grant(connection: &Connection, ttl: Duration) -> Result<(i64, Duration,
     };
     let (id, seconds, asked) = connection.call("get a lease", grant).await?;
     Ok((id, Duration::from_secs(seconds.unsigned_abs()), asked))
+}
+
+/// Ends a lease, with the entry that is attached to it. One that has ended is no error.
+async fn end(connection: &Connection, lease: i64) -> Result<()> {
+    let revoke = |client: Client| async move { client.lease_client().revoke(lease).await };
+    match connection.call("end the lease", revoke).await {
+        Err(error) if error.kind() != ErrorKind::Lost => Err(error),
+        _ => Ok(()),
+    }
 }
 
 impl EtcdLease {
@@ -88,12 +103,7 @@ impl Lease for EtcdLease {
     async fn revoke(self: Box<Self>) -> Result<()> {
         let Self { connection, service, claim, beat, guard, lost: _ } = *self;
         drop((beat, guard));
-        let revoke = |client: Client| async move { client.lease_client().revoke(claim.lease).await };
-        match connection.call("end the lease", revoke).await {
-            Err(error) if error.kind() != ErrorKind::Lost => Err(ours(error).for_service(&service)),
-            // Revoked, or gone already.
-            _ => Ok(()),
-        }
+        end(&connection, claim.lease).await.map_err(|error| ours(error).for_service(&service))
     }
 }
 
