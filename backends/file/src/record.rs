@@ -1,0 +1,102 @@
+//! One file: read by anybody, written by its owner.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use callboard_core::{Instance, Result, encode};
+use rustix::fs::OFlags;
+
+use crate::failure::failed;
+use crate::lock::{hold, is_at, is_held};
+use crate::place::Place;
+
+/// A longer record is none: nobody's metadata is that long.
+const MAX_LENGTH: u64 = 1 << 20;
+
+/// How often a record may be replaced while it is looked at. After that, it is certain that somebody lives.
+const MAX_REPLACED: usize = 16;
+
+/// What is under a record's name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// Whether its owner lives.
+    pub(crate) held: bool,
+    /// What it says, or why that cannot be read.
+    pub(crate) stored: Result<Vec<u8>, String>,
+}
+
+/// Reads what is there now. None if nothing is.
+pub(crate) fn look(path: &Path) -> Result<Option<Found>> {
+    let mut found = None;
+    for _ in 0..MAX_REPLACED {
+        let file = match open(path) {
+            Ok(file) => file,
+            Err(answer) => return unopened(path, answer),
+        };
+        let cannot_read = |answer| failed("read", path, answer);
+        let held = is_held(&file).map_err(cannot_read)?;
+        let stored = read(&file).map_err(cannot_read)?;
+        found = Some(Found { held, stored });
+        // A lock that is free tells of a death only if the file was not replaced: then its owner has let it go.
+        if held || is_at(&file, path)? {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+/// Opens what may be anything: a link is not followed, and a pipe is not waited for.
+fn open(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)
+}
+
+/// A file that this process may not read is none of its failures.
+fn unopened(path: &Path, answer: io::Error) -> Result<Option<Found>> {
+    let unreadable = |why: String| Ok(Some(Found { held: true, stored: Err(why) }));
+    match answer.kind() {
+        io::ErrorKind::NotFound => Ok(None),
+        io::ErrorKind::PermissionDenied => unreadable(answer.to_string()),
+        _ if fs::symlink_metadata(path).is_ok_and(|there| !there.is_file()) => unreadable("not a file".to_owned()),
+        _ => Err(failed("open", path, answer)),
+    }
+}
+
+fn read(file: &File) -> io::Result<Result<Vec<u8>, String>> {
+    let there = file.metadata()?;
+    if !there.is_file() {
+        return Ok(Err("not a file".to_owned()));
+    }
+    if there.len() > MAX_LENGTH {
+        return Ok(Err(format!("{} bytes, more than the {MAX_LENGTH} of the longest record", there.len())));
+    }
+    let mut stored = Vec::new();
+    file.take(MAX_LENGTH).read_to_end(&mut stored)?;
+    Ok(Ok(stored))
+}
+
+/// Writes a record and gives it its name, in place of what has it now. The file that is returned is locked, and was
+/// before anybody could see it. It takes the [turn](crate::lock::Turn).
+pub(crate) fn write(place: &Place, instance: &Instance) -> Result<File> {
+    let (draft, path) = (place.draft(&instance.id), place.record(&instance.id));
+    let written = draft_of(place, &draft, instance);
+    let named = written.and_then(|file| fs::rename(&draft, &path).map(|()| file));
+    named.map_err(|answer| {
+        // Best effort: whoever has the next turn would remove it too.
+        let _ = fs::remove_file(&draft);
+        failed("write", &path, answer)
+    })
+}
+
+fn draft_of(place: &Place, draft: &Path, instance: &Instance) -> io::Result<File> {
+    match fs::remove_file(draft) {
+        Err(answer) if answer.kind() != io::ErrorKind::NotFound => return Err(answer),
+        _ => {} // With the turn taken, nobody is writing one that was there.
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(place.mode & 0o666).open(draft)?;
+    hold(&file)?;
+    file.write_all(format!("{}\n", encode(instance)).as_bytes())?;
+    Ok(file)
+}
