@@ -67,3 +67,27 @@ pub(crate) fn snapshot(place: &Place, service: &Service, records: &Records) -> S
     }
     snapshot
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use callboard_core::ErrorKind;
+
+    use super::*;
+
+    fn place(root: PathBuf) -> Place {
+        Place { folder: root.join("s"), root, mode: 0o755 }
+    }
+
+    #[test]
+    fn nobody_is_there_only_where_the_root_is() {
+        let root = tempfile::TempDir::new().expect("a directory");
+        let before = Records::from([("a".to_owned(), Ok(Vec::new()))]);
+        for before in [None, Some(&before)] {
+            assert_eq!(scan(&place(root.path().to_owned()), before).expect("an empty set"), Records::new());
+            let error = scan(&place(root.path().join("gone")), before).expect_err("out of reach");
+            assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
+        }
+    }
+}

@@ -13,16 +13,19 @@ use crate::failure::{blocking, error};
 use crate::place::Place;
 use crate::scan::{Records, scan, snapshot};
 
-/// How long a look waits after something was heard. Changes that come together are seen together; and a dead owner's
-/// file is closed, which is heard, an instant before its lock is free.
+/// How long a look waits after something was heard, so that changes that come together are seen together.
 const SETTLE: Duration = Duration::from_millis(10);
+
+/// When it looks once more after it has heard something. A dead owner's file is closed, which is heard, an instant before
+/// its lock is free; on a busy machine that may be after the first look.
+const ECHO: Duration = Duration::from_millis(200);
 
 /// How often the place to listen at may move while one is looked for: each directory on the way may be made meanwhile.
 const MOST_MOVES: usize = 64;
 
 /// The sets of a service, until something fails.
 pub(crate) fn snapshots(place: Place, service: Service, poll: Duration) -> Snapshots {
-    let watch = Watch { place, service, poll, changed: Arc::default(), heard: None };
+    let watch = Watch { place, service, poll, changed: Arc::default(), echo: false, heard: None };
     stream::try_unfold(watch, |mut watch| async move {
         let snapshot = watch.next().await.map_err(|error| error.for_service(&watch.service))?;
         Ok(Some((snapshot, watch)))
@@ -35,6 +38,8 @@ struct Watch {
     service: Service,
     poll: Duration,
     changed: Arc<Notify>,
+    /// Whether the last look was because something was heard.
+    echo: bool,
     /// None before the first set.
     heard: Option<Heard>,
 }
@@ -49,8 +54,12 @@ impl Watch {
     /// Looks until there is something new. The first time, anything is.
     async fn next(&mut self) -> Result<Snapshot> {
         loop {
-            if self.heard.is_some() && timeout(self.poll, self.changed.notified()).await.is_ok() {
-                sleep(SETTLE).await;
+            if self.heard.is_some() {
+                let wait = if self.echo { self.poll.min(ECHO) } else { self.poll };
+                self.echo = timeout(wait, self.changed.notified()).await.is_ok();
+                if self.echo {
+                    sleep(SETTLE).await;
+                }
             }
             let (place, changed, heard) = (self.place.clone(), Arc::clone(&self.changed), self.heard.take());
             let (heard, new) = blocking(move || look(&place, &changed, heard)).await?;

@@ -136,6 +136,8 @@ async fn the_death_of_a_process_is_heard() {
     let _stays = directory.register(&service(), &instance("stays", 1)).await.unwrap();
     let mut other = Other::start(root.path(), "dies", 2);
     watcher.until_ids(SOON, "registered", &["dies", "stays"]).await;
+    // Looks that its arrival has led to are over.
+    tokio::time::sleep(Duration::from_secs(1)).await;
     other.kill();
     watcher.until_ids(SOON, "killed", &["stays"]).await;
 }
