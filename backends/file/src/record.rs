@@ -35,16 +35,22 @@ pub(crate) fn look(path: &Path) -> Result<Option<Found>> {
             Ok(file) => file,
             Err(answer) => return unopened(path, answer),
         };
-        let cannot_read = |answer| failed("read", path, answer);
-        let held = is_held(&file).map_err(cannot_read)?;
-        let stored = read(&file).map_err(cannot_read)?;
-        found = Some(Found { held, stored });
-        // A lock that is free tells of a death only if the file was not replaced: then its owner has let it go.
-        if held || is_at(&file, path)? {
-            break;
+        let (there, certain) = look_into(&file, path)?;
+        if certain {
+            return Ok(Some(there));
         }
+        found = Some(Found { held: true, ..there });
     }
     Ok(found)
+}
+
+/// What a file says, and whether that is certain: a lock that is free tells of a death only if the file was not
+/// replaced. If it was, its owner has let it go.
+fn look_into(file: &File, path: &Path) -> Result<(Found, bool)> {
+    let cannot_read = |answer| failed("read", path, answer);
+    let held = is_held(file).map_err(cannot_read)?;
+    let stored = read(file).map_err(cannot_read)?;
+    Ok((Found { held, stored }, held || is_at(file, path)?))
 }
 
 /// Opens what may be anything: a link is not followed, and a pipe is not waited for.
@@ -99,4 +105,27 @@ fn draft_of(place: &Place, draft: &Path, instance: &Instance) -> io::Result<File
     hold(&file)?;
     file.write_all(format!("{}\n", encode(instance)).as_bytes())?;
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_was_replaced_while_it_was_looked_at_tells_of_no_death() {
+        let root = tempfile::TempDir::new().expect("a directory");
+        let place = Place { root: root.path().to_owned(), folder: root.path().to_owned(), mode: 0o755 };
+        let instance = Instance::new("a", "127.0.0.1:1".parse().expect("an address")).expect("an id");
+        let (path, first) = (place.record("a"), write(&place, &instance).expect("written"));
+        let opened = open(&path).expect("opened");
+        let seen = |file: &File| look_into(file, &path).map(|(found, certain)| (found.held, certain)).expect("read");
+        assert_eq!(seen(&opened), (true, true), "its owner lives");
+        let second = write(&place, &instance).expect("replaced");
+        drop(first);
+        assert_eq!(seen(&opened), (false, false), "replaced, and let go of");
+        assert!(look(&path).expect("read").expect("there").held, "the new one");
+        let opened = open(&path).expect("opened");
+        drop(second);
+        assert_eq!(seen(&opened), (false, true), "its owner is dead");
+    }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use callboard_conformance::Watcher;
-use callboard_core::{Error, ErrorKind, Instance, Registry, Resolver, Result, Service, Snapshot, Target};
+use callboard_core::{Error, ErrorKind, Incarnation, Instance, Registry, Resolver, Result, Service, Snapshot, Target};
 use callboard_file::Directory;
 use futures_util::StreamExt;
 use tempfile::TempDir;
@@ -168,6 +168,68 @@ async fn a_watch_hears_of_a_directory_that_is_made_later_and_made_anew() {
     watcher.until_ids(SOON, "made anew", &["second"]).await;
     let _third = at(root.path()).register(&service, &instance("third")).await.unwrap();
     watcher.until_ids(SOON, "heard in the new one", &["second", "third"]).await;
+}
+
+/// What happens while a watch is set up is heard or read: with polls of a minute, nothing else would find it.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_registers_while_a_watch_begins_is_seen() {
+    let root = TempDir::new().unwrap();
+    let slow = Directory::builder(root.path()).poll(Duration::from_secs(60)).build().unwrap();
+    for round in 0..100 {
+        let service = service(&format!("s{round}/a/b"));
+        let watcher = Watcher::new(Arc::new(slow.clone()), &service);
+        let _lease = slow.register(&service, &instance("a")).await.unwrap();
+        watcher.until_ids(SOON, "registered", &["a"]).await;
+    }
+}
+
+/// A file that is replaced again and again, by one process or by the next, is there whenever somebody looks.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_update_looks_like_a_gap() {
+    let root = TempDir::new().unwrap();
+    let (directory, service) = (at(root.path()), service("s"));
+    let mut lease = directory.register(&service, &instance("a")).await.unwrap();
+    let (updater, to) = (directory.clone(), service.clone());
+    let updates = tokio::spawn(async move {
+        for weight in 1..=1_000 {
+            if weight % 10 == 0 {
+                lease = updater.register(&to, &instance("a").weight(weight)).await.unwrap();
+            }
+            lease.update(&instance("a").weight(weight)).await.unwrap();
+        }
+        lease
+    });
+    let mut looks = 0;
+    while !updates.is_finished() {
+        assert_eq!(first(&directory, &service).await.unwrap().instances.len(), 1, "after {looks} looks");
+        looks += 1;
+    }
+    updates.await.unwrap();
+    assert!(looks > 0);
+}
+
+/// Each takes its turn to look for a newer one and to write.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_at_the_same_moment_the_newest_has_it() {
+    let root = TempDir::new().unwrap();
+    let directory = at(root.path());
+    for round in 0..50 {
+        let service = service(&format!("s{round}"));
+        let claims = (1..=8).map(|number| {
+            let (directory, service) = (directory.clone(), service.clone());
+            let instance = instance("a").incarnation(Incarnation::from_micros(number));
+            tokio::spawn(async move { directory.register(&service, &instance).await })
+        });
+        let mut held = Vec::new();
+        for claim in claims.collect::<Vec<_>>() {
+            match claim.await.unwrap() {
+                Ok(lease) => held.push(lease),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::Conflict, "{error:?}"),
+            }
+        }
+        let there = first(&directory, &service).await.unwrap().instances;
+        assert_eq!(there.iter().map(|i| i.incarnation.as_micros()).collect::<Vec<_>>(), [8], "round {round}");
+    }
 }
 
 /// Whatever lies there: it is skipped and counted, nobody waits for it, and nobody takes it away.
