@@ -25,10 +25,11 @@ pub(crate) fn default_balancer() -> Result<Arc<dyn Balancer>> {
 }
 
 /// The backends that a URL's scheme can name.
-pub(crate) fn backends() -> [Known<MakeBackend>; 4] {
+pub(crate) fn backends() -> [Known<MakeBackend>; 5] {
     [
         Known { name: "consul", feature: "consul", make: consul() },
         Known { name: "etcd", feature: "etcd", make: etcd() },
+        Known { name: "file", feature: "file", make: file() },
         Known { name: "memory", feature: "memory", make: cfg!(feature = "memory").then(|| Arc::new(no_board) as _) },
         Known { name: "zookeeper", feature: "zookeeper", make: zookeeper() },
     ]
@@ -59,6 +60,16 @@ fn etcd() -> Option<Arc<MakeBackend>> {
 
 #[cfg(not(feature = "etcd"))]
 fn etcd() -> Option<Arc<MakeBackend>> {
+    None
+}
+
+#[cfg(feature = "file")]
+fn file() -> Option<Arc<MakeBackend>> {
+    Some(Arc::new(|target, options| Ok(Backend::of(callboard_file::Directory::from_target(target, options)?))))
+}
+
+#[cfg(not(feature = "file"))]
+fn file() -> Option<Arc<MakeBackend>> {
     None
 }
 

@@ -43,6 +43,7 @@
 //! | feature | gives | on by default |
 //! |---|---|---|
 //! | `memory` | `backend::Memory`: registry and resolver in one process | yes |
+//! | `file` | `backend::Directory`: a directory as registry for one machine, and the scheme `file://` | yes |
 //! | `etcd` | `backend::Etcd`, and the scheme `etcd://` | |
 //! | `zookeeper` | `backend::ZooKeeper`, and the scheme `zookeeper://` | |
 //! | `consul` | `backend::Consul`, and the scheme `consul://` | |
@@ -80,6 +81,8 @@ pub mod backend {
     pub use callboard_consul::*;
     #[cfg(feature = "etcd")]
     pub use callboard_etcd::*;
+    #[cfg(feature = "file")]
+    pub use callboard_file::*;
     #[cfg(feature = "memory")]
     pub use callboard_memory::*;
     #[cfg(feature = "zookeeper")]

@@ -14,7 +14,7 @@ pub(crate) struct Backend {
 }
 
 #[cfg_attr(
-    not(any(feature = "consul", feature = "etcd", feature = "zookeeper")),
+    not(any(feature = "consul", feature = "etcd", feature = "file", feature = "zookeeper")),
     expect(dead_code, reason = "a memory board is not made from a URL")
 )]
 impl Backend {

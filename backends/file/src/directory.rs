@@ -1,0 +1,85 @@
+//! The type that is registry and resolver.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use callboard_core::{Instance, Lease, Registry, Resolver, Result, Service, Snapshots, Target, TargetOptions};
+
+use crate::DirectoryBuilder;
+use crate::place::Place;
+use crate::{lease, url, watch};
+
+/// A directory as registry, and its resolver, for the processes of one machine. Clones share its settings; there is
+/// nothing else to share.
+///
+/// It is made without I/O. Whatever is done with it has to be done within a tokio runtime with its timers on.
+#[derive(Clone, Debug)]
+pub struct Directory(Arc<Settings>);
+
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) root: PathBuf,
+    pub(crate) mode: u32,
+    pub(crate) poll: Duration,
+}
+
+impl Directory {
+    /// Begins to make one with its root: an absolute path of a directory that is there. A service `project/test` is
+    /// the directory `project/test` in it, which is made when the first instance registers. A root that is not there
+    /// is a registry that is out of reach.
+    ///
+    /// ```
+    /// let directory = callboard_file::Directory::builder("/run/callboard").mode(0o750).build()?;
+    /// # Ok::<(), callboard_core::Error>(())
+    /// ```
+    pub fn builder(root: impl Into<PathBuf>) -> DirectoryBuilder {
+        DirectoryBuilder::new(root.into())
+    }
+
+    /// Makes one as a dial URL says: `file:///path/of/service[?key=value&...]`. The crate's page lists the keys. The
+    /// service is not looked at: it is the URL's whole path, below the root `/`, or below the one that the key `root`
+    /// names.
+    ///
+    /// ```
+    /// use callboard_core::Target;
+    /// use callboard_file::Directory;
+    ///
+    /// let target: Target = "file:///run/callboard/project/test?mode=0750".parse()?;
+    /// let mut options = target.options();
+    /// let directory = Directory::from_target(&target, &mut options)?;
+    /// options.finish()?;
+    /// assert_eq!(target.service()?.as_str(), "run/callboard/project/test");
+    /// # Ok::<(), callboard_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Invalid`](callboard_core::ErrorKind::Invalid), naming the key, and why its value cannot be used; or if the
+    /// URL names a host or a user.
+    pub fn from_target(target: &Target, options: &mut TargetOptions<'_>) -> Result<Self> {
+        url::builder(target, options)?.build()
+    }
+
+    pub(crate) fn new(settings: Settings) -> Self {
+        Self(Arc::new(settings))
+    }
+
+    fn place(&self, service: &Service) -> Place {
+        Place::new(&self.0.root, service, self.0.mode)
+    }
+}
+
+#[async_trait]
+impl Registry for Directory {
+    async fn register(&self, service: &Service, instance: &Instance) -> Result<Box<dyn Lease>> {
+        let lease = lease::register(self.place(service), service, instance, self.0.poll).await;
+        Ok(Box::new(lease.map_err(|error| error.for_service(service))?))
+    }
+}
+
+impl Resolver for Directory {
+    fn watch(&self, service: &Service) -> Snapshots {
+        watch::snapshots(self.place(service), service.clone(), self.0.poll)
+    }
+}

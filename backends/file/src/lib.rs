@@ -1,0 +1,17 @@
+#![doc = include_str!("../README.md")]
+
+mod builder;
+mod directory;
+mod ear;
+mod failure;
+mod lease;
+mod lock;
+mod place;
+mod record;
+mod scan;
+mod sweep;
+mod url;
+mod watch;
+
+pub use builder::DirectoryBuilder;
+pub use directory::Directory;

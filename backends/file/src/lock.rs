@@ -1,0 +1,75 @@
+//! Locks of open files. The system frees one when its last descriptor is closed, however the process ends.
+//!
+//! A record is locked by its owner, alone, for as long as it lives. Everybody else only asks, by a shared lock that is
+//! held for an instant: two who ask do not disturb each other, and an owner never locks a file that others can see.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use callboard_core::{ErrorKind, Result};
+use rustix::fs::{FlockOperation, flock};
+
+use crate::failure::{error, failed};
+use crate::place::Identity;
+
+/// How long a change waits for others' changes in the same directory. Each takes less than a millisecond.
+const TURN: Duration = Duration::from_secs(3);
+
+/// Locks a file that nobody else knows of yet.
+pub(crate) fn hold(file: &File) -> io::Result<()> {
+    Ok(flock(file, FlockOperation::NonBlockingLockExclusive)?)
+}
+
+/// Whether a record's owner lives.
+pub(crate) fn is_held(file: &File) -> io::Result<bool> {
+    match flock(file, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => {
+            flock(file, FlockOperation::Unlock)?;
+            Ok(false)
+        }
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(true),
+        Err(answer) => Err(answer.into()),
+    }
+}
+
+/// The turn to change what is in a directory. Others wait until this is dropped; who only reads does not.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    _folder: File,
+}
+
+impl Turn {
+    /// Waits for it, a few seconds at most.
+    pub(crate) fn take(folder: &Path) -> Result<Self> {
+        let give_up = Instant::now() + TURN;
+        loop {
+            let opened = File::open(folder).map_err(|answer| failed("open the directory", folder, answer))?;
+            match hold(&opened) {
+                // One that was moved or removed meanwhile is no longer the directory that others change.
+                Ok(()) if is_at(&opened, folder)? => return Ok(Self { _folder: opened }),
+                Err(answer) if answer.kind() != io::ErrorKind::WouldBlock => {
+                    return Err(failed("lock the directory", folder, answer));
+                }
+                _ => {}
+            }
+            if Instant::now() >= give_up {
+                let message = format!("another process holds the lock of {} for longer than 3 s", folder.display());
+                return Err(error(ErrorKind::Timeout, message));
+            }
+            sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+/// Whether this is the file that has that name now.
+pub(crate) fn is_at(file: &File, path: &Path) -> Result<bool> {
+    let ours = file.metadata().map_err(|answer| failed("look at", path, answer))?;
+    match fs::symlink_metadata(path) {
+        Ok(there) => Ok(Identity::from(&there) == Identity::from(&ours)),
+        Err(answer) if answer.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(answer) => Err(failed("look at", path, answer)),
+    }
+}

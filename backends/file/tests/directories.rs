@@ -1,0 +1,271 @@
+//! Directories: where they are, who may write to them, and what a URL says of them.
+#![allow(clippy::unwrap_used, reason = "clippy knows the tests here, but not what they share")]
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use callboard_conformance::Watcher;
+use callboard_core::{Error, ErrorKind, Incarnation, Instance, Registry, Resolver, Result, Service, Snapshot, Target};
+use callboard_file::Directory;
+use futures_util::StreamExt;
+use tempfile::TempDir;
+use tokio::time::timeout;
+
+const SOON: Duration = Duration::from_secs(30);
+
+fn service(name: &str) -> Service {
+    name.parse().unwrap()
+}
+
+fn instance(id: &str) -> Instance {
+    Instance::new(id, format!("{id}.test:1").parse().unwrap()).unwrap()
+}
+
+fn at(root: &Path) -> Directory {
+    Directory::builder(root).build().unwrap()
+}
+
+fn chmod(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+async fn first(directory: &Directory, service: &Service) -> Result<Snapshot> {
+    timeout(SOON, directory.watch(service).next()).await.unwrap().unwrap()
+}
+
+/// Both sides refuse, for the same reason.
+async fn refused(directory: &Directory, service: &Service) -> Error {
+    let watched = first(directory, service).await.unwrap_err();
+    let registered = directory.register(service, &instance("a")).await.unwrap_err();
+    assert_eq!((watched.kind(), watched.to_string()), (registered.kind(), registered.to_string()));
+    assert_eq!((watched.backend(), watched.service()), (Some("file"), Some(service)));
+    watched
+}
+
+fn from_url(url: &str) -> Result<(Directory, Service)> {
+    let target: Target = url.parse()?;
+    let mut options = target.options();
+    let directory = Directory::from_target(&target, &mut options)?;
+    options.finish()?;
+    Ok((directory, target.service()?))
+}
+
+#[tokio::test]
+async fn the_path_of_a_url_is_the_directory_of_the_service() {
+    let root = TempDir::with_prefix("callboard").unwrap();
+    let path = root.path().display();
+    let (whole, long) = from_url(&format!("file://{path}/project/test")).unwrap();
+    let _lease = whole.register(&long, &instance("a")).await.unwrap();
+    assert!(root.path().join("project/test/@a.json").exists());
+    // The same files by the other two ways to say it.
+    let (split, short) = from_url(&format!("file:///project/test?root={path}&poll=50ms")).unwrap();
+    for (directory, service) in [(whole, long), (split, short), (at(root.path()), service("project/test"))] {
+        let ids: Vec<_> = first(&directory, &service).await.unwrap().instances.iter().map(|i| i.id.clone()).collect();
+        assert_eq!(ids, ["a"], "{directory:?}");
+    }
+}
+
+#[test]
+fn what_a_url_or_a_builder_cannot_mean_is_refused_with_the_reason() {
+    for (url, why) in [
+        ("file://host/project/test", "without user and host"),
+        ("file://user:hunter2@/project/test", "hunter2"),
+        ("file:///project/test?root=run", "an absolute path"),
+        ("file:///project/test?mode=0757", "none to write for everybody"),
+        ("file:///project/test?mode=+755", "octal"),
+        ("file:///project/test?mode=0999", "octal"),
+        ("file:///project/test?mode=0077", "all for the owner"),
+        ("file:///project/test?poll=1ms", "50ms to 1m"),
+        ("file:///project/test?ttl=5s", "known here: mode, poll, root"),
+        ("file:///run/../test", ".."),
+    ] {
+        let error = from_url(url).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{error:?}");
+        assert_eq!(error.to_string().contains(why), why != "hunter2", "{error}");
+    }
+    let builder = || Directory::builder("/run/callboard");
+    for (builder, why) in [
+        (Directory::builder("run"), "root \"run\": expected an absolute path"),
+        (builder().mode(0o10755), "mode 0o10755"),
+        (builder().poll(Duration::from_secs(61)), "poll 61s: expected 50ms to 1m"),
+    ] {
+        let error = builder.build().unwrap_err();
+        assert!(error.kind() == ErrorKind::Invalid && error.to_string().contains(why), "{error}");
+    }
+    builder().mode(0o2775).poll(Duration::from_secs(60)).build().unwrap();
+}
+
+#[tokio::test]
+async fn where_everybody_can_write_nobody_is_believed() {
+    let root = TempDir::new().unwrap();
+    let (directory, service) = (at(root.path()), service("project/test"));
+    drop(directory.register(&service, &instance("a")).await.unwrap());
+    let (project, own) = (root.path().join("project"), root.path().join("project/test"));
+    for (path, mode, allowed) in [
+        (root.path(), 0o777, false),
+        (root.path(), 0o1777, true), // As /tmp: what is below belongs to who made it.
+        (&project, 0o777, false),
+        (&project, 0o1777, true),
+        (&own, 0o1777, false),
+        (&own, 0o775, true),
+    ] {
+        chmod(path, mode);
+        if allowed {
+            first(&directory, &service).await.unwrap();
+            drop(directory.register(&service, &instance("a")).await.unwrap());
+        } else {
+            let error = refused(&directory, &service).await;
+            assert_eq!(error.kind(), ErrorKind::Denied, "{error:?}");
+            let said = error.to_string();
+            assert!(said.contains(path.to_str().unwrap()) && said.contains("chmod o-w"), "{said}");
+        }
+        chmod(path, 0o755);
+    }
+}
+
+#[tokio::test]
+async fn what_is_made_has_the_mode_that_was_asked_for() {
+    let root = TempDir::new().unwrap();
+    let directory = Directory::builder(root.path()).mode(0o700).build().unwrap();
+    let _lease = directory.register(&service("project/test"), &instance("a")).await.unwrap();
+    let mode = |path: &str| fs::metadata(root.path().join(path)).unwrap().permissions().mode() & 0o7777;
+    assert_eq!(["project", "project/test", "project/test/@a.json"].map(mode), [0o700, 0o700, 0o600]);
+}
+
+#[tokio::test]
+async fn a_root_that_is_not_there_is_out_of_reach_and_a_file_is_no_directory() {
+    let temporary = TempDir::new().unwrap();
+    let (missing, file) = (temporary.path().join("missing"), temporary.path().join("file"));
+    fs::write(&file, "").unwrap();
+    let error = refused(&at(&missing), &service("project/test")).await;
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
+    assert!(error.to_string().contains(missing.to_str().unwrap()), "{error}");
+    assert!(!missing.exists(), "nobody makes the root");
+    let error = refused(&at(&file), &service("project/test")).await;
+    assert_eq!(error.kind(), ErrorKind::Invalid, "{error:?}");
+    assert!(error.to_string().ends_with(&format!("{} is not a directory", file.display())), "{error}");
+    // The same below the root.
+    let error = refused(&at(temporary.path()), &service("file")).await;
+    assert!(error.kind() == ErrorKind::Invalid && error.to_string().contains("is not a directory"), "{error:?}");
+}
+
+/// With polls of a minute, so that it is heard: at each step of the way to the directory, and when that is another one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_hears_of_a_directory_that_is_made_later_and_made_anew() {
+    let root = TempDir::new().unwrap();
+    let slow = Directory::builder(root.path()).poll(Duration::from_secs(60)).build().unwrap();
+    let service = service("a/b/c");
+    let watcher = Watcher::new(Arc::new(slow), &service);
+    watcher.until_ids(SOON, "nobody has heard of it", &[]).await;
+    fs::create_dir(root.path().join("a")).unwrap();
+    let _first = at(root.path()).register(&service, &instance("first")).await.unwrap();
+    watcher.until_ids(SOON, "made", &["first"]).await;
+    fs::rename(root.path().join("a/b/c"), root.path().join("a/b/old")).unwrap();
+    let _second = at(root.path()).register(&service, &instance("second")).await.unwrap();
+    watcher.until_ids(SOON, "made anew", &["second"]).await;
+    let _third = at(root.path()).register(&service, &instance("third")).await.unwrap();
+    watcher.until_ids(SOON, "heard in the new one", &["second", "third"]).await;
+}
+
+/// What happens while a watch is set up is heard or read: with polls of a minute, nothing else would find it.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_registers_while_a_watch_begins_is_seen() {
+    let root = TempDir::new().unwrap();
+    let slow = Directory::builder(root.path()).poll(Duration::from_secs(60)).build().unwrap();
+    for round in 0..100 {
+        let service = service(&format!("s{round}/a/b"));
+        let watcher = Watcher::new(Arc::new(slow.clone()), &service);
+        let _lease = slow.register(&service, &instance("a")).await.unwrap();
+        watcher.until_ids(SOON, "registered", &["a"]).await;
+    }
+}
+
+/// A file that is replaced again and again, by one process or by the next, is there whenever somebody looks.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_update_looks_like_a_gap() {
+    let root = TempDir::new().unwrap();
+    let (directory, service) = (at(root.path()), service("s"));
+    let mut lease = directory.register(&service, &instance("a")).await.unwrap();
+    let (updater, to) = (directory.clone(), service.clone());
+    let updates = tokio::spawn(async move {
+        for weight in 1..=1_000 {
+            if weight % 10 == 0 {
+                lease = updater.register(&to, &instance("a").weight(weight)).await.unwrap();
+            }
+            lease.update(&instance("a").weight(weight)).await.unwrap();
+        }
+        lease
+    });
+    let mut looks = 0;
+    while !updates.is_finished() {
+        assert_eq!(first(&directory, &service).await.unwrap().instances.len(), 1, "after {looks} looks");
+        looks += 1;
+    }
+    updates.await.unwrap();
+    assert!(looks > 0);
+}
+
+/// Each takes its turn to look for a newer one and to write.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_at_the_same_moment_the_newest_has_it() {
+    let root = TempDir::new().unwrap();
+    let directory = at(root.path());
+    for round in 0..50 {
+        let service = service(&format!("s{round}"));
+        let claims = (1..=8).map(|number| {
+            let (directory, service) = (directory.clone(), service.clone());
+            let instance = instance("a").incarnation(Incarnation::from_micros(number));
+            tokio::spawn(async move { directory.register(&service, &instance).await })
+        });
+        let mut held = Vec::new();
+        for claim in claims.collect::<Vec<_>>() {
+            match claim.await.unwrap() {
+                Ok(lease) => held.push(lease),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::Conflict, "{error:?}"),
+            }
+        }
+        let there = first(&directory, &service).await.unwrap().instances;
+        assert_eq!(there.iter().map(|i| i.incarnation.as_micros()).collect::<Vec<_>>(), [8], "round {round}");
+    }
+}
+
+/// Whatever lies there: it is skipped and counted, nobody waits for it, and nobody takes it away.
+#[tokio::test]
+async fn what_is_no_file_of_callboard_is_skipped_and_stays() {
+    let root = TempDir::new().unwrap();
+    let (directory, service) = (at(root.path()), service("s"));
+    let _lease = directory.register(&service, &instance("good")).await.unwrap();
+    let own = root.path().join("s");
+    symlink(own.join("@good.json"), own.join("@link.json")).unwrap();
+    symlink("/nowhere", own.join("@dangling.json")).unwrap();
+    fs::create_dir(own.join("@folder.json")).unwrap();
+    fs::write(own.join("@empty.json"), "").unwrap();
+    fs::write(own.join("@long.json"), vec![b' '; (1 << 20) + 1]).unwrap();
+    let pipe = own.join("@pipe.json");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(own.join("@socket.json")).unwrap();
+    fs::write(own.join("notes.txt"), "not named as a record").unwrap();
+    let before = fs::read_dir(&own).unwrap().count();
+    let snapshot = first(&directory, &service).await.unwrap();
+    assert_eq!((snapshot.instances.len(), snapshot.skipped), (1, 7));
+    let _other = directory.register(&service, &instance("other")).await.unwrap();
+    assert_eq!(fs::read_dir(&own).unwrap().count(), before + 1);
+}
+
+/// A lease that is told to end does what it can, and says what it cannot.
+#[tokio::test]
+async fn revoking_where_the_directory_is_gone_is_no_error_unless_the_root_is_gone_too() {
+    let temporary = TempDir::new().unwrap();
+    let root = temporary.path().join("root");
+    fs::create_dir(&root).unwrap();
+    let (directory, service) = (at(&root), service("s"));
+    let lease = directory.register(&service, &instance("a")).await.unwrap();
+    fs::remove_dir_all(root.join("s")).unwrap();
+    lease.revoke().await.unwrap();
+    let lease = directory.register(&service, &instance("a")).await.unwrap();
+    fs::rename(&root, temporary.path().join("away")).unwrap();
+    assert_eq!(lease.revoke().await.unwrap_err().kind(), ErrorKind::Unavailable);
+}

@@ -1,0 +1,229 @@
+//! Several processes on one directory. Each other process is this program again, as the test `another_process`.
+#![allow(clippy::unwrap_used, reason = "clippy knows the tests here, but not what they share")]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Lines};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use callboard_conformance::Watcher;
+use callboard_core::{Incarnation, Instance, Registry, Service};
+use callboard_file::Directory;
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+const SOON: Duration = Duration::from_secs(30);
+/// What says to the test `another_process` what to do: root, id and incarnation.
+const ORDER: &str = "CALLBOARD_FILE_TEST";
+
+fn service() -> Service {
+    "project/test".parse().unwrap()
+}
+
+fn instance(id: &str, incarnation: u64) -> Instance {
+    let port = 1 + incarnation;
+    let instance = Instance::new(id, format!("127.0.0.1:{port}").parse().unwrap()).unwrap();
+    instance.incarnation(Incarnation::from_micros(incarnation))
+}
+
+fn watcher(root: &Path, poll: Duration) -> Watcher {
+    Watcher::new(Arc::new(Directory::builder(root).poll(poll).build().unwrap()), &service())
+}
+
+fn record(root: &Path, id: &str) -> PathBuf {
+    root.join("project/test").join(format!("@{id}.json"))
+}
+
+/// Another process that registers one instance. It is killed when this is dropped.
+struct Other {
+    process: Child,
+    says: Lines<BufReader<ChildStdout>>,
+}
+
+impl Other {
+    fn start(root: &Path, id: &str, incarnation: u64) -> Self {
+        Self::start_as(root, id, incarnation, |command| command)
+    }
+
+    fn start_as(root: &Path, id: &str, incarnation: u64, how: impl Fn(&mut Command) -> &mut Command) -> Self {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "another_process", "--ignored", "--nocapture"]);
+        command.env(ORDER, format!("{} {id} {incarnation}", root.display()));
+        let mut process = how(&mut command).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let says = BufReader::new(process.stdout.take().unwrap()).lines();
+        Self { process, says }
+    }
+
+    /// The next thing that it says: `registered`, or the kind of the error.
+    fn says(&mut self) -> String {
+        loop {
+            let line = self.says.next().expect("it says more").unwrap();
+            if let Some((_, said)) = line.split_once("said: ") {
+                return said.to_owned();
+            }
+        }
+    }
+
+    /// `kill -9`.
+    fn kill(&mut self) {
+        self.process.kill().unwrap();
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.process), signal).unwrap();
+    }
+}
+
+impl Drop for Other {
+    fn drop(&mut self) {
+        self.kill();
+        self.process.wait().unwrap();
+    }
+}
+
+#[tokio::test]
+#[ignore = "the other process of the tests beside it, which start it"]
+async fn another_process() {
+    let Ok(order) = std::env::var(ORDER) else { return };
+    let [root, id, incarnation] = order.split(' ').collect::<Vec<_>>().try_into().unwrap();
+    let directory = Directory::builder(root).build().unwrap();
+    let registered = directory.register(&service(), &instance(id, incarnation.parse().unwrap())).await;
+    println!(
+        "\nsaid: {}",
+        registered.as_ref().map_or_else(|error| format!("{:?}", error.kind()), |_| "registered".into())
+    );
+    // Whoever has started it kills it; if that died first, its end of the pipe is closed.
+    let orphaned = tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new()));
+    let lost = async {
+        if let Ok(mut lease) = registered {
+            println!("\nsaid: {:?}", lease.lost().await.kind());
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        _ = orphaned => {}
+        () = lost => {}
+    }
+}
+
+/// The bound that the README states is a second, with polls of one second.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_is_killed_is_gone_within_the_bound() {
+    let root = TempDir::new().unwrap();
+    let watcher = watcher(root.path(), Duration::from_secs(1));
+    let _stays = Directory::builder(root.path()).build().unwrap().register(&service(), &instance("stays", 1)).await;
+    let mut other = Other::start(root.path(), "dies", 2);
+    assert_eq!(other.says(), "registered");
+    watcher.until_ids(SOON, "registered", &["dies", "stays"]).await;
+    let killed = Instant::now();
+    other.kill();
+    watcher.until_ids(SOON, "killed", &["stays"]).await;
+    // Beside the second, the end of the process and of this one's turn on a busy machine.
+    assert!(killed.elapsed() < Duration::from_secs(4), "{:?}", killed.elapsed());
+}
+
+/// The system closes the dead owner's file, which is heard: the poll has no part in it.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_death_of_a_process_is_heard() {
+    let root = TempDir::new().unwrap();
+    let watcher = watcher(root.path(), Duration::from_secs(60));
+    let directory = Directory::builder(root.path()).build().unwrap();
+    let _stays = directory.register(&service(), &instance("stays", 1)).await.unwrap();
+    let mut other = Other::start(root.path(), "dies", 2);
+    watcher.until_ids(SOON, "registered", &["dies", "stays"]).await;
+    // Looks that its arrival has led to are over.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    other.kill();
+    watcher.until_ids(SOON, "killed", &["stays"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_process_leaves_is_swept_by_the_next_that_registers() {
+    let root = TempDir::new().unwrap();
+    let mut other = Other::start(root.path(), "dies", 1);
+    assert_eq!(other.says(), "registered");
+    other.kill();
+    other.process.wait().unwrap();
+    assert!(record(root.path(), "dies").exists(), "nobody has swept it");
+    fs::write(root.path().join("project/test/@half.tmp"), "{").unwrap();
+    fs::write(record(root.path(), "garbage"), "{").unwrap();
+    let directory = Directory::builder(root.path()).build().unwrap();
+    let _lease = directory.register(&service(), &instance("next", 2)).await.unwrap();
+    let left: Vec<_> =
+        fs::read_dir(root.path().join("project/test")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left.len(), 2, "{left:?}");
+    assert!(record(root.path(), "next").exists() && record(root.path(), "garbage").exists(), "{left:?}");
+}
+
+/// An owner that is stopped lives.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_is_stopped_keeps_its_place() {
+    let root = TempDir::new().unwrap();
+    let mut other = Other::start(root.path(), "stops", 1);
+    assert_eq!(other.says(), "registered");
+    other.signal(Signal::STOP);
+    let watcher = watcher(root.path(), Duration::from_millis(50));
+    watcher.until_ids(SOON, "stopped", &["stops"]).await;
+    let gone = watcher.until(Duration::from_secs(2), "", |seen| seen.ids().is_empty());
+    assert!(tokio::time::timeout(Duration::from_secs(1), gone).await.is_err());
+}
+
+/// The newest of several that register at the same moment is there in the end, and each of the others knows that.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_processes_that_race_for_one_id_the_newest_has_it() {
+    let root = TempDir::new().unwrap();
+    let watcher = watcher(root.path(), Duration::from_secs(1));
+    let mut racers: Vec<_> = (1..=5).rev().map(|incarnation| Other::start(root.path(), "a", incarnation)).collect();
+    let mut newest = racers.remove(0);
+    assert_eq!(newest.says(), "registered");
+    for mut other in racers {
+        let mut said = other.says();
+        if said == "registered" {
+            said = other.says();
+        }
+        // Lost: to one that was newer, and was replaced by the newest before this one could look at it.
+        assert!(["Conflict", "Lost"].contains(&said.as_str()), "{said}");
+    }
+    let newest =
+        |seen: &callboard_conformance::Seen| seen.instance("a").is_some_and(|i| i.incarnation.as_micros() == 5);
+    watcher.until(SOON, "the newest", newest).await;
+    assert_eq!(fs::read_dir(root.path().join("project/test")).unwrap().count(), 1, "no draft is left");
+}
+
+/// Another user cannot register where the directory is not open to that user, and can still watch.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_who_may_not_write_is_denied() {
+    let root = TempDir::new().unwrap();
+    // Root may do anything, and so becomes somebody else; anybody else forbids it to itself.
+    let is_root = rustix::process::getuid().is_root();
+    fs::set_permissions(root.path(), fs::Permissions::from_mode(if is_root { 0o755 } else { 0o555 })).unwrap();
+    let mut other = Other::start_as(root.path(), "a", 1, |command| if is_root { command.uid(65534) } else { command });
+    assert_eq!(other.says(), "Denied");
+    assert!(!root.path().join("project").exists());
+}
+
+/// Made with `flock(1)` and a shell: a program that knows nothing of callboard, announced by who starts it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_a_shell_writes_and_locks_is_a_record() {
+    let root = TempDir::new().unwrap();
+    let path = record(root.path(), "by-hand");
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let watcher = watcher(root.path(), Duration::from_secs(1));
+    watcher.until_ids(SOON, "before", &[]).await;
+    let script = r#"exec 9>>"$0"; flock 9; echo '{"v":1,"id":"by-hand","address":"127.0.0.1:1"}' >&9; exec cat"#;
+    let mut shell = Command::new("sh").args(["-c", script]).arg(&path).stdin(Stdio::piped()).spawn().unwrap();
+    watcher.until_ids(SOON, "written by hand", &["by-hand"]).await;
+    assert_eq!(fs::metadata(&path).unwrap().nlink(), 1);
+    drop(shell.stdin.take());
+    shell.wait().unwrap();
+    // The only one that there was, so that this is not believed for a while.
+    watcher.until(SOON, "gone", |seen| seen.stale.is_none()).await;
+    let directory = Directory::builder(root.path()).build().unwrap();
+    let _lease = directory.register(&service(), &instance("next", 2)).await.unwrap();
+    watcher.until_ids(SOON, "gone", &["next"]).await;
+}
