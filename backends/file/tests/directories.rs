@@ -232,6 +232,23 @@ async fn of_many_at_the_same_moment_the_newest_has_it() {
     }
 }
 
+/// As when a process is stopped while it changes something.
+#[tokio::test(flavor = "multi_thread")]
+async fn while_somebody_keeps_the_directory_locked_changes_fail_and_watches_go_on() {
+    let root = TempDir::new().unwrap();
+    let (directory, service) = (at(root.path()), service("s"));
+    let mut lease = directory.register(&service, &instance("a")).await.unwrap();
+    let own = fs::File::open(root.path().join("s")).unwrap();
+    rustix::fs::flock(&own, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let error = timeout(SOON, directory.register(&service, &instance("b"))).await.unwrap().unwrap_err();
+    assert_eq!((error.kind(), error.service()), (ErrorKind::Timeout, Some(&service)), "{error:?}");
+    assert!(error.to_string().contains(root.path().join("s").to_str().unwrap()), "{error}");
+    assert_eq!(first(&directory, &service).await.unwrap().instances.len(), 1);
+    drop(own);
+    lease.update(&instance("a").weight(2)).await.unwrap();
+    lease.revoke().await.unwrap();
+}
+
 /// Whatever lies there: it is skipped and counted, nobody waits for it, and nobody takes it away.
 #[tokio::test]
 async fn what_is_no_file_of_callboard_is_skipped_and_stays() {
