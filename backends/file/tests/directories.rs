@@ -129,10 +129,10 @@ async fn where_everybody_can_write_nobody_is_believed() {
 #[tokio::test]
 async fn what_is_made_has_the_mode_that_was_asked_for() {
     let root = TempDir::new().unwrap();
-    let directory = Directory::builder(root.path()).mode(0o700).build().unwrap();
+    let directory = Directory::builder(root.path()).mode(0o2700).build().unwrap();
     let _lease = directory.register(&service("project/test"), &instance("a")).await.unwrap();
     let mode = |path: &str| fs::metadata(root.path().join(path)).unwrap().permissions().mode() & 0o7777;
-    assert_eq!(["project", "project/test", "project/test/@a.json"].map(mode), [0o700, 0o700, 0o600]);
+    assert_eq!(["project", "project/test", "project/test/@a.json"].map(mode), [0o2700, 0o2700, 0o600]);
 }
 
 #[tokio::test]
