@@ -3,9 +3,9 @@
 //! Neither the name of a record nor that of a temporary file can be a segment of a service's name, as an `@` is in no
 //! segment. So services may lie within one another.
 
-use std::fs::{self, DirBuilder, Metadata};
+use std::fs::{self, DirBuilder, Metadata, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use callboard_core::{ErrorKind, Result, Service};
@@ -65,12 +65,23 @@ impl Place {
     pub(crate) fn make(&self) -> Result<()> {
         self.check_root()?;
         for step in self.steps().skip(1) {
-            match DirBuilder::new().mode(self.mode).create(&step) {
+            match self.make_one(&step) {
                 Err(answer) if answer.kind() != io::ErrorKind::AlreadyExists => {
                     return Err(failed("make the directory", &step, answer));
                 }
                 _ => {}
             }
+        }
+        Ok(())
+    }
+
+    fn make_one(&self, step: &Path) -> io::Result<()> {
+        DirBuilder::new().mode(self.mode).create(step)?;
+        // Making one does not give it these bits, among them that its files have its group.
+        let special = self.mode & 0o7000;
+        if special != 0 {
+            let given = fs::metadata(step)?.mode() & 0o7777;
+            fs::set_permissions(step, Permissions::from_mode(given | special))?;
         }
         Ok(())
     }

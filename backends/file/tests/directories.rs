@@ -129,10 +129,10 @@ async fn where_everybody_can_write_nobody_is_believed() {
 #[tokio::test]
 async fn what_is_made_has_the_mode_that_was_asked_for() {
     let root = TempDir::new().unwrap();
-    let directory = Directory::builder(root.path()).mode(0o700).build().unwrap();
+    let directory = Directory::builder(root.path()).mode(0o2700).build().unwrap();
     let _lease = directory.register(&service("project/test"), &instance("a")).await.unwrap();
     let mode = |path: &str| fs::metadata(root.path().join(path)).unwrap().permissions().mode() & 0o7777;
-    assert_eq!(["project", "project/test", "project/test/@a.json"].map(mode), [0o700, 0o700, 0o600]);
+    assert_eq!(["project", "project/test", "project/test/@a.json"].map(mode), [0o2700, 0o2700, 0o600]);
 }
 
 #[tokio::test]
@@ -230,6 +230,23 @@ async fn of_many_at_the_same_moment_the_newest_has_it() {
         let there = first(&directory, &service).await.unwrap().instances;
         assert_eq!(there.iter().map(|i| i.incarnation.as_micros()).collect::<Vec<_>>(), [8], "round {round}");
     }
+}
+
+/// As when a process is stopped while it changes something.
+#[tokio::test(flavor = "multi_thread")]
+async fn while_somebody_keeps_the_directory_locked_changes_fail_and_watches_go_on() {
+    let root = TempDir::new().unwrap();
+    let (directory, service) = (at(root.path()), service("s"));
+    let mut lease = directory.register(&service, &instance("a")).await.unwrap();
+    let own = fs::File::open(root.path().join("s")).unwrap();
+    rustix::fs::flock(&own, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let error = timeout(SOON, directory.register(&service, &instance("b"))).await.unwrap().unwrap_err();
+    assert_eq!((error.kind(), error.service()), (ErrorKind::Timeout, Some(&service)), "{error:?}");
+    assert!(error.to_string().contains(root.path().join("s").to_str().unwrap()), "{error}");
+    assert_eq!(first(&directory, &service).await.unwrap().instances.len(), 1);
+    drop(own);
+    lease.update(&instance("a").weight(2)).await.unwrap();
+    lease.revoke().await.unwrap();
 }
 
 /// Whatever lies there: it is skipped and counted, nobody waits for it, and nobody takes it away.

@@ -123,7 +123,7 @@ async fn a_process_that_is_killed_is_gone_within_the_bound() {
     other.kill();
     watcher.until_ids(SOON, "killed", &["stays"]).await;
     // Beside the second, the end of the process and of this one's turn on a busy machine.
-    assert!(killed.elapsed() < Duration::from_secs(4), "{:?}", killed.elapsed());
+    assert!(killed.elapsed() < Duration::from_secs(5), "{:?}", killed.elapsed());
 }
 
 /// The system closes the dead owner's file, which is heard: the poll has no part in it.
