@@ -18,7 +18,13 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tokio_stream::wrappers::TcpListenerStream;
 use tonic::Code;
+use tonic::transport::Server;
+use tonic_health::ServingStatus;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus as HealthStatus;
+use tonic_health::pb::health_client::HealthClient;
 
 /// What happened, in order.
 type Log = Arc<std::sync::Mutex<Vec<&'static str>>>;
@@ -182,6 +188,43 @@ async fn a_call_that_takes_longer_than_the_grace_is_cut() {
     assert!(error.to_string().contains("200ms"), "{error}");
     assert!(begun.elapsed() >= grace);
     assert_eq!(in_time(call).await.unwrap().unwrap_err().code(), Code::Unavailable);
+}
+
+#[tokio::test]
+async fn a_tonic_router_tells_its_health_and_what_it_does_not_finish_ends_with_its_runtime() {
+    let stage = Stage::new();
+    let (stop, stopped) = oneshot::channel();
+    let serve = stage
+        .serve("a")
+        .propagation_delay(Duration::ZERO)
+        .grace(Duration::from_millis(200))
+        .until(async { drop(stopped.await) });
+    let server = std::thread::spawn(move || {
+        // It ends with this function, as that of a program does with `main`.
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async {
+            let (health, service) = tonic_health::server::health_reporter();
+            health.set_service_status("", ServingStatus::Serving).await;
+            serve
+                .not_serving(async move { health.set_service_status("", ServingStatus::NotServing).await })
+                .run(listener().await, |listener, shutdown| {
+                    let incoming = TcpListenerStream::new(listener);
+                    Server::builder().add_service(service).serve_with_incoming_shutdown(incoming, shutdown)
+                })
+                .await
+        })
+    });
+    let channel = stage.channel(stage.builder(), 1).await;
+    let mut client = HealthClient::new(channel.clone());
+    let mut health = client.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
+    let mut said = async || in_time(health.message()).await.map(|answer| answer.unwrap().status());
+    assert_eq!(said().await.unwrap(), HealthStatus::Serving);
+    stop.send(()).unwrap();
+    assert_eq!(said().await.unwrap(), HealthStatus::NotServing);
+    // The watch has no end of its own, so that it is a call in flight.
+    assert_eq!(said().await.unwrap_err().code(), Code::Unavailable);
+    let error = server.join().unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -51,9 +51,24 @@ async fn the_first_signal_drains_and_the_second_ends_at_once() {
         in_time(call).await.unwrap().unwrap_err();
     }
 
+    // A newer one takes its id, and then it is told to stop: that is the first signal that it hears.
     let serving = start("b").await;
     let channel = stage.channel(stage.builder(), 1).await;
-    echo(&channel).unary(slow(0)).await.unwrap();
+    let mut client = echo(&channel);
+    let call = tokio::spawn(async move { client.unary(slow(500)).await });
+    until("it is in flight", || endpoint(&channel, "b").endpoint.in_flight() == 1).await;
+    let taken = async {
+        let _newer = stage.server("b").await;
+        let mut state = serving.watch();
+        state.wait_for(|state| matches!(state, AnnouncementState::Left { error: Some(_), .. })).await.unwrap();
+        kill_process(getpid(), Signal::TERM).unwrap();
+    };
+    let (ended, ()) = in_time(async { tokio::join!(serving.ended(), taken) }).await;
+    assert_eq!(ended.unwrap_err().kind(), ErrorKind::Conflict, "that is why it has ended");
+    in_time(call).await.unwrap().expect("the call has been waited for");
+
+    // It is told to stop before anybody waits for its end.
+    let serving = start("c").await;
     kill_process(getpid(), Signal::TERM).unwrap();
     in_time(serving.ended()).await.unwrap();
 }

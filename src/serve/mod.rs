@@ -56,7 +56,7 @@ pub fn serve(url: &str) -> Result<Serve> {
 /// 4. [`Shutdown`] resolves: the server sends GOAWAY, accepts no more connections, and finishes the calls in flight:
 ///    at most [`grace`](Self::grace), 30 s.
 ///
-/// A second signal ends it at once, at any step. If the server ends by itself, with an error or by a panic, the instance
+/// A second signal ends it at once, at any step; so does dropping the future that waits for the end. If the server ends by itself, with an error or by a panic, the instance
 /// leaves the board too, before the error is returned or the panic goes on.
 ///
 /// ```no_run

@@ -10,7 +10,8 @@ use super::Later;
 /// Where the wish to stop comes from.
 pub(super) struct Stops {
     signals: Option<Signals>,
-    until: Option<Later>,
+    heard: u32,
+    until: Later,
 }
 
 impl Stops {
@@ -19,32 +20,36 @@ impl Stops {
         let cannot =
             |error: io::Error| Error::new(ErrorKind::Unavailable, "cannot listen for signals").with_source(error);
         let signals = signals.then(Signals::new).transpose().map_err(cannot)?;
-        Ok(Self { signals, until: Some(until) })
+        Ok(Self { signals, heard: 0, until })
     }
 
-    /// The next wish, by its name. Cancel-safe.
-    pub(super) async fn next(&mut self) -> &'static str {
-        let Self { signals, until } = self;
-        let signalled = async {
-            match signals {
-                Some(signals) => signals.next().await,
-                None => pending().await,
-            }
-        };
-        let resolved = async {
-            match until {
-                Some(until) => until.await,
-                None => pending().await,
-            }
-        };
+    /// The first wish, by its name. Cancel-safe until it has resolved once.
+    pub(super) async fn first(&mut self) -> &'static str {
+        let Self { signals, heard, until } = self;
         tokio::select! {
-            signal = signalled => signal,
-            () = resolved => {
-                self.until = None;
-                "its owner"
-            }
+            signal = next(signals, heard) => signal,
+            () = until => "its owner",
         }
     }
+
+    /// The second signal of all. One alone does not count, if the way out had another reason before: who sends it does
+    /// not know of that. Cancel-safe.
+    pub(super) async fn second_signal(&mut self) -> &'static str {
+        loop {
+            let signal = next(&mut self.signals, &mut self.heard).await;
+            if self.heard > 1 {
+                return signal;
+            }
+            tracing::info!(by = signal, "asked to stop, and stopping already");
+        }
+    }
+}
+
+async fn next(signals: &mut Option<Signals>, heard: &mut u32) -> &'static str {
+    let Some(signals) = signals else { return pending().await };
+    let signal = signals.next().await;
+    *heard += 1;
+    signal
 }
 
 #[cfg(unix)]

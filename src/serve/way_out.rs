@@ -51,7 +51,7 @@ impl WayOut {
         let Self { mut server, shut_down, mut stops, mut state, not_serving, .. } = self;
         let reason = tokio::select! {
             outcome = ended(&mut server) => Reason::Ended(outcome),
-            asked = stops.next() => Reason::Asked(asked),
+            asked = stops.first() => Reason::Asked(asked),
             error = off_for_good(&mut state) => Reason::Taken(error),
         };
         let steps = async {
@@ -77,7 +77,7 @@ impl WayOut {
         };
         tokio::select! {
             result = steps => result,
-            by = stops.next() => {
+            by = stops.second_signal() => {
                 tracing::warn!(by, "asked to stop once more: ending at once");
                 let message = format!("stopped at once by {by}, before the calls in flight had ended");
                 Err(Error::new(ErrorKind::Closed, message))
