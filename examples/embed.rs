@@ -12,8 +12,9 @@ use tokio::sync::oneshot;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 use tonic::{Request, Response, Result, Status, Streaming};
+use tonic_health::ServingStatus;
 
-use callboard::{AnnounceSettings, Channel, Instance, announce, backend::Memory}; // callboard: new
+use callboard::{Channel, backend::Memory}; // callboard: new
 
 struct Greeter(&'static str);
 
@@ -48,21 +49,26 @@ async fn serve(
     stop: oneshot::Receiver<()>,
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
-    // callboard: it signs in once it listens, with the address at which others reach it.
-    let instance = Instance::at(listener.local_addr()?.into())?.metadata("name", name);
-    let announcement = announce(Arc::new(board), &"example/echo".parse()?, instance, AnnounceSettings::default());
-
-    let shutdown = async {
-        let _ = stop.await;
-        // callboard: it leaves before it stops, and lets the news spread while it still serves.
-        if let Err(error) = announcement.leave().await {
-            eprintln!("{name} is still on the board, until its lease ends: {error}");
-        }
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    };
-    let incoming = TcpListenerStream::new(listener);
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_service_status("", ServingStatus::Serving).await;
     let service = EchoServer::new(Greeter(name));
-    Server::builder().serve_with_incoming_shutdown(service, incoming, shutdown).await?;
+    let stopped = async { drop(stop.await) };
+    // callboard: new. It signs in once it listens, with the address at which others reach it. It leaves before it stops,
+    // and lets the news spread while it still serves. In real life, `callboard::serve("etcd://…")?` begins it.
+    callboard::Serve::new(Arc::new(board), "example/echo".parse()?)
+        .instance(move |instance| instance.metadata("name", name))
+        .not_serving(async move { health.set_service_status("", ServingStatus::NotServing).await })
+        .propagation_delay(Duration::from_millis(200))
+        .until(stopped)
+        // callboard: was the same `serve_with_incoming_shutdown`, with `stopped`.
+        .run(listener, |listener, shutdown| {
+            let incoming = TcpListenerStream::new(listener);
+            Server::builder()
+                .add_service(health_service)
+                .add_service(service)
+                .serve_with_incoming_shutdown(incoming, shutdown)
+        })
+        .await?;
     Ok(())
 }
 

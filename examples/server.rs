@@ -1,48 +1,49 @@
 //! A server of callboard's echo service that signs in on the board of any registry that is compiled in:
 //!
 //! ```text
-//! cargo run --features etcd --example server -- etcd://127.0.0.1:2379/project/test --listen 127.0.0.1:0 [--weight 3] [--id a]
+//! cargo run --features etcd --example server -- etcd://127.0.0.1:2379/project/test --listen 127.0.0.1:0 [--weight 3] [--id a] [--delay 3s]
 //! ```
 //!
 //! It prints `serving 127.0.0.1:41233` once it is on the board. Ctrl-C or SIGTERM makes it leave the board, go on serving
-//! while that gets around, and end; a second one ends it at once. `RUST_LOG=callboard=debug` shows what it does meanwhile.
+//! while that gets around, and end; a second one ends it at once. `RUST_LOG=callboard=info` shows each step.
 
 use std::error::Error;
+use std::io;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use callboard::{AnnounceSettings, Announcement, AnnouncementState, Instance, announce, registry};
+use callboard::{AnnouncementState, Serve, Serving, serve};
 use callboard_echo::EchoServer;
 use lexopt::prelude::*;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::net::TcpListener;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
-
-/// How long a server that has left is still called: until the last client has heard of it.
-const LINGER: Duration = Duration::from_secs(1);
 
 struct Options {
     url: String,
     listen: SocketAddr,
     weight: u32,
     id: Option<String>,
+    delay: Duration,
 }
 
 fn options() -> Result<Options> {
     let (mut url, mut listen, mut weight, mut id) = (None, ([127, 0, 0, 1], 0).into(), 1, None);
+    let mut delay = Serve::PROPAGATION_DELAY;
     let mut arguments = lexopt::Parser::from_env();
     while let Some(argument) = arguments.next()? {
         match argument {
             Long("listen") => listen = arguments.value()?.parse()?,
             Long("weight") => weight = arguments.value()?.parse()?,
             Long("id") => id = Some(arguments.value()?.string()?),
+            Long("delay") => delay = arguments.value()?.parse_with(humantime::parse_duration)?,
             Value(value) if url.is_none() => url = Some(value.string()?),
             other => return Err(other.unexpected().into()),
         }
     }
-    let url = url.ok_or("usage: server URL [--listen HOST:PORT] [--weight N] [--id ID]")?;
-    Ok(Options { url, listen, weight, id })
+    let url = url.ok_or("usage: server URL [--listen HOST:PORT] [--weight N] [--id ID] [--delay 3s]")?;
+    Ok(Options { url, listen, weight, id, delay })
 }
 
 #[tokio::main]
@@ -61,48 +62,34 @@ async fn run() -> Result<()> {
         .with_env_filter(tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into()))
         .with_writer(std::io::stderr)
         .init();
-    let Options { url, listen, weight, id } = options()?;
-    let (registry, service) = registry(&url)?;
+    let Options { url, listen, weight, id, delay } = options()?;
 
     // First it listens, then it signs in: nobody is sent to a server that is not there yet.
-    let server = EchoServer::start_at(id.clone().unwrap_or_default(), listen).await?;
-    let address = server.address();
-    let instance = match id {
-        Some(id) => Instance::new(id, address.to_string().parse()?)?,
-        None => Instance::at(address.to_string().parse()?)?,
-    };
-    let announcement = announce(registry, &service, instance.weight(weight), AnnounceSettings::default());
-
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    tokio::select! {
-        ended = serve(&announcement, address) => ended?,
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+    let listener = TcpListener::bind(listen).await?;
+    let mut setup = serve(&url)?.instance(move |instance| instance.weight(weight)).propagation_delay(delay);
+    let name = id.clone().unwrap_or_default();
+    if let Some(id) = id {
+        setup = setup.id(id);
     }
-    tokio::select! {
-        () = leave(announcement, server) => Ok(()),
-        _ = interrupt.recv() => Err("interrupted a second time: ended without leaving".into()),
-        _ = terminate.recv() => Err("terminated a second time: ended without leaving".into()),
-    }
+    let serving = setup
+        .start(listener, |listener, shutdown| async {
+            let server = EchoServer::start_on(name, listener, |tonic| tonic)?;
+            shutdown.await;
+            server.stop().await;
+            io::Result::Ok(())
+        })
+        .await?;
+    // It may be told to stop before it is on the board, too.
+    let ((), ended) = tokio::join!(say(&serving), serving.ended());
+    Ok(ended?)
 }
 
-/// Says when it is on the board. Returns only if it is off it for good: somebody else has taken its id.
-async fn serve(announcement: &Announcement, address: SocketAddr) -> Result<()> {
-    let mut state = announcement.watch();
-    state.wait_for(|state| matches!(state, AnnouncementState::OnBoard { .. } | AnnouncementState::Left { .. })).await?;
-    if matches!(announcement.state(), AnnouncementState::OnBoard { .. }) {
-        println!("serving {address}");
+/// Says when it is on the board.
+async fn say(serving: &Serving) {
+    let mut state = serving.watch();
+    let known =
+        |state: &AnnouncementState| matches!(state, AnnouncementState::OnBoard { .. } | AnnouncementState::Left { .. });
+    if matches!(state.wait_for(known).await.as_deref(), Ok(AnnouncementState::OnBoard { .. })) {
+        println!("serving {}", serving.instance().address);
     }
-    state.wait_for(|state| matches!(state, AnnouncementState::Left { .. })).await?;
-    let AnnouncementState::Left { error: Some(error), .. } = announcement.state() else { return Ok(()) };
-    Err(error.into())
-}
-
-/// Off the board first, then out of the way.
-async fn leave(announcement: Announcement, server: EchoServer) {
-    if let Err(error) = announcement.leave().await {
-        eprintln!("still on the board, until its lease ends: {}", error.chain());
-    }
-    tokio::time::sleep(LINGER).await;
-    server.stop().await;
 }

@@ -30,7 +30,8 @@
 //! | you want to | look at |
 //! |---|---|
 //! | call a service | [`dial`], [`Dialer`], [`Channel`], [`ChannelBuilder`] |
-//! | put a server on the board | [`announce`], [`registry`], [`Announcement`], [`Instance`] |
+//! | run a server that signs in, drains and leaves | [`serve`], [`Serve`], [`Serving`] |
+//! | do that step by step | [`advertised`], [`registry`], [`announce`], [`Announcement`], [`Instance`] |
 //! | say how one call behaves | [`WaitForReady`], [`Idempotent`]; learn who served it: [`ServedBy`] |
 //! | choose a registry | [`backend`] |
 //! | choose how calls are shared out | [`balancer`] |
@@ -62,6 +63,7 @@ mod channel;
 mod control;
 mod dial;
 mod features;
+mod serve;
 mod shared;
 mod transport;
 
@@ -71,6 +73,7 @@ pub use callboard_core::*;
 pub use channel::Channel;
 pub use control::EndpointStatus;
 pub use dial::{Dialer, Resolved, dial, registry};
+pub use serve::{Serve, Serving, Shutdown, advertised, serve};
 pub use transport::Keepalive;
 #[cfg(feature = "tls")]
 pub use transport::Tls;

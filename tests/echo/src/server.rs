@@ -72,7 +72,18 @@ impl EchoServer {
         address: SocketAddr,
         configure: impl FnOnce(Server) -> Server,
     ) -> io::Result<Self> {
-        let listener = TcpListener::bind(address).await?;
+        Self::start_on(id, TcpListener::bind(address).await?, configure)
+    }
+
+    /// Starts a server on a listener that is there already.
+    ///
+    /// # Errors
+    /// What the system says if the listener has no address.
+    pub fn start_on(
+        id: impl Into<String>,
+        listener: TcpListener,
+        configure: impl FnOnce(Server) -> Server,
+    ) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared::new(id.into()));
         let service = echo_server::EchoServer::new(Handlers(Arc::clone(&shared)))

@@ -5,11 +5,13 @@
 mod churn;
 mod client;
 mod questions;
+mod rolling;
 mod server;
 
 pub use churn::churn;
 pub use client::{Client, Line};
 pub use questions::four_questions;
+pub use rolling::rolling_restart;
 pub use server::Server;
 
 /// Where the two examples are. [`examples!`] knows.

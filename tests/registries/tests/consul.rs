@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use callboard_registry_tests::{churn, examples, four_questions};
+use callboard_registry_tests::{churn, examples, four_questions, rolling_restart};
 use callboard_servers::Cluster;
 
 /// A short time to live, so that a killed server is forgotten while the test looks on.
@@ -22,4 +22,11 @@ async fn a_server_comes_leaves_and_dies_and_one_client_follows() {
 async fn twenty_servers_restart_while_consul_is_killed_and_paused() {
     let consul = Cluster::consul().start().await;
     churn(examples!(), &url(&consul), &consul, Duration::from_secs(60)).await;
+}
+
+#[tokio::test]
+#[ignore = "needs Consul: make test"]
+async fn servers_are_replaced_one_after_the_other_and_no_call_is_lost() {
+    let consul = Cluster::consul().start().await;
+    rolling_restart(examples!(), &url(&consul)).await;
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use callboard_registry_tests::{churn, examples, four_questions};
+use callboard_registry_tests::{churn, examples, four_questions, rolling_restart};
 use callboard_servers::Cluster;
 
 /// A short time to live, so that a killed server is forgotten while the test looks on.
@@ -23,4 +23,11 @@ async fn a_server_comes_leaves_and_dies_and_one_client_follows() {
 async fn twenty_servers_restart_while_etcd_is_killed_and_paused() {
     let etcd = Cluster::etcd().start().await;
     churn(examples!(), &url(&etcd), &etcd, Duration::from_secs(60)).await;
+}
+
+#[tokio::test]
+#[ignore = "needs etcd: make test"]
+async fn servers_are_replaced_one_after_the_other_and_no_call_is_lost() {
+    let etcd = Cluster::etcd().start().await;
+    rolling_restart(examples!(), &url(&etcd)).await;
 }

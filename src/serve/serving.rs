@@ -1,0 +1,120 @@
+//! A server that runs.
+
+use std::pin::Pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use callboard_core::{Announcement, AnnouncementState, Error, ErrorKind, Instance, Result};
+use tokio::sync::{oneshot, watch};
+
+use super::way_out::WayOut;
+
+/// Resolves when the server has to shut down gracefully: to send GOAWAY, to accept no more connections, and to finish the
+/// calls in flight. For what tonic calls `signal` in `serve_with_incoming_shutdown`.
+#[derive(Debug)]
+pub struct Shutdown(pub(super) oneshot::Receiver<()>);
+
+impl Future for Shutdown {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        // A sender that is gone asks as well: whoever could have asked has given up.
+        Pin::new(&mut self.0).poll(context).map(drop)
+    }
+}
+
+/// A server that runs and is kept on the board. [`Serve::start`](crate::Serve::start) makes it; somebody has to wait for
+/// [`ended`](Self::ended), which is what heeds signals.
+///
+/// **Dropping** it ends the server at once and takes the instance off the board in the background, as dropping an
+/// [`Announcement`] does.
+#[derive(Debug)]
+#[must_use = "dropping it ends the server at once: wait until it has `ended`"]
+pub struct Serving {
+    instance: Instance,
+    state: watch::Receiver<AnnouncementState>,
+    /// Taken by who leaves.
+    announcement: Mutex<Option<Announcement>>,
+    /// Taken by who waits for the end.
+    way_out: Mutex<Option<WayOut>>,
+}
+
+impl Serving {
+    pub(super) fn new(instance: Instance, announcement: Announcement, way_out: WayOut) -> Self {
+        let (state, way_out) = (announcement.watch(), Mutex::new(Some(way_out)));
+        Self { instance, state, announcement: Mutex::new(Some(announcement)), way_out }
+    }
+
+    /// The instance as it was first announced. Its address is where others reach it.
+    pub fn instance(&self) -> &Instance {
+        &self.instance
+    }
+
+    /// How it stands on the board.
+    pub fn state(&self) -> AnnouncementState {
+        self.state.borrow().clone()
+    }
+
+    /// Every change of how it stands. A slow reader sees the latest only.
+    pub fn watch(&self) -> watch::Receiver<AnnouncementState> {
+        self.state.clone()
+    }
+
+    /// Changes the instance's weight, zone or metadata in place, as [`Announcement::update`] does. Once it is leaving,
+    /// nothing happens.
+    pub fn update(&self, change: impl FnOnce(&mut Instance)) {
+        if let Some(announcement) = &*locked(&self.announcement) {
+            announcement.update(change);
+        }
+    }
+
+    /// Serves until there is a reason to stop, goes the way out, and returns at its end. [`Serve`](crate::Serve) says
+    /// what the reasons and the steps are.
+    ///
+    /// It succeeds if the server was asked to stop and has finished its calls, or has ended well by itself. That the
+    /// instance could not be taken off the board is no error here: it is logged, and in [`state`](Self::state).
+    ///
+    /// # Errors
+    /// - [`Timeout`](ErrorKind::Timeout): calls were still in flight after the [grace](crate::Serve::grace).
+    /// - [`Conflict`](ErrorKind::Conflict): it went because a newer incarnation has taken the id.
+    /// - [`Closed`](ErrorKind::Closed): the server has ended with an error, which is the source; or there was a second
+    ///   signal; or somebody has waited for the end before.
+    ///
+    /// # Panics
+    /// If the server has panicked: with its panic, after the instance has left the board.
+    ///
+    /// # Cancel safety
+    /// Dropped before it resolves, it ends the server at once and takes the instance off the board in the background.
+    pub async fn ended(&self) -> Result<()> {
+        let way_out = locked(&self.way_out).take();
+        let Some(way_out) = way_out else {
+            return Err(Error::new(ErrorKind::Closed, "somebody has waited for the server's end before"));
+        };
+        let on_board = OnBoard(&self.announcement);
+        way_out.go(async { on_board.leave().await }).await
+    }
+}
+
+/// The instance does not outlive the wait for the server's end on the board, however that ends.
+struct OnBoard<'s>(&'s Mutex<Option<Announcement>>);
+
+impl OnBoard<'_> {
+    async fn leave(&self) -> Result<()> {
+        let announcement = locked(self.0).take();
+        match announcement {
+            Some(announcement) => announcement.leave().await,
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for OnBoard<'_> {
+    fn drop(&mut self) {
+        drop(locked(self.0).take());
+    }
+}
+
+/// Nothing can be half done under these locks.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

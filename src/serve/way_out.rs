@@ -1,0 +1,151 @@
+//! The steps of a server's way out, and why it is gone.
+
+use std::fmt;
+use std::panic::resume_unwind;
+use std::time::Duration;
+
+use callboard_core::{AnnouncementState, BoxError, Error, ErrorKind, Result};
+use tokio::sync::{oneshot, watch};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::Later;
+use super::signals::Stops;
+
+/// How the server's task has ended.
+type Outcome = Result<Result<(), BoxError>, JoinError>;
+
+/// Everything that the end of a server needs. Dropping it ends the server at once.
+pub(super) struct WayOut {
+    /// One task. A set, because that ends its task when it is dropped.
+    pub(super) server: JoinSet<Result<(), BoxError>>,
+    pub(super) shut_down: oneshot::Sender<()>,
+    pub(super) stops: Stops,
+    pub(super) state: watch::Receiver<AnnouncementState>,
+    pub(super) not_serving: Later,
+    pub(super) attempt_timeout: Duration,
+    pub(super) propagation_delay: Duration,
+    pub(super) grace: Duration,
+}
+
+impl fmt::Debug for WayOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WayOut")
+            .field("propagation_delay", &self.propagation_delay)
+            .field("grace", &self.grace)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why the way out begins.
+enum Reason {
+    Asked(&'static str),
+    /// The id belongs to a newer incarnation.
+    Taken(Error),
+    Ended(Outcome),
+}
+
+impl WayOut {
+    /// Waits for a reason, and goes. `leave` takes the instance off the board.
+    pub(super) async fn go(self, leave: impl Future<Output = Result<()>>) -> Result<()> {
+        let Self { mut server, shut_down, mut stops, mut state, not_serving, .. } = self;
+        let reason = tokio::select! {
+            outcome = ended(&mut server) => Reason::Ended(outcome),
+            asked = stops.first() => Reason::Asked(asked),
+            error = off_for_good(&mut state) => Reason::Taken(error),
+        };
+        let steps = async {
+            match reason {
+                Reason::Ended(outcome) => {
+                    let panic = outcome.is_err();
+                    tracing::error!(panic, "the server has ended without being asked");
+                    off_the_board(leave).await;
+                    return conclude(outcome);
+                }
+                Reason::Asked(by) => tracing::info!(by, "asked to stop"),
+                Reason::Taken(ref error) => tracing::error!(error = error.chain(), "off the board for good: stopping"),
+            }
+            if timeout(self.attempt_timeout, not_serving).await.is_err() {
+                tracing::warn!(after = ?self.attempt_timeout, "health does not get to say NOT_SERVING");
+            }
+            off_the_board(leave).await;
+            let drained = drain(&mut server, shut_down, self.propagation_delay, self.grace).await;
+            match reason {
+                Reason::Taken(error) => drained.and(Err(error)),
+                _ => drained,
+            }
+        };
+        tokio::select! {
+            result = steps => result,
+            by = stops.second_signal() => {
+                tracing::warn!(by, "asked to stop once more: ending at once");
+                let message = format!("stopped at once by {by}, before the calls in flight had ended");
+                Err(Error::new(ErrorKind::Closed, message))
+            }
+        }
+    }
+}
+
+/// Lets the news spread, and the calls in flight end.
+async fn drain(
+    server: &mut JoinSet<Result<(), BoxError>>,
+    shut_down: oneshot::Sender<()>,
+    propagation_delay: Duration,
+    grace: Duration,
+) -> Result<()> {
+    tracing::info!(delay = ?propagation_delay, "serving on while that gets around");
+    tokio::select! {
+        () = sleep(propagation_delay) => {}
+        outcome = ended(server) => return conclude(outcome),
+    }
+    tracing::info!(limit = ?grace, "shutting down: no new connections, calls in flight may end");
+    let begun = Instant::now();
+    // The receiver is gone only if the server has ended, or does not care.
+    let _ = shut_down.send(());
+    let Ok(outcome) = timeout(grace, ended(server)).await else {
+        tracing::warn!(after = ?grace, "giving up the calls that are still in flight");
+        let message = format!("calls were still in flight {grace:?} after the server began to shut down");
+        return Err(Error::new(ErrorKind::Timeout, message));
+    };
+    tracing::info!(took = ?begun.elapsed(), "the server has ended");
+    conclude(outcome)
+}
+
+async fn off_the_board(leave: impl Future<Output = Result<()>>) {
+    let begun = Instant::now();
+    match leave.await {
+        Ok(()) => tracing::info!(took = ?begun.elapsed(), "off the board"),
+        Err(error) => {
+            let (error, took) = (error.chain(), begun.elapsed());
+            tracing::warn!(error, ?took, "cannot leave the board: the entry ends by its time to live");
+        }
+    }
+}
+
+/// Cancel-safe, and called until it has resolved once.
+async fn ended(server: &mut JoinSet<Result<(), BoxError>>) -> Outcome {
+    server.join_next().await.expect("one task was spawned, and it is asked for once")
+}
+
+/// Resolves if the announcement has ended by itself; before anybody has left, that is always with an error.
+async fn off_for_good(state: &mut watch::Receiver<AnnouncementState>) -> Error {
+    // An error says that the task is gone; it says why in the last state.
+    let _ = state.wait_for(|state| matches!(state, AnnouncementState::Left { .. })).await;
+    match &*state.borrow() {
+        AnnouncementState::Left { error: Some(error), .. } => error.clone(),
+        _ => Error::new(ErrorKind::Closed, "the announcement has ended"),
+    }
+}
+
+fn conclude(outcome: Outcome) -> Result<()> {
+    match outcome {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(Error::new(ErrorKind::Closed, "the server has ended with an error").with_source(error)),
+        Err(ended) => match ended.try_into_panic() {
+            Ok(panic) => resume_unwind(panic),
+            Err(cancelled) => {
+                Err(Error::new(ErrorKind::Closed, "the server's task was cancelled").with_source(cancelled))
+            }
+        },
+    }
+}
