@@ -18,6 +18,7 @@ servers: ## get etcd, ZooKeeper, Consul and protoc into target/servers, for test
 
 test: servers ## run every test, those over real registries too, and the short examples, which check themselves
 	cargo test --workspace --exclude callboard-bench -- --include-ignored
+	cargo test --package callboard-zookeeper --features tls --lib --test tls -- --include-ignored
 	cargo run --quiet --example custom_picker
 	cargo run --quiet --example custom_backend
 	cargo run --quiet --example embed
@@ -32,6 +33,7 @@ bench-news: servers ## measure how fast news travels over etcd, beside etcd's ow
 lint: ## check format, clippy, each feature alone and the documentation; a warning is an error
 	cargo fmt --all -- --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy --package callboard-zookeeper --features tls --all-targets -- -D warnings
 	cargo clippy --package callboard --no-default-features -- -D warnings
 	@set -e; for feature in $(FEATURES); do \
 		echo "cargo clippy --package callboard --no-default-features --features $$feature -- -D warnings"; \

@@ -47,6 +47,7 @@
 //! | `file` | `backend::Directory`: a directory as registry for one machine, and the scheme `file://` | yes |
 //! | `etcd` | `backend::Etcd`, and the scheme `etcd://` | |
 //! | `zookeeper` | `backend::ZooKeeper`, and the scheme `zookeeper://` | |
+//! | `zookeeper-tls` | TLS to ZooKeeper, which brings `aws-lc-rs` along | |
 //! | `consul` | `backend::Consul`, and the scheme `consul://` | |
 //! | `pick-first` | `balancer::PickFirst` | yes |
 //! | `round-robin` | `balancer::RoundRobin`, the balancer of a channel that names none | yes |

@@ -60,10 +60,7 @@ impl Session {
             None => connector,
         };
         let connected = match &settings.tls {
-            Some(options) => {
-                tls::provide();
-                timeout(CONNECT, connector.with_tls((**options).clone()).secure_connect(&settings.hosts)).await
-            }
+            Some(options) => timeout(CONNECT, tls::connect(connector, options, &settings.hosts)).await,
             None => timeout(CONNECT, connector.connect(&settings.hosts)).await,
         };
         let client = connected

@@ -69,7 +69,6 @@ mod tests {
             ("?root=x", "root \"x\""),
             ("?ca=/nowhere/ca.pem", "/nowhere/ca.pem"),
             ("?cert=/c", "\"key\" beside it"),
-            ("?tls", "ca=FILE"),
             ("?tls=false&ca=/c", "true, or nothing"),
             ("?ttl=5s", "known here: acl, ca, cert, chroot, key, root, session, tls"),
         ] {

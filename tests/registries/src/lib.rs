@@ -4,12 +4,15 @@
 
 mod churn;
 mod client;
+mod load;
+mod outage;
 mod questions;
 mod rolling;
 mod server;
 
 pub use churn::churn;
 pub use client::{Client, Line};
+pub use outage::outage;
 pub use questions::four_questions;
 pub use rolling::rolling_restart;
 pub use server::Server;

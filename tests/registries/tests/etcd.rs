@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use callboard_registry_tests::{churn, examples, four_questions, rolling_restart};
+use callboard_registry_tests::{churn, examples, four_questions, outage, rolling_restart};
 use callboard_servers::Cluster;
 
 /// A short time to live, so that a killed server is forgotten while the test looks on.
@@ -30,4 +30,11 @@ async fn twenty_servers_restart_while_etcd_is_killed_and_paused() {
 async fn servers_are_replaced_one_after_the_other_and_no_call_is_lost() {
     let etcd = Cluster::etcd().start().await;
     rolling_restart(examples!(), &url(&etcd)).await;
+}
+
+#[tokio::test]
+#[ignore = "needs etcd: make test"]
+async fn etcd_is_away_for_a_minute_and_wiped_and_no_call_is_lost() {
+    let etcd = Cluster::etcd().start().await;
+    outage(examples!(), &url(&etcd), &etcd).await;
 }
