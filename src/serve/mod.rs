@@ -217,7 +217,7 @@ impl Serve {
     /// # Panics
     /// Outside a tokio runtime.
     pub async fn start<S, E>(
-        self,
+        mut self,
         listener: TcpListener,
         server: impl FnOnce(TcpListener, Shutdown) -> S,
     ) -> Result<Serving>
@@ -225,20 +225,15 @@ impl Serve {
         S: Future<Output = Result<(), E>> + Send + 'static,
         E: Into<BoxError>,
     {
-        let stops = Stops::new(self.signals, self.until)?;
         let bound = listener
             .local_addr()
             .map_err(|error| Error::new(ErrorKind::Unavailable, "the listener has no address").with_source(error))?;
-        let address = match self.address {
+        let address = match self.address.take() {
             Some(address) => address,
             None => advertised(bound, &self.hosts).await.map_err(|error| error.for_service(&self.service))?,
         };
-        let named = match self.id {
-            Some(id) => Instance::new(id, address)?,
-            None => Instance::at(address)?,
-        };
-        let mut instance = (self.change)(named.clone());
-        (instance.id, instance.address) = (named.id, named.address);
+        let instance = instance(self.id, address, self.change)?;
+        let stops = Stops::new(self.signals, self.until)?;
 
         let (shut_down, asked) = oneshot::channel();
         let serving = server(listener, Shutdown(asked));
@@ -259,6 +254,16 @@ impl Serve {
         };
         Ok(Serving::new(instance, announcement, way_out))
     }
+}
+
+fn instance(id: Option<String>, address: Address, change: impl FnOnce(Instance) -> Instance) -> Result<Instance> {
+    let named = match id {
+        Some(id) => Instance::new(id, address)?,
+        None => Instance::at(address)?,
+    };
+    let mut instance = change(named.clone());
+    (instance.id, instance.address) = (named.id, named.address);
+    Ok(instance)
 }
 
 impl fmt::Debug for Serve {
