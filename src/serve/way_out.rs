@@ -122,6 +122,9 @@ async fn off_the_board(leave: impl Future<Output = Result<()>>) {
     let begun = Instant::now();
     match leave.await {
         Ok(()) => tracing::info!(took = ?begun.elapsed(), "off the board"),
+        Err(error) if error.kind() == ErrorKind::Conflict => {
+            tracing::info!("what is on the board is a newer incarnation's, and stays");
+        }
         Err(error) => {
             let (error, took) = (error.chain(), begun.elapsed());
             tracing::warn!(error, ?took, "cannot leave the board: the entry ends by its time to live");
