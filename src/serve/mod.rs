@@ -6,7 +6,7 @@ mod signals;
 mod way_out;
 
 use std::fmt;
-use std::future::{pending, ready};
+use std::future::pending;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -94,7 +94,7 @@ pub struct Serve {
     id: Option<String>,
     change: Box<dyn FnOnce(Instance) -> Instance + Send>,
     announcing: AnnounceSettings,
-    not_serving: Later,
+    not_serving: Option<Later>,
     propagation_delay: Duration,
     grace: Duration,
     until: Later,
@@ -118,7 +118,7 @@ impl Serve {
             id: None,
             change: Box::new(|instance| instance),
             announcing: AnnounceSettings::default(),
-            not_serving: Box::pin(ready(())),
+            not_serving: None,
             propagation_delay: Self::PROPAGATION_DELAY,
             grace: Self::GRACE,
             until: Box::pin(pending()),
@@ -156,7 +156,7 @@ impl Serve {
     /// Sets what makes the server's health service say NOT_SERVING: the first step of the way out. It gets
     /// [`attempt_timeout`](AnnounceSettings::attempt_timeout); after that the next step comes. Nothing by default.
     pub fn not_serving(mut self, report: impl Future<Output = ()> + Send + 'static) -> Self {
-        self.not_serving = Box::pin(report);
+        self.not_serving = Some(Box::pin(report));
         self
     }
 

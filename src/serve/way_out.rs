@@ -22,7 +22,7 @@ pub(super) struct WayOut {
     pub(super) shut_down: oneshot::Sender<()>,
     pub(super) stops: Stops,
     pub(super) state: watch::Receiver<AnnouncementState>,
-    pub(super) not_serving: Later,
+    pub(super) not_serving: Option<Later>,
     pub(super) attempt_timeout: Duration,
     pub(super) propagation_delay: Duration,
     pub(super) grace: Duration,
@@ -55,8 +55,11 @@ impl WayOut {
         };
         let Self { server, shut_down, mut stops, not_serving, attempt_timeout, propagation_delay, grace, .. } = self;
         let off = async {
-            if timeout(attempt_timeout, not_serving).await.is_err() {
-                tracing::warn!(after = ?attempt_timeout, "health does not get to say NOT_SERVING");
+            if let Some(report) = not_serving {
+                match timeout(attempt_timeout, report).await {
+                    Ok(()) => tracing::info!("health says NOT_SERVING"),
+                    Err(_) => tracing::warn!(after = ?attempt_timeout, "health does not get to say NOT_SERVING"),
+                }
             }
             off_the_board(leave).await;
         };
