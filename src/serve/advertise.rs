@@ -24,7 +24,7 @@ const LOOKUP: Duration = Duration::from_secs(5);
 ///    registry. An address of a family that the server does not listen on is not taken.
 ///
 /// The port is that of the bound address, which the system has chosen if port 0 was asked for. A variable that is empty
-/// counts as not set. Which of the ways it was is logged.
+/// counts as not set, and none overrides a specific bound address. Which of the ways it was is logged.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {

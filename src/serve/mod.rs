@@ -6,7 +6,7 @@ mod signals;
 mod way_out;
 
 use std::fmt;
-use std::future::{pending, ready};
+use std::future::pending;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -94,7 +94,7 @@ pub struct Serve {
     id: Option<String>,
     change: Box<dyn FnOnce(Instance) -> Instance + Send>,
     announcing: AnnounceSettings,
-    not_serving: Later,
+    not_serving: Option<Later>,
     propagation_delay: Duration,
     grace: Duration,
     until: Later,
@@ -118,7 +118,7 @@ impl Serve {
             id: None,
             change: Box::new(|instance| instance),
             announcing: AnnounceSettings::default(),
-            not_serving: Box::pin(ready(())),
+            not_serving: None,
             propagation_delay: Self::PROPAGATION_DELAY,
             grace: Self::GRACE,
             until: Box::pin(pending()),
@@ -156,7 +156,7 @@ impl Serve {
     /// Sets what makes the server's health service say NOT_SERVING: the first step of the way out. It gets
     /// [`attempt_timeout`](AnnounceSettings::attempt_timeout); after that the next step comes. Nothing by default.
     pub fn not_serving(mut self, report: impl Future<Output = ()> + Send + 'static) -> Self {
-        self.not_serving = Box::pin(report);
+        self.not_serving = Some(Box::pin(report));
         self
     }
 
@@ -217,7 +217,7 @@ impl Serve {
     /// # Panics
     /// Outside a tokio runtime.
     pub async fn start<S, E>(
-        self,
+        mut self,
         listener: TcpListener,
         server: impl FnOnce(TcpListener, Shutdown) -> S,
     ) -> Result<Serving>
@@ -225,20 +225,15 @@ impl Serve {
         S: Future<Output = Result<(), E>> + Send + 'static,
         E: Into<BoxError>,
     {
-        let stops = Stops::new(self.signals, self.until)?;
         let bound = listener
             .local_addr()
             .map_err(|error| Error::new(ErrorKind::Unavailable, "the listener has no address").with_source(error))?;
-        let address = match self.address {
+        let address = match self.address.take() {
             Some(address) => address,
             None => advertised(bound, &self.hosts).await.map_err(|error| error.for_service(&self.service))?,
         };
-        let named = match self.id {
-            Some(id) => Instance::new(id, address)?,
-            None => Instance::at(address)?,
-        };
-        let mut instance = (self.change)(named.clone());
-        (instance.id, instance.address) = (named.id, named.address);
+        let instance = instance(self.id, address, self.change)?;
+        let stops = Stops::new(self.signals, self.until)?;
 
         let (shut_down, asked) = oneshot::channel();
         let serving = server(listener, Shutdown(asked));
@@ -259,6 +254,16 @@ impl Serve {
         };
         Ok(Serving::new(instance, announcement, way_out))
     }
+}
+
+fn instance(id: Option<String>, address: Address, change: impl FnOnce(Instance) -> Instance) -> Result<Instance> {
+    let named = match id {
+        Some(id) => Instance::new(id, address)?,
+        None => Instance::at(address)?,
+    };
+    let mut instance = change(named.clone());
+    (instance.id, instance.address) = (named.id, named.address);
+    Ok(instance)
 }
 
 impl fmt::Debug for Serve {

@@ -22,7 +22,7 @@ pub(super) struct WayOut {
     pub(super) shut_down: oneshot::Sender<()>,
     pub(super) stops: Stops,
     pub(super) state: watch::Receiver<AnnouncementState>,
-    pub(super) not_serving: Later,
+    pub(super) not_serving: Option<Later>,
     pub(super) attempt_timeout: Duration,
     pub(super) propagation_delay: Duration,
     pub(super) grace: Duration,
@@ -47,34 +47,23 @@ enum Reason {
 
 impl WayOut {
     /// Waits for a reason, and goes. `leave` takes the instance off the board.
-    pub(super) async fn go(self, leave: impl Future<Output = Result<()>>) -> Result<()> {
-        let Self { mut server, shut_down, mut stops, mut state, not_serving, .. } = self;
+    pub(super) async fn go(mut self, leave: impl Future<Output = Result<()>>) -> Result<()> {
         let reason = tokio::select! {
-            outcome = ended(&mut server) => Reason::Ended(outcome),
-            asked = stops.first() => Reason::Asked(asked),
-            error = off_for_good(&mut state) => Reason::Taken(error),
+            outcome = ended(&mut self.server) => Reason::Ended(outcome),
+            asked = self.stops.first() => Reason::Asked(asked),
+            error = off_for_good(&mut self.state) => Reason::Taken(error),
         };
-        let steps = async {
-            match reason {
-                Reason::Ended(outcome) => {
-                    let panic = outcome.is_err();
-                    tracing::error!(panic, "the server has ended without being asked");
-                    off_the_board(leave).await;
-                    return conclude(outcome);
+        let Self { server, shut_down, mut stops, not_serving, attempt_timeout, propagation_delay, grace, .. } = self;
+        let off = async {
+            if let Some(report) = not_serving {
+                match timeout(attempt_timeout, report).await {
+                    Ok(()) => tracing::info!("health says NOT_SERVING"),
+                    Err(_) => tracing::warn!(after = ?attempt_timeout, "health does not get to say NOT_SERVING"),
                 }
-                Reason::Asked(by) => tracing::info!(by, "asked to stop"),
-                Reason::Taken(ref error) => tracing::error!(error = error.chain(), "off the board for good: stopping"),
-            }
-            if timeout(self.attempt_timeout, not_serving).await.is_err() {
-                tracing::warn!(after = ?self.attempt_timeout, "health does not get to say NOT_SERVING");
             }
             off_the_board(leave).await;
-            let drained = drain(&mut server, shut_down, self.propagation_delay, self.grace).await;
-            match reason {
-                Reason::Taken(error) => drained.and(Err(error)),
-                _ => drained,
-            }
         };
+        let steps = steps(reason, off, drain(server, shut_down, propagation_delay, grace));
         tokio::select! {
             result = steps => result,
             by = stops.second_signal() => {
@@ -86,9 +75,30 @@ impl WayOut {
     }
 }
 
+/// A server that has ended has nothing to drain.
+async fn steps(reason: Reason, off: impl Future<Output = ()>, drain: impl Future<Output = Result<()>>) -> Result<()> {
+    match reason {
+        Reason::Ended(outcome) => {
+            tracing::error!(panicked = outcome.is_err(), "the server has ended without being asked");
+            off.await;
+            conclude(outcome)
+        }
+        Reason::Asked(by) => {
+            tracing::info!(by, "asked to stop");
+            off.await;
+            drain.await
+        }
+        Reason::Taken(error) => {
+            tracing::error!(error = error.chain(), "off the board for good: stopping");
+            off.await;
+            drain.await.and(Err(error))
+        }
+    }
+}
+
 /// Lets the news spread, and the calls in flight end.
 async fn drain(
-    server: &mut JoinSet<Result<(), BoxError>>,
+    mut server: JoinSet<Result<(), BoxError>>,
     shut_down: oneshot::Sender<()>,
     propagation_delay: Duration,
     grace: Duration,
@@ -96,13 +106,13 @@ async fn drain(
     tracing::info!(delay = ?propagation_delay, "serving on while that gets around");
     tokio::select! {
         () = sleep(propagation_delay) => {}
-        outcome = ended(server) => return conclude(outcome),
+        outcome = ended(&mut server) => return conclude(outcome),
     }
     tracing::info!(limit = ?grace, "shutting down: no new connections, calls in flight may end");
     let begun = Instant::now();
     // The receiver is gone only if the server has ended, or does not care.
     let _ = shut_down.send(());
-    let Ok(outcome) = timeout(grace, ended(server)).await else {
+    let Ok(outcome) = timeout(grace, ended(&mut server)).await else {
         tracing::warn!(after = ?grace, "giving up the calls that are still in flight");
         let message = format!("calls were still in flight {grace:?} after the server began to shut down");
         return Err(Error::new(ErrorKind::Timeout, message));
@@ -115,6 +125,9 @@ async fn off_the_board(leave: impl Future<Output = Result<()>>) {
     let begun = Instant::now();
     match leave.await {
         Ok(()) => tracing::info!(took = ?begun.elapsed(), "off the board"),
+        Err(error) if error.kind() == ErrorKind::Conflict => {
+            tracing::info!("what is on the board is a newer incarnation's, and stays");
+        }
         Err(error) => {
             let (error, took) = (error.chain(), begun.elapsed());
             tracing::warn!(error, ?took, "cannot leave the board: the entry ends by its time to live");

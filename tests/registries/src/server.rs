@@ -20,8 +20,9 @@ impl Server {
 
     /// Starts one with more arguments.
     pub fn start_with(examples: Examples, url: &str, arguments: &[&str]) -> Self {
-        let program = Program::at(examples.server).args([url, "--listen", "127.0.0.1:0"]).args(arguments).start();
-        Self { program }
+        let program = Program::at(examples.server).args([url, "--listen", "127.0.0.1:0"]).args(arguments);
+        // Empty ones count as not set, whatever the tests' own environment says.
+        Self { program: program.env("CALLBOARD_ADVERTISE", "").env("POD_IP", "").start() }
     }
 
     /// Where it serves. Waits until it is on the board.
