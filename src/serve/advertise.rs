@@ -4,7 +4,7 @@ use std::env;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use callboard_core::{Address, Error, ErrorKind, Result};
+use callboard_core::{Address, Error, ErrorKind, Result, Target};
 use tokio::net::lookup_host;
 use tokio::time::timeout;
 
@@ -20,8 +20,9 @@ const LOOKUP: Duration = Duration::from_secs(5);
 /// 2. the variable `CALLBOARD_ADVERTISE`: a host, or a host with a port where another one leads here;
 /// 3. the variable `POD_IP`;
 /// 4. this machine's own address on the way to the registry: `registry_hosts` are hosts of it, with or without a port, as
-///    [`Target::hosts`](crate::Target::hosts) gives them. Names are looked up, in at most 5 s each; nothing is sent to the
-///    registry. An address of a family that the server does not listen on is not taken.
+///    [`Target::hosts`](crate::Target::hosts) gives them. [`serve`](crate::serve) gives none of Consul's, whose agent is
+///    on this machine whoever is told by it, and loopback for a directory. Names are looked up, in at most 5 s each;
+///    nothing is sent to the registry. An address of a family that the server does not listen on is not taken.
 ///
 /// The port is that of the bound address, which the system has chosen if port 0 was asked for. A variable that is empty
 /// counts as not set, and none overrides a specific bound address. Which of the ways it was is logged.
@@ -47,6 +48,18 @@ pub async fn advertised(bound: SocketAddr, registry_hosts: &[String]) -> Result<
     };
     tracing::info!(%address, %bound, from, "the address that others are told");
     Ok(address)
+}
+
+/// The hosts of the registry that a URL names, if the way there tells where others reach a server: others have to come
+/// from there too.
+pub(super) fn registry_hosts(target: &Target) -> Vec<String> {
+    match target.scheme() {
+        // A directory is on this machine, and so is everybody who watches it.
+        "file" => vec![Ipv4Addr::LOCALHOST.to_string()],
+        // The agent is on this machine, but those whom it tells are not.
+        "consul" => Vec::new(),
+        _ => target.hosts().to_vec(),
+    }
 }
 
 /// What needs no I/O, and where it is from.
@@ -152,6 +165,17 @@ mod tests {
             let error = told_by("0.0.0.0:80", &[(name, text), (POD_IP, "10.0.0.9")][..1]).expect_err(text);
             assert_eq!(error.kind(), ErrorKind::Invalid);
             assert!(error.chain().contains(name) && error.chain().contains(text), "{}", error.chain());
+        }
+    }
+
+    #[test]
+    fn the_way_to_an_agent_on_this_machine_says_nothing_of_others() {
+        for (url, hosts) in [
+            ("etcd://10.0.0.1:2379,h2/s", vec!["10.0.0.1:2379", "h2"]),
+            ("file:///run/board/s", vec!["127.0.0.1"]),
+            ("consul://127.0.0.1:8500/s", vec![]),
+        ] {
+            assert_eq!(registry_hosts(&url.parse().expect(url)), hosts, "{url}");
         }
     }
 

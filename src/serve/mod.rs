@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use callboard_core::{
-    Address, AnnounceSettings, BoxError, Error, ErrorKind, Instance, Registry, Result, Service, Target, announce,
+    Address, AnnounceSettings, BoxError, Error, ErrorKind, Instance, Registry, Result, Service, announce,
 };
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use tracing::Instrument;
 
 pub use self::advertise::advertised;
+use self::advertise::registry_hosts;
 pub use self::serving::{Serving, Shutdown};
 use self::signals::Stops;
 use self::way_out::WayOut;
@@ -35,7 +36,7 @@ type Later = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// As [`registry`] says.
 pub fn serve(url: &str) -> Result<Serve> {
     let (registry, service) = registry(url)?;
-    let hosts = url.parse::<Target>()?.hosts().to_vec();
+    let hosts = registry_hosts(&url.parse()?);
     Ok(Serve { hosts, ..Serve::new(registry, service) })
 }
 

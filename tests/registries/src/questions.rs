@@ -31,9 +31,9 @@ pub async fn four_questions(examples: Examples, url: &str, calls_lost_at_most: u
     println!("one was killed:   {line:?}");
     assert!(line.failed <= calls_lost_at_most, "only calls in flight on the killed server fail: {line:?}");
 
-    let d = Server::start_with(examples, url, &["--listen", "0.0.0.0:0"]);
+    let d = Server::start_everywhere(examples, url);
     let at_d = d.address().await;
-    assert!(at_d.starts_with("127.0.0.1:"), "it tells others the address on the way to the registry: {at_d}");
+    assert!(at_d.starts_with("127.0.0.1:"), "it tells others where they reach it: {at_d}");
     let line = client.until_served_by(&[&at_c, &at_d]).await;
     println!("another has come: {line:?}");
     assert!(c.terminate().await.success(), "SIGTERM: it leaves and ends well");

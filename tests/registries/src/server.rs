@@ -25,6 +25,14 @@ impl Server {
         Self { program: program.env("CALLBOARD_ADVERTISE", "").env("POD_IP", "").start() }
     }
 
+    /// Starts one that listens on every address. It finds out by itself which of them others are told; the way to Consul's
+    /// agent says nothing of that, so there it is told.
+    pub fn start_everywhere(examples: Examples, url: &str) -> Self {
+        let program = Program::at(examples.server).args([url, "--listen", "0.0.0.0:0"]);
+        let told = if url.starts_with("consul:") { program.env("CALLBOARD_ADVERTISE", "127.0.0.1") } else { program };
+        Self { program: told.start() }
+    }
+
     /// Where it serves. Waits until it is on the board.
     pub async fn address(&self) -> String {
         let line = self.program.line("serving ").await;
