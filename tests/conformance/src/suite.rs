@@ -5,16 +5,9 @@
 ///
 /// The file that calls it needs `tokio` with the features `macros` and `rt-multi-thread`.
 ///
-/// ```no_run
-/// use callboard_conformance::Harness;
-///
-/// async fn my_harness() -> impl Harness {
-///     # let nothing: MyHarness = unimplemented!();
-///     // Starts a server, say, and knows how to break it.
-///     # #[allow(unreachable_code)] nothing
-/// }
-///
-/// callboard_conformance::suite!(my_harness().await, ignore = "needs my registry");
+/// ```text
+/// // tests/conformance.rs of a backend. `MyHarness` is a `Harness`; it starts a server, say, and knows how to break it.
+/// callboard_conformance::suite!(MyHarness::start().await, ignore = "needs my registry");
 /// ```
 // It is a macro because only a macro can make tests that are listed, run and reported one by one.
 #[macro_export]
