@@ -129,11 +129,16 @@ async fn a_config_is_no_proof_that_etcd_was_not_wiped() {
     let proxy = Proxy::to(servers.cluster.address()).await;
     let mut client = servers.client().await;
     put_config(&mut client, &service, ONE).await;
-    go_on(&mut client).await;
     let mut watch = builder([proxy.address()]).build().unwrap().watch(&service);
     assert_eq!(config(&next(&mut watch).await), Some(ONE));
     for (again, id) in [(ONE, Some("b")), (OTHER, None)] {
-        // The watch does not learn that its connection is gone before all this has happened.
+        // The watch is open once something has been heard.
+        let mut client = servers.client().await;
+        put_instance(&mut client, &service, "a").await;
+        assert!(ids(&next(&mut watch).await).contains(&"a"));
+        client.delete(key(&service, "a"), None).await.unwrap();
+        while ids(&next(&mut watch).await).contains(&"a") {}
+        // It does not learn that its connection is gone before all this has happened.
         proxy.set(Mode::BlackHole).await;
         servers.cluster.wipe().await;
         let mut client = servers.client().await;
@@ -141,7 +146,6 @@ async fn a_config_is_no_proof_that_etcd_was_not_wiped() {
         if let Some(id) = id {
             put_instance(&mut client, &service, id).await;
         }
-        go_on(&mut client).await;
         go_on(&mut client).await;
         proxy.set(Mode::Pass).await;
         let set = next(&mut watch).await;
