@@ -81,8 +81,14 @@ impl Harness for OnDisk {
         fs::create_dir(self.root()).unwrap();
     }
 
-    async fn put_config(&self, _: &Service, _: Option<&[u8]>) {
-        unimplemented!("a config in a file")
+    /// As `cp` does and most editors do: what is there is cut to nothing and written anew.
+    async fn put_config(&self, service: &Service, config: Option<&[u8]>) {
+        let directory = self.root().join(service.as_str());
+        fs::create_dir_all(&directory).unwrap();
+        match config {
+            Some(config) => fs::write(directory.join("@config"), config).unwrap(),
+            None => fs::remove_file(directory.join("@config")).unwrap(),
+        }
     }
 
     async fn put_garbage(&self, service: &Service) {
