@@ -10,7 +10,7 @@ use std::time::Duration;
 use agents::TTL;
 use callboard_conformance::{Seen, Watcher};
 use callboard_consul::Consul;
-use callboard_core::{AnnounceSettings, Announcement, Instance, Service, announce};
+use callboard_core::{AnnounceSettings, Announcement, Instance, Registry, Service, announce};
 use callboard_servers::{Cluster, ask};
 use tokio::time::{Instant, sleep};
 
@@ -80,5 +80,28 @@ async fn a_leader_that_is_stopped_is_not_waited_for() {
     let both = |seen: &Seen| seen.ids() == ["first", "second"] && seen.stale.is_none();
     let seen = watcher.until(Duration::from_secs(10), "after the election", both).await;
     assert_eq!(seen.emptied, 0);
+    cluster.node(leader).resume();
+}
+
+/// Nor is it for a config, whose query is passed on to the leader: what it waits for comes when its time is over.
+#[tokio::test]
+#[ignore = "needs Consul: make test"]
+async fn a_config_that_a_new_leader_is_told_is_seen() {
+    let Followers { cluster, leader, watched, registered } = cluster().await;
+    let _first = announced(registered, "first", 1).await;
+    let watcher = Watcher::new(consul(watched), &service());
+    watcher.until_ids(SOON, "before", &["first"]).await;
+    sleep(Duration::from_secs(3)).await; // so that the watch waits, and the leader for it
+    cluster.node(leader).pause();
+    let give_up = Instant::now() + SOON;
+    while consul(registered).configure(&service(), Some("{}")).await.is_err() {
+        assert!(Instant::now() < give_up, "no new leader");
+        sleep(Duration::from_millis(100)).await;
+    }
+    let put = Instant::now();
+    let config = |seen: &Seen| seen.config.as_deref() == Some(b"{}") && seen.stale.is_none();
+    let seen = watcher.until(SOON * 3, "after the election", config).await;
+    println!("seen {:?} after it was put", put.elapsed());
+    assert_eq!((seen.ids(), seen.emptied), (vec!["first"], 0));
     cluster.node(leader).resume();
 }
