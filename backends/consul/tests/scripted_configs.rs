@@ -3,28 +3,39 @@
 
 mod script;
 
+use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
 use callboard_consul::{Consul, ConsulBuilder};
 use callboard_core::{ErrorKind, Resolver, Snapshot, Snapshots};
-use script::{Reply, Sequence, agent, listing, next, project, reply};
+use futures_util::FutureExt;
+use script::{Reply, Sequence, agent_in_time, listing, next, project, reply};
+use tokio::sync::watch;
 use tokio::time::timeout;
 
-/// An agent that answers questions for the set, and for the config, one after the other; and a watch of it.
+/// An agent that answers questions for the set, and for the config, one after the other; and a watch of it. A second
+/// config is told only to who has taken the first set, so that it is known what comes first.
 async fn watched(
     sets: impl IntoIterator<Item = Reply>,
     configs: impl IntoIterator<Item = Reply>,
     set: impl FnOnce(ConsulBuilder) -> ConsulBuilder,
 ) -> (Snapshots, Arc<Sequence>) {
     let (sets, configs) = (Sequence::new(sets), Sequence::new(configs));
-    let asked = Arc::clone(&configs);
+    let (asked, taken) = (Arc::clone(&configs), watch::Sender::new(false));
     let script = move |line: &str| match line {
-        line if line.contains("/v1/health/service/") => sets.next(line),
-        line if line.contains("/v1/kv/") => configs.next(line),
-        _ => reply(200, 1, "\"\""),
+        line if line.contains("/v1/health/service/") => {
+            let asks_again = line.contains("index=");
+            taken.send_modify(|taken| *taken |= asks_again);
+            ready(sets.next(line)).boxed()
+        }
+        line if line.contains("/v1/kv/") => {
+            let (reply, mut taken, first) = (configs.next(line), taken.subscribe(), !line.contains("index="));
+            async move { taken.wait_for(|taken| *taken || first).await.ok().and(reply) }.boxed()
+        }
+        _ => ready(reply(200, 1, "\"\"")).boxed(),
     };
-    let consul = set(Consul::builder().address(agent(script).await.to_string())).build().unwrap();
+    let consul = set(Consul::builder().address(agent_in_time(script).await.to_string())).build().unwrap();
     (consul.watch(&project()), asked)
 }
 

@@ -3,12 +3,14 @@
 #![allow(clippy::unwrap_used, reason = "clippy knows the tests here, but not what they share")]
 
 use std::collections::VecDeque;
+use std::future::ready;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use callboard_core::{Result, Service, Snapshot, Snapshots};
-use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -17,10 +19,17 @@ pub(crate) const SOON: Duration = Duration::from_secs(20);
 
 /// What is answered: a status, the headers, the body. None answers nothing and leaves the connection open.
 pub(crate) type Reply = Option<(u16, String, String)>;
-type Script = Arc<dyn Fn(&str) -> Reply + Send + Sync>;
+type Script = Arc<dyn Fn(&str) -> BoxFuture<'static, Reply> + Send + Sync>;
 
 /// An agent that answers each request by its first line.
 pub(crate) async fn agent(script: impl Fn(&str) -> Reply + Send + Sync + 'static) -> SocketAddr {
+    agent_in_time(move |line| ready(script(line)).boxed()).await
+}
+
+/// An agent that answers each request by its first line, when it is time to.
+pub(crate) async fn agent_in_time(
+    script: impl Fn(&str) -> BoxFuture<'static, Reply> + Send + Sync + 'static,
+) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, script): (_, Script) = (listener.local_addr().unwrap(), Arc::new(script));
     tokio::spawn(async move {
@@ -45,7 +54,7 @@ async fn converse(mut socket: TcpStream, script: Script) -> std::io::Result<()> 
         let missing = length.unwrap_or(0usize).saturating_sub(body.len());
         socket.read_exact(&mut vec![0; missing]).await?;
         heard.clear();
-        let Some((status, headers, body)) = script(head.lines().next().unwrap()) else {
+        let Some((status, headers, body)) = script(head.lines().next().unwrap()).await else {
             std::future::pending::<()>().await;
             continue;
         };
