@@ -68,17 +68,27 @@ pub async fn garbage_for_a_config_costs_nothing_else(harness: &dyn Harness) {
     watcher.until_ids(SOON, "the set goes on", &["a", "b"]).await;
 }
 
-/// A config has no lease: it stays when its writer has gone, and through an outage of the registry.
+/// A config has no lease: it stays when its writer has gone, and through an outage of the registry: its death, if the
+/// registry keeps its data, or else a silence.
 pub async fn a_config_outlasts_its_writer_and_an_outage(harness: &dyn Harness) {
     let company = Company::together(harness).await;
     configured(harness, &company.service, Some(ONE)).await;
     let watcher = watcher(harness, &company.service);
     until(&watcher, "before the outage", Some(ONE.as_bytes())).await;
-    harness.kill().await;
+    if harness.keeps_data() {
+        harness.kill().await;
+    } else {
+        harness.pause().await;
+    }
     company.watchers_are_cut_off().await;
     assert_eq!(watcher.seen().config.as_deref(), Some(ONE.as_bytes()), "kept while the registry cannot be heard");
-    harness.restart().await;
-    company.is_right_within(harness.bounds().heal, "after the outage").await;
+    if harness.keeps_data() {
+        harness.restart().await;
+    } else {
+        harness.resume().await;
+    }
+    let bounds = harness.bounds();
+    company.is_right_within(bounds.expiry + bounds.heal, "after the outage").await;
     until(&crate::company::watcher(harness, &company.service), "after the outage", Some(ONE.as_bytes())).await;
     until(&watcher, "after the outage", Some(ONE.as_bytes())).await;
 }

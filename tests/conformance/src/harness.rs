@@ -34,6 +34,11 @@ pub trait Harness: fmt::Debug + Send + Sync {
     /// How long things may take.
     fn bounds(&self) -> Bounds;
 
+    /// Whether a server that was killed has its data again when it is restarted.
+    fn keeps_data(&self) -> bool {
+        true
+    }
+
     /// Ends the server at once, as `kill -9` does. Its data stays, if it keeps any.
     async fn kill(&self);
 
