@@ -28,13 +28,10 @@ pub(crate) fn run(shared: Arc<Shared>, request: http::Request<Body>) -> BoxFutur
     if shared.is_unruled() {
         return begin(shared, request, None, None);
     }
-    let rules = {
-        let published = shared.published();
-        published.settled.then(|| published.rules.clone())
-    };
-    match rules {
-        Some(rules) => begin(shared, request, rules, None),
-        None => early::run(shared, request),
+    let published = shared.published();
+    match published.settled {
+        true => begin(shared, request, published.rules.as_deref(), None),
+        false => early::run(shared, request),
     }
 }
 
@@ -42,10 +39,10 @@ pub(crate) fn run(shared: Arc<Shared>, request: http::Request<Body>) -> BoxFutur
 pub(super) fn begin(
     shared: Arc<Shared>,
     request: http::Request<Body>,
-    rules: Option<Arc<Rules>>,
+    rules: Option<&Rules>,
     begun: Option<Instant>,
 ) -> BoxFuture<'static, Answer> {
-    match prepare(&shared, request, rules.as_deref(), begun) {
+    match prepare(&shared, request, rules, begun) {
         Ok(Prepared { head, body, deadline, wait_for_ready }) => {
             Box::pin(attempts(shared, head, body, deadline, wait_for_ready))
         }

@@ -25,8 +25,11 @@ pub(super) fn run(shared: Arc<Shared>, request: http::Request<Body>) -> BoxFutur
         if answered.is_none() {
             return Err(late(deadline.as_ref(), &shared));
         }
-        let rules = shared.published().rules.clone();
-        begin(shared, request, rules, Some(begun)).await
+        let call = {
+            let published = shared.published();
+            begin(shared, request, published.rules.as_deref(), Some(begun))
+        };
+        call.await
     })
 }
 
