@@ -1,6 +1,7 @@
 //! Following a service for ever, whatever happens to its registry.
 
 mod fold;
+mod view;
 mod watches;
 
 use std::fmt;
@@ -11,6 +12,7 @@ use tokio::task::yield_now;
 use tokio::time::Instant;
 
 use self::fold::{Set, fold};
+pub use self::view::{Stale, View};
 use self::watches::{Watches, later, until};
 use crate::{Backoff, Error, Instance, Resolver, Result, Retry, Service, Snapshot};
 
@@ -45,47 +47,6 @@ impl Default for FollowSettings {
             first_snapshot: Duration::from_secs(10),
             backoff: Backoff::REGISTRY,
         }
-    }
-}
-
-/// Why and since when a view may be out of date.
-#[non_exhaustive]
-#[derive(Clone, Debug)]
-pub struct Stale {
-    /// When the registry was last heard: the set is as old as that. It is the end of the last watch that yielded a
-    /// set, as until then the registry would have said if the set had changed. None if it was never heard.
-    pub as_of: Option<Instant>,
-    /// The last error.
-    pub error: Error,
-}
-
-/// What is believed of a service.
-#[non_exhaustive]
-#[derive(Clone, Debug, Default)]
-pub struct View {
-    /// The instances, without duplicates, in the registry's order. None until the first set has come.
-    ///
-    /// An instance that has not changed is the same allocation as in the view before, and so is the whole set:
-    /// [`Arc::ptr_eq`] tells what has changed. Weights are the registry's, unclamped.
-    pub instances: Option<Arc<[Arc<Instance>]>>,
-    /// Set while the registry cannot be heard. The instances are those that were believed before.
-    pub stale: Option<Stale>,
-    /// How many records of the last set could not be read.
-    pub skipped: usize,
-    /// Set while the registry says that nobody is there and that is not yet believed: when it will be.
-    pub empty_from: Option<Instant>,
-    /// The service's config, as it stands in the registry: unread. None if there is none. It is the same allocation for as
-    /// long as it has not changed.
-    pub config: Option<Arc<[u8]>>,
-}
-
-impl View {
-    /// Whether the other view says the same. Errors are the same if they read the same.
-    fn same_as(&self, other: &Self) -> bool {
-        let place = |view: &Self| view.instances.as_ref().map(Arc::as_ptr);
-        let stale = |view: &Self| view.stale.as_ref().map(|s| (s.as_of, s.error.kind(), s.error.chain()));
-        let rest = |view: &Self| (view.skipped, view.empty_from, view.config.as_ref().map(Arc::as_ptr));
-        place(self) == place(other) && rest(self) == rest(other) && stale(self) == stale(other)
     }
 }
 
