@@ -10,6 +10,7 @@
 mod attempt;
 mod body;
 mod deadline;
+mod early;
 mod head;
 mod pick;
 mod status;
