@@ -54,6 +54,7 @@ pub struct ChannelBuilder {
     user_agent: Option<String>,
     timeout: Option<Duration>,
     wait_for_ready: bool,
+    retry_buffer: usize,
 }
 
 impl ChannelBuilder {
@@ -73,6 +74,7 @@ impl ChannelBuilder {
             user_agent: None,
             timeout: None,
             wait_for_ready: false,
+            retry_buffer: 256 << 10,
         }
     }
 
@@ -104,6 +106,16 @@ impl ChannelBuilder {
     /// [`WaitForReady`](crate::WaitForReady). They fail fast by default.
     pub fn wait_for_ready(mut self, wait: bool) -> Self {
         self.wait_for_ready = wait;
+        self
+    }
+
+    /// How many bytes of a request are kept until its response begins, so that it can be sent again. 256 KiB by default,
+    /// as in grpc-go. A larger request is not retried by the service's retry policy, and a streamed one is not sent again
+    /// at all once more of it has been sent.
+    ///
+    /// That bounds a call; all calls of a channel together may keep as much as there are calls.
+    pub fn retry_buffer(mut self, bytes: usize) -> Self {
+        self.retry_buffer = bytes;
         self
     }
 
@@ -254,6 +266,7 @@ impl ChannelBuilder {
             timeout: self.timeout,
             wait_for_ready: self.wait_for_ready,
             several_connections: self.most_connections > 1,
+            retry_buffer: self.retry_buffer,
         })
     }
 }

@@ -7,11 +7,14 @@
 //! ```
 //! The deadline covers all of it.
 
+mod again;
 mod attempt;
 mod body;
 mod deadline;
 mod head;
 mod pick;
+mod repetition;
+mod retry;
 mod status;
 mod ticket;
 

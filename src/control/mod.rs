@@ -8,8 +8,10 @@ mod plan;
 mod published;
 mod roster;
 mod rotation;
+mod rules;
 mod subchannel;
 mod summary;
+mod throttle;
 
 use std::sync::{Arc, Weak};
 
@@ -27,7 +29,9 @@ use subchannel::Subchannel;
 pub use published::EndpointStatus;
 pub(crate) use published::{Published, Verdict};
 pub(crate) use rotation::{Choice, Ready};
+pub(crate) use rules::Rules;
 pub(crate) use summary::{Standing, Summary};
+pub(crate) use throttle::Throttle;
 
 /// What a channel's task is started with.
 pub(crate) struct Parts {
@@ -49,6 +53,8 @@ pub(crate) struct Control {
     roster: Roster,
     walk: Option<Walk>,
     rotation: Rotation,
+    /// What the service's config says of calls, if there is one.
+    rules: Option<Arc<Rules>>,
     /// Told by calls that find no place.
     crowd: Arc<Notify>,
     events: mpsc::UnboundedReceiver<(u64, Event)>,
@@ -67,6 +73,7 @@ impl Control {
             roster: Roster::default(),
             walk: None,
             rotation: Rotation::default(),
+            rules: None,
             crowd: Arc::clone(&shared.crowd),
             events,
             reports,
@@ -179,7 +186,8 @@ impl Control {
         self.rotation.update(&*self.parts.balancer, &self.roster);
         let view = self.follow.view();
         let summary = Arc::new(Summary::of(&shared.service, view, self.roster.subchannels()));
-        let published = Published::new(&self.rotation, summary, view.instances.is_some(), &self.roster);
+        let published =
+            Published::new(&self.rotation, summary, self.rules.clone(), view.instances.is_some(), &self.roster);
         shared.publish(published);
         true
     }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use callboard_core::{ConnectivityState, Endpoint, Error};
 use tokio::time::Instant;
 
-use super::Summary;
 use super::roster::Roster;
 use super::rotation::{Ready, Rotation};
 use super::subchannel::Subchannel;
+use super::{Rules, Summary};
 
 /// Everything that a call needs to know, as of one moment. Never changed, only replaced.
 #[derive(Debug)]
@@ -16,6 +16,8 @@ pub(crate) struct Published {
     pub(crate) verdict: Verdict,
     pub(crate) state: ConnectivityState,
     pub(crate) summary: Arc<Summary>,
+    /// What the service's config says of calls. None if there is none.
+    pub(crate) rules: Option<Arc<Rules>>,
     /// In the registry's order.
     endpoints: Arc<[Endpoint]>,
     /// Of those that are not as they should be; in the same order.
@@ -68,7 +70,7 @@ pub struct EndpointStatus {
 impl Published {
     pub(crate) fn unknown(summary: Arc<Summary>) -> Self {
         let state = ConnectivityState::Connecting;
-        Self { verdict: Verdict::Wait, state, summary, endpoints: Arc::default(), troubles: Vec::new() }
+        Self { verdict: Verdict::Wait, state, summary, rules: None, endpoints: Arc::default(), troubles: Vec::new() }
     }
 
     /// Of a channel whose task has ended: as it stood last, but for the connections.
@@ -77,12 +79,19 @@ impl Published {
             verdict: Verdict::Ended,
             state: ConnectivityState::Shutdown,
             summary: Arc::new(last.summary.ended()),
+            rules: last.rules.clone(),
             endpoints: Arc::clone(&last.endpoints),
             troubles: last.troubles.clone(),
         }
     }
 
-    pub(super) fn new(rotation: &Rotation, summary: Arc<Summary>, known: bool, roster: &Roster) -> Self {
+    pub(super) fn new(
+        rotation: &Rotation,
+        summary: Arc<Summary>,
+        rules: Option<Arc<Rules>>,
+        known: bool,
+        roster: &Roster,
+    ) -> Self {
         let state = aggregate(known, summary.stale().is_some(), roster.subchannels());
         let verdict = match (rotation.ready(), state) {
             (Some(ready), _) => Verdict::Pick(Arc::clone(ready)),
@@ -90,7 +99,7 @@ impl Published {
             _ => Verdict::Wait,
         };
         let troubles = roster.subchannels().iter().enumerate().filter_map(Trouble::of).collect();
-        Self { verdict, state, summary, endpoints: Arc::clone(roster.endpoints()), troubles }
+        Self { verdict, state, summary, rules, endpoints: Arc::clone(roster.endpoints()), troubles }
     }
 
     /// How each endpoint stands, in the registry's order.
