@@ -1,17 +1,62 @@
 //! What a registry says of a service beside its instances: gRPC's service config.
 
+mod codes;
+mod methods;
+mod object;
+mod put;
+mod read;
+mod retry;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{Code, Error, ErrorKind, Registry, Result, Service};
+use self::methods::Methods;
+pub use self::put::{CONFIG_NAME, configure};
+pub use self::retry::{RetryPolicy, RetryThrottling};
+pub use self::settings::{BalancerSettings, PolicyConfig};
+use crate::Result;
 
-/// The name under which a service's config stands beside its instances, in registries that have names. It can be no
-/// instance's id, and no part of a service's name.
-pub const CONFIG_NAME: &str = "@config";
-
-/// How long [`configure`] waits for the registry.
-const TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How a service is to be called: gRPC's service config. Read from JSON by [`parse`](Self::parse).
+/// How a service is to be called: gRPC's [service config]. Read from JSON by [`parse`](Self::parse).
+///
+/// | field | meaning |
+/// |---|---|
+/// | `loadBalancingConfig` | balancers, each an object of one key: its name, and its settings. The first one that the client knows counts |
+/// | `loadBalancingPolicy` | the name of a balancer; counts if there is no `loadBalancingConfig` |
+/// | `methodConfig` | a list; each entry has a list `name` of methods, and what holds for these: `timeout`, `waitForReady`, `retryPolicy` |
+/// | `retryThrottling` | `maxTokens` and `tokenRatio`: when calls are not retried, as too many fail |
+/// | `healthCheckConfig` | `serviceName`; kept, and not acted on yet |
+///
+/// A name in `methodConfig` is an object: `{"service": "package.Service", "method": "Method"}` is one method; without
+/// `method` it is every method of the service, and `{}` is every method that no other name covers. `timeout` and the
+/// backoffs are such as `"1.5s"`. Other fields, such as gRPC's `maxRequestMessageBytes`, are ignored, as is a `null`.
+///
+/// ```
+/// use std::time::Duration;
+/// use callboard_core::ServiceConfig;
+///
+/// let config = ServiceConfig::parse(
+///     br#"{
+///         "loadBalancingConfig": [{"pick_first": {"shuffleAddressList": true}}],
+///         "methodConfig": [
+///             {"name": [{"service": "echo.Echo"}], "timeout": "1.5s"},
+///             {"name": [{"service": "echo.Echo", "method": "Slow"}], "timeout": "60s"}
+///         ]
+///     }"#,
+/// )?;
+/// let timeout = |path| config.method(path).and_then(|method| method.timeout);
+/// assert_eq!(timeout("/echo.Echo/Unary"), Some(Duration::from_millis(1500)));
+/// assert_eq!(timeout("/echo.Echo/Slow"), Some(Duration::from_secs(60)));
+/// assert_eq!(timeout("/other.Other/Unary"), None);
+///
+/// let error = ServiceConfig::parse(br#"{"methodConfig": [{"timeout": "fast"}]}"#).expect_err("no timeout");
+/// assert!(error.to_string().starts_with("service config: methodConfig[0].timeout: "), "{error}");
+/// # Ok::<(), callboard_core::Error>(())
+/// ```
+///
+/// [service config]: https://github.com/grpc/grpc/blob/master/doc/service_config.md
 #[non_exhaustive]
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ServiceConfig {
@@ -22,20 +67,8 @@ pub struct ServiceConfig {
     pub retry_throttling: Option<RetryThrottling>,
     /// `healthCheckConfig.serviceName`: kept, and not acted on yet.
     pub health_check: Option<String>,
+    methods: Arc<Methods>,
 }
-
-/// One balancer that a service asks for, and its settings.
-#[derive(Clone, Debug, PartialEq)]
-pub struct PolicyConfig {
-    /// gRPC's name, or that of a balancer of somebody's own.
-    pub name: String,
-    /// What the config says beside the name.
-    pub settings: BalancerSettings,
-}
-
-/// A balancer's settings: a JSON object. Empty if there are none.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct BalancerSettings(serde_json::Map<String, serde_json::Value>);
 
 /// How the calls of some methods are made.
 #[non_exhaustive]
@@ -49,81 +82,24 @@ pub struct MethodConfig {
     pub retry: Option<RetryPolicy>,
 }
 
-/// When and how often a failed call is sent again: gRPC's A6.
-#[non_exhaustive]
-#[derive(Clone, Debug, PartialEq)]
-pub struct RetryPolicy {
-    /// How often a call is sent, the first time included: 2 to 5. A larger number in the config counts as 5.
-    pub max_attempts: u32,
-    /// The wait before the second attempt, ±20 %. Above 0.
-    pub initial_backoff: Duration,
-    /// The longest wait. Above 0.
-    pub max_backoff: Duration,
-    /// By how much each wait is longer than the one before. Above 0.
-    pub backoff_multiplier: f64,
-    /// After which statuses. At least one.
-    pub retryable_codes: Vec<Code>,
-}
-
-/// Stops retries while too many calls fail: a bucket of tokens. A failure takes one; a success puts back `token_ratio`;
-/// calls are not retried while no more than half are left.
-#[non_exhaustive]
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct RetryThrottling {
-    /// How many tokens there are at most and at first: above 0, up to 1000.
-    pub max_tokens: f64,
-    /// How many a success puts back: above 0. In thousandths, as gRPC has it.
-    pub token_ratio: f64,
-}
-
 impl ServiceConfig {
-    /// Reads a config. Unknown fields are ignored; what is known and cannot be read refuses the whole.
+    /// Reads a config. Unknown fields are ignored; what is known and cannot be read refuses the whole. Of a key that
+    /// stands twice in a balancer's settings, the last one counts; any other known key may stand once.
     ///
     /// # Errors
-    /// [`Invalid`](ErrorKind::Invalid), naming the field.
+    /// [`Invalid`](crate::ErrorKind::Invalid), naming the field by its path, such as `methodConfig[1].timeout`.
     pub fn parse(stored: &[u8]) -> Result<Self> {
-        let _: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(stored)
-            .map_err(|error| Error::invalid("not a service config").with_source(error))?;
-        Ok(Self::default())
+        read::read(stored)
     }
 
     /// How calls of this method are made: `/package.Service/Method`. The config's entry for the method counts, else the
-    /// one for its service, else the one for all.
+    /// one for its service, else the one for all. Cheap enough for every call.
     pub fn method(&self, path: &str) -> Option<&MethodConfig> {
-        let _ = path;
-        None
+        self.methods.get(path)
     }
-}
 
-impl RetryPolicy {
-    /// A policy with these bounds, for tests and for what reads a config.
-    pub fn new(
-        max_attempts: u32,
-        initial_backoff: Duration,
-        max_backoff: Duration,
-        backoff_multiplier: f64,
-        retryable_codes: Vec<Code>,
-    ) -> Self {
-        Self { max_attempts, initial_backoff, max_backoff, backoff_multiplier, retryable_codes }
+    /// Whether it says anything of how the calls of any method are made.
+    pub fn has_methods(&self) -> bool {
+        !self.methods.is_empty()
     }
-}
-
-impl RetryThrottling {
-    /// A bucket of so many tokens.
-    pub fn new(max_tokens: f64, token_ratio: f64) -> Self {
-        Self { max_tokens, token_ratio }
-    }
-}
-
-/// Puts a service's config into a registry, or removes it, once it has been read: what no client could read is refused.
-///
-/// # Errors
-/// [`Invalid`](ErrorKind::Invalid) if it cannot be read; [`Timeout`](ErrorKind::Timeout) after 10 s without an answer; and
-/// what [`Registry::configure`] says.
-pub async fn configure(registry: &dyn Registry, service: &Service, config: Option<&str>) -> Result<()> {
-    if let Some(config) = config {
-        ServiceConfig::parse(config.as_bytes()).map_err(|error| error.for_service(service))?;
-    }
-    let late = |_| Error::new(ErrorKind::Timeout, format!("no answer within {TIMEOUT:?}")).for_service(service);
-    tokio::time::timeout(TIMEOUT, registry.configure(service, config)).await.map_err(late)?
 }
