@@ -15,7 +15,7 @@ mod throttle;
 
 use std::sync::{Arc, Weak};
 
-use callboard_core::{Backoff, Balancer, Connect, ConnectivityState, Follow};
+use callboard_core::{Backoff, Balancer, Connect, ConnectivityState, Follow, ServiceConfig};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
@@ -55,6 +55,8 @@ pub(crate) struct Control {
     rotation: Rotation,
     /// What the service's config says of calls, if there is one.
     rules: Option<Arc<Rules>>,
+    /// The config that was read last.
+    config: Option<Arc<[u8]>>,
     /// Told by calls that find no place.
     crowd: Arc<Notify>,
     events: mpsc::UnboundedReceiver<(u64, Event)>,
@@ -74,6 +76,7 @@ impl Control {
             walk: None,
             rotation: Rotation::default(),
             rules: None,
+            config: None,
             crowd: Arc::clone(&shared.crowd),
             events,
             reports,
@@ -109,9 +112,23 @@ impl Control {
 
     /// Takes over what the registry says: connections of what stays are kept.
     fn take_view(&mut self) {
+        self.take_config();
         let Some(instances) = self.follow.view().instances.clone() else { return };
         if self.roster.take(&instances, &self.parts.backoff) {
             self.replan();
+        }
+    }
+
+    /// Reads the service's config if it has changed. One that cannot be read leaves the former one in force.
+    fn take_config(&mut self) {
+        let now = &self.follow.view().config;
+        if now.as_ref().map(Arc::as_ptr) == self.config.as_ref().map(Arc::as_ptr) {
+            return;
+        }
+        self.config.clone_from(now);
+        match now.as_deref().map(ServiceConfig::parse).transpose() {
+            Ok(config) => self.rules = config.map(|config| Arc::new(Rules::new(config.into(), self.rules.as_deref()))),
+            Err(error) => tracing::warn!(%error, "the service's config cannot be read; the former one stays"),
         }
     }
 

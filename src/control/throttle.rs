@@ -113,7 +113,11 @@ mod tests {
         let bucket = Throttle::new(RetryThrottling::new(1_000.0, 0.001));
         std::thread::scope(|scope| {
             for _ in 0..4 {
-                scope.spawn(|| (0..100).for_each(|_| drop(bucket.failed())));
+                scope.spawn(|| {
+                    for _ in 0..100 {
+                        bucket.failed();
+                    }
+                });
             }
         });
         assert_eq!(bucket.left.load(Ordering::Relaxed), 600 * TOKEN);
