@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use callboard_core::{
-    Address, Backoff, Balancer, BoxError, Error, ErrorKind, FollowSettings, Resolver, Result, Service, follow,
+    Address, Backoff, Balancer, BalancerSettings, BoxError, Error, ErrorKind, FollowSettings, Resolver, Result,
+    Service, follow,
 };
 use http::HeaderValue;
 use http::uri::{Authority, Scheme};
@@ -13,7 +14,8 @@ use tokio::sync::oneshot;
 use tracing::Instrument;
 
 use crate::Channel;
-use crate::control::{Control, Parts};
+use crate::control::{Control, Parts, Policy};
+use crate::dial::Balancers;
 use crate::features;
 use crate::shared::{Defaults, Shared};
 #[cfg(feature = "tls")]
@@ -43,6 +45,8 @@ pub struct ChannelBuilder {
     service: Service,
     resolver: Option<Arc<dyn Resolver>>,
     balancer: Option<Arc<dyn Balancer>>,
+    balancers: Balancers,
+    service_config: bool,
     follow: FollowSettings,
     transport: Settings,
     backoff: Backoff,
@@ -63,6 +67,8 @@ impl ChannelBuilder {
             service,
             resolver: None,
             balancer: None,
+            balancers: Balancers::compiled_in(),
+            service_config: true,
             follow: FollowSettings::default(),
             transport: Settings::default(),
             backoff: Backoff::CONNECTION,
@@ -84,9 +90,58 @@ impl ChannelBuilder {
         self
     }
 
-    /// How calls are shared out. Round robin by default, if that feature is on.
+    /// How calls are shared out, unless the service's config says. Round robin by default, if that feature is on. A
+    /// config can choose it by its name too, if no other balancer is known by that.
     pub fn balancer(mut self, balancer: impl Balancer) -> Self {
         self.balancer = Some(Arc::new(balancer));
+        self
+    }
+
+    /// Adds a balancer that the service's config can choose by this name, or replaces the one of that name. `make` is
+    /// given what the config says beside the name, and is called again when that changes; an error or a panic in it
+    /// refuses the config. It is called by the channel's task, so it must not block.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> callboard::Result<()> {
+    /// use std::sync::Arc;
+    /// use callboard::{Balancer, BalancerSettings, Channel, Result, backend::Memory, balancer::PickFirst};
+    ///
+    /// // {"loadBalancingConfig": [{"closest": {"staggerMs": 400}}]}
+    /// #[derive(serde::Deserialize)]
+    /// #[serde(rename_all = "camelCase")]
+    /// struct Settings {
+    ///     stagger_ms: u64,
+    /// }
+    ///
+    /// fn closest(settings: &BalancerSettings) -> Result<Arc<dyn Balancer>> {
+    ///     let Settings { stagger_ms } = settings.read()?;
+    ///     Ok(Arc::new(PickFirst::new().stagger(std::time::Duration::from_millis(stagger_ms))))
+    /// }
+    ///
+    /// let builder = Channel::builder("project/test".parse()?).resolver(Memory::default());
+    /// let channel = builder.balancer_named("closest", closest).build()?;
+    /// # Ok(()) }
+    /// ```
+    pub fn balancer_named(
+        mut self,
+        name: &str,
+        make: impl Fn(&BalancerSettings) -> Result<Arc<dyn Balancer>> + Send + Sync + 'static,
+    ) -> Self {
+        self.balancers.add(name, make);
+        self
+    }
+
+    /// Replaces all balancers that a config can choose.
+    pub(crate) fn balancers(mut self, balancers: Balancers) -> Self {
+        self.balancers = balancers;
+        self
+    }
+
+    /// Whether the service's config in the registry is obeyed: its balancer, and what it says of methods. It is by
+    /// default. If not, only what is set here and on calls counts, and calls that begin before the registry has answered
+    /// need not wait for it to know their deadline.
+    pub fn service_config(mut self, obey: bool) -> Self {
+        self.service_config = obey;
         self
     }
 
@@ -96,14 +151,15 @@ impl ChannelBuilder {
         self
     }
 
-    /// The deadline of calls that set none, or a later one. None by default.
+    /// The deadline of calls that set none, or a later one. None by default. Where the service's config gives a method a
+    /// timeout, that stands in the place of this one.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
     }
 
     /// Whether calls wait until an endpoint is ready, unless they say otherwise with
-    /// [`WaitForReady`](crate::WaitForReady). They fail fast by default.
+    /// [`WaitForReady`](crate::WaitForReady), or the service's config does for their method. They fail fast by default.
     pub fn wait_for_ready(mut self, wait: bool) -> Self {
         self.wait_for_ready = wait;
         self
@@ -211,7 +267,8 @@ impl ChannelBuilder {
         let defaults = self.defaults()?;
         let connector = self.secured(&defaults)?;
         let (alive, dropped) = oneshot::channel();
-        let shared = Arc::new(Shared::new(service.clone(), defaults, alive));
+        let policy = self.policy(&balancer);
+        let shared = Arc::new(Shared::new(service.clone(), defaults, &policy, alive));
         let parts = Parts {
             balancer,
             connector,
@@ -219,10 +276,19 @@ impl ChannelBuilder {
             backoff: backoff.clone(),
             most_connections: self.most_connections,
         };
-        let control = Control::new(parts, follow(resolver, service, settings.clone()), &shared);
+        let control = Control::new(parts, policy, follow(resolver, service, settings.clone()), &shared);
         let span = tracing::debug_span!("channel", %service).or_current();
         runtime.spawn(control.run(dropped).instrument(span));
         Ok(Channel::new(shared))
+    }
+
+    /// What the service's config can choose among, unless it is not to choose.
+    fn policy(&self, default: &Arc<dyn Balancer>) -> Policy {
+        let mut known = self.balancers.clone();
+        if !known.knows(default.name()) {
+            known.add_made(Arc::clone(default));
+        }
+        Policy::new(&self.service, Arc::clone(default), known, self.service_config)
     }
 
     #[cfg(feature = "tls")]

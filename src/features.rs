@@ -83,6 +83,7 @@ fn zookeeper() -> Option<Arc<MakeBackend>> {
     None
 }
 
+/// The balancers that a URL or a service's config can name.
 pub(crate) fn balancers() -> [Known<MakeBalancer>; 3] {
     [
         Known { name: "pick_first", feature: "pick-first", make: pick_first() },
@@ -93,10 +94,7 @@ pub(crate) fn balancers() -> [Known<MakeBalancer>; 3] {
 
 #[cfg(feature = "pick-first")]
 fn pick_first() -> Option<Arc<MakeBalancer>> {
-    Some(Arc::new(|options| {
-        let shuffle = options.flag("shuffle")?.unwrap_or_default();
-        Ok(Arc::new(callboard_pick_first::PickFirst::new().shuffle(shuffle)))
-    }))
+    Some(Arc::new(|settings| Ok(Arc::new(callboard_pick_first::PickFirst::from_settings(settings)?))))
 }
 
 #[cfg(not(feature = "pick-first"))]

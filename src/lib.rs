@@ -72,8 +72,8 @@ pub use builder::ChannelBuilder;
 pub use call::{Idempotent, ServedBy, WaitForReady};
 pub use callboard_core::*;
 pub use channel::Channel;
-pub use control::EndpointStatus;
-pub use dial::{Dialer, Resolved, dial, registry};
+pub use control::{ConfigStatus, EndpointStatus};
+pub use dial::{Dialer, Resolved, configure, dial, registry};
 pub use serve::{Serve, Serving, Shutdown, advertised, serve};
 pub use transport::Keepalive;
 #[cfg(feature = "tls")]

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use callboard::{ConnectivityState, ServedBy};
 use callboard_raw::{Peer, RawServer};
 use common::refusing::{Policy, QUICK, Refusing, SLOW, pushback, unavailable};
-use common::{Stage, echo, endpoint, in_time, quick, request, tasks, until, waiting, within};
+use common::{Stage, echo, endpoint, in_time, quick, request, tasks, until, until_config, waiting, within};
 use tonic::{Code, Status};
 
 /// A busy machine adds to a wait; this much it never adds.
@@ -87,7 +87,7 @@ async fn a_policy_holds_for_the_methods_that_it_names() {
         (r#"{"service": "callboard.echo.v1.Other"}"#, 1),
     ];
     for (name, attempts) in names {
-        stage.configure(&QUICK.config_with(name, "")).await;
+        stage.configure(Some(&QUICK.config_with(name, ""))).await;
         let channel = stage.channel(stage.builder(), 1).await;
         let before = server.attempts().len();
         in_time(echo(&channel).unary(request())).await.unwrap_err();
@@ -104,18 +104,11 @@ async fn a_policy_comes_changes_and_goes_while_the_channel_is_open() {
         [(Some(&Policy { attempts: 3, ..QUICK }), 3), (Some(&Policy { attempts: 2, ..QUICK }), 2), (None, 1)];
     for (policy, attempts) in expected {
         let config = policy.map(Policy::config);
-        callboard::configure(&stage.board, &stage.service, config.as_deref()).await.unwrap();
-        // There is no other sign of it than that it is in force.
-        let in_force = async {
-            loop {
-                let before = server.attempts().len();
-                in_time(echo(&channel).unary(request())).await.unwrap_err();
-                if server.attempts().len() - before == attempts {
-                    break;
-                }
-            }
-        };
-        in_time(in_force).await;
+        stage.configure(config.as_deref()).await;
+        until_config(&channel, config.as_deref()).await;
+        let before = server.attempts().len();
+        in_time(echo(&channel).unary(request())).await.unwrap_err();
+        assert_eq!(server.attempts().len() - before, attempts);
     }
 }
 
@@ -258,7 +251,8 @@ async fn while_every_endpoint_is_down_calls_that_do_not_wait_are_retried_and_may
     assert_eq!(status.code(), Code::Unavailable, "{status:?}");
     assert!(begun.elapsed() >= Duration::from_millis(2 * 160));
     let patient = Policy { attempts: 5, initial: Duration::from_secs(2), max: MUCH, ..policy };
-    stage.configure(&patient.config()).await;
+    stage.configure(Some(&patient.config())).await;
+    until_config(&channel, Some(&patient.config())).await;
     let mut client = echo(&channel);
     let call = tokio::spawn(async move {
         loop {

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use callboard::Channel;
 use callboard_raw::Peer;
 use common::refusing::{Policy, QUICK, Refusing, pushback, unavailable};
-use common::{Stage, echo, in_time, request, silent, until_endpoints};
+use common::{Stage, echo, in_time, request, until_config};
 use tonic::Status;
 
 const TWICE: Policy = Policy { attempts: 2, ..QUICK };
@@ -39,7 +39,7 @@ async fn succeed(channel: &Channel, server: &Refusing, calls: usize) {
 async fn retries_stop_when_half_of_the_tokens_are_gone_and_come_back_with_successes() {
     let stage = Stage::new();
     let server = Refusing::start(&stage, "a", []).await;
-    stage.configure(&throttled(4, 0.5)).await;
+    stage.configure(Some(&throttled(4, 0.5))).await;
     let channel = stage.channel(stage.builder(), 1).await;
     assert_eq!(attempts(&channel, &server, unavailable()).await, 2, "3 of 4 are left, then 2");
     assert_eq!(attempts(&channel, &server, unavailable()).await, 1, "1 is left");
@@ -56,7 +56,7 @@ async fn retries_stop_when_half_of_the_tokens_are_gone_and_come_back_with_succes
 async fn a_no_of_the_server_counts_and_a_code_that_is_not_listed_does_not() {
     let stage = Stage::new();
     let server = Refusing::start(&stage, "a", []).await;
-    stage.configure(&throttled(4, 0.5)).await;
+    stage.configure(Some(&throttled(4, 0.5))).await;
     let channel = stage.channel(stage.builder(), 1).await;
     for _ in 0..10 {
         assert_eq!(attempts(&channel, &server, Status::internal("no")).await, 1);
@@ -73,7 +73,7 @@ async fn a_no_of_the_server_counts_and_a_code_that_is_not_listed_does_not() {
 async fn all_calls_of_a_channel_and_its_clones_share_the_tokens_and_another_channel_has_its_own() {
     let stage = Stage::new();
     let server = Refusing::start(&stage, "a", []).await;
-    stage.configure(&throttled(4, 0.5)).await;
+    stage.configure(Some(&throttled(4, 0.5))).await;
     let channel = stage.channel(stage.builder(), 1).await;
     assert_eq!(attempts(&channel, &server, unavailable()).await, 2);
     assert_eq!(attempts(&channel.clone(), &server, unavailable()).await, 1);
@@ -85,21 +85,20 @@ async fn all_calls_of_a_channel_and_its_clones_share_the_tokens_and_another_chan
 async fn a_new_config_with_the_same_numbers_keeps_the_tokens_and_others_begin_anew() {
     let stage = Stage::new();
     let server = Refusing::start(&stage, "a", []).await;
-    stage.configure(&throttled(4, 0.5)).await;
+    stage.configure(Some(&throttled(4, 0.5))).await;
     let channel = stage.channel(stage.builder(), 1).await;
     assert_eq!(attempts(&channel, &server, unavailable()).await, 2);
     assert_eq!(attempts(&channel, &server, unavailable()).await, 1, "1 is left");
     let other = Policy { attempts: 3, ..QUICK };
-    stage.configure(&other.config_with("{}", r#", "retryThrottling": {"maxTokens": 4, "tokenRatio": 0.5}"#)).await;
-    // What comes later is here, so the config is.
-    let nobody = silent::Refusing::new();
-    let _later = stage.sign_in("b", nobody.address.clone(), 1).await;
-    until_endpoints(&channel, &["a", "b"]).await;
-    assert_eq!(attempts(&channel, &server, unavailable()).await, 1);
-    stage.configure(&other.config_with("{}", r#", "retryThrottling": {"maxTokens": 40, "tokenRatio": 0.5}"#)).await;
-    in_time(async { while attempts(&channel, &server, unavailable()).await != 3 {} }).await;
-    // None at all: nothing stops them.
-    stage.configure(&other.config()).await;
+    let with = |most: u32| {
+        other.config_with("{}", &format!(r#", "retryThrottling": {{"maxTokens": {most}, "tokenRatio": 0.5}}"#))
+    };
+    for (config, expected) in [(with(4), 1), (with(40), 3), (other.config(), 3)] {
+        stage.configure(Some(&config)).await;
+        until_config(&channel, Some(&config)).await;
+        assert_eq!(attempts(&channel, &server, unavailable()).await, expected, "{config}");
+    }
+    // There are none now: nothing stops retries.
     for _ in 0..40 {
         attempts(&channel, &server, unavailable()).await;
     }
@@ -125,7 +124,7 @@ async fn successes_of_calls_without_a_policy_put_tokens_back_too() {
     };
     let (server, _announcement) = stage.raw("a", script).await;
     let unary = r#"{"service": "callboard.echo.v1.Echo", "method": "Unary"}"#;
-    stage.configure(&TWICE.config_with(unary, r#", "retryThrottling": {"maxTokens": 4, "tokenRatio": 1}"#)).await;
+    stage.configure(Some(&TWICE.config_with(unary, r#", "retryThrottling": {"maxTokens": 4, "tokenRatio": 1}"#))).await;
     let channel = stage.channel(stage.builder(), 1).await;
     let fail = async || {
         let before = server.stats().requests;

@@ -11,6 +11,7 @@ mod again;
 mod attempt;
 mod body;
 mod deadline;
+mod early;
 mod head;
 mod pick;
 mod repetition;

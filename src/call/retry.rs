@@ -95,7 +95,7 @@ fn backoff(policy: &RetryPolicy, waits: u32, chance: f64) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use callboard_core::{RetryThrottling, ServiceConfig};
+    use callboard_core::ServiceConfig;
     use http::HeaderValue;
     use proptest::prelude::*;
 
@@ -187,9 +187,10 @@ mod tests {
 
     #[test]
     fn what_counts_for_the_throttle_is_a_listed_code_or_a_no_of_the_server() {
-        let mut config = ServiceConfig::default();
-        config.retry_throttling = Some(RetryThrottling::new(4.0, 1.0));
-        let throttle = Rules::new(Arc::new(config), None).throttle().cloned();
+        let config = r#"{"methodConfig": [{"name": [{}]}], "retryThrottling": {"maxTokens": 4, "tokenRatio": 1}}"#;
+        let config = ServiceConfig::parse(config.as_bytes()).expect("a config");
+        let rules = Rules::new(Arc::new(config), None).expect("it has methods");
+        let throttle = rules.throttle().cloned();
         let mut retry = Retry { throttle, ..retry(5) };
         assert_eq!(retry.after(Code::NotFound, Pushback::Unsaid, 1), None);
         assert!(retry.after(Code::Unavailable, Pushback::Unsaid, 1).is_some(), "three of four are left");

@@ -5,6 +5,7 @@
 
 mod lines;
 mod plan;
+mod policy;
 mod published;
 mod roster;
 mod rotation;
@@ -15,7 +16,7 @@ mod throttle;
 
 use std::sync::{Arc, Weak};
 
-use callboard_core::{Backoff, Balancer, Connect, ConnectivityState, Follow, ServiceConfig};
+use callboard_core::{Backoff, Balancer, Connect, ConnectivityState, Follow};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
@@ -26,6 +27,8 @@ use roster::Roster;
 use rotation::Rotation;
 use subchannel::Subchannel;
 
+pub use policy::ConfigStatus;
+pub(crate) use policy::Policy;
 pub use published::EndpointStatus;
 pub(crate) use published::{Published, Verdict};
 pub(crate) use rotation::{Choice, Ready};
@@ -35,6 +38,7 @@ pub(crate) use throttle::Throttle;
 
 /// What a channel's task is started with.
 pub(crate) struct Parts {
+    /// The one in use: the service's config may change it.
     pub(crate) balancer: Arc<dyn Balancer>,
     pub(crate) connector: Arc<dyn Connector>,
     pub(crate) settings: Settings,
@@ -46,6 +50,7 @@ pub(crate) struct Parts {
 /// The state of the task.
 pub(crate) struct Control {
     parts: Parts,
+    policy: Policy,
     follow: Follow,
     /// Weak, so that the task ends with the last channel.
     shared: Weak<Shared>,
@@ -53,10 +58,6 @@ pub(crate) struct Control {
     roster: Roster,
     walk: Option<Walk>,
     rotation: Rotation,
-    /// What the service's config says of calls, if there is one.
-    rules: Option<Arc<Rules>>,
-    /// The config that was read last.
-    config: Option<Arc<[u8]>>,
     /// Told by calls that find no place.
     crowd: Arc<Notify>,
     events: mpsc::UnboundedReceiver<(u64, Event)>,
@@ -65,18 +66,17 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    pub(crate) fn new(parts: Parts, follow: Follow, shared: &Arc<Shared>) -> Self {
+    pub(crate) fn new(parts: Parts, policy: Policy, follow: Follow, shared: &Arc<Shared>) -> Self {
         let (reports, events) = mpsc::unbounded_channel();
         Self {
             parts,
+            policy,
             follow,
             shared: Arc::downgrade(shared),
             standing: Arc::clone(&shared.standing),
             roster: Roster::default(),
             walk: None,
             rotation: Rotation::default(),
-            rules: None,
-            config: None,
             crowd: Arc::clone(&shared.crowd),
             events,
             reports,
@@ -110,25 +110,18 @@ impl Control {
         }
     }
 
-    /// Takes over what the registry says: connections of what stays are kept.
+    /// Takes over what the registry says: connections of what stays are kept, whatever the balancer.
     fn take_view(&mut self) {
-        self.take_config();
-        let Some(instances) = self.follow.view().instances.clone() else { return };
-        if self.roster.take(&instances, &self.parts.backoff) {
+        let view = self.follow.view();
+        let Some(instances) = view.instances.clone() else { return };
+        let chosen = self.policy.take(view.config.as_ref());
+        let switched = chosen.is_some();
+        if let Some(balancer) = chosen {
+            self.parts.balancer = balancer;
+            self.rotation.renew();
+        }
+        if self.roster.take(&instances, &self.parts.backoff) || switched {
             self.replan();
-        }
-    }
-
-    /// Reads the service's config if it has changed. One that cannot be read leaves the former one in force.
-    fn take_config(&mut self) {
-        let now = &self.follow.view().config;
-        if now.as_ref().map(Arc::as_ptr) == self.config.as_ref().map(Arc::as_ptr) {
-            return;
-        }
-        self.config.clone_from(now);
-        match now.as_deref().map(ServiceConfig::parse).transpose() {
-            Ok(config) => self.rules = config.map(|config| Arc::new(Rules::new(config.into(), self.rules.as_deref()))),
-            Err(error) => tracing::warn!(%error, "the service's config cannot be read; the former one stays"),
         }
     }
 
@@ -203,8 +196,7 @@ impl Control {
         self.rotation.update(&*self.parts.balancer, &self.roster);
         let view = self.follow.view();
         let summary = Arc::new(Summary::of(&shared.service, view, self.roster.subchannels()));
-        let published =
-            Published::new(&self.rotation, summary, self.rules.clone(), view.instances.is_some(), &self.roster);
+        let published = Published::new(&self.rotation, summary, &self.policy, view.instances.is_some(), &self.roster);
         shared.publish(published);
         true
     }

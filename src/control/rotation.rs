@@ -51,6 +51,8 @@ impl Connections {
 #[derive(Debug, Default)]
 pub(super) struct Rotation {
     ready: Option<Arc<Ready>>,
+    /// A new picker is to be made although the endpoints are the same.
+    stale: bool,
 }
 
 impl Rotation {
@@ -58,14 +60,20 @@ impl Rotation {
         self.ready.as_ref()
     }
 
+    /// Has a new picker made by the next update, even if nothing has changed. Calls are given to the old one until then.
+    pub(super) fn renew(&mut self) {
+        self.stale = true;
+    }
+
     pub(super) fn update(&mut self, balancer: &dyn Balancer, roster: &Roster) {
         let old = self.ready.as_deref();
         let (endpoints, connections) = (ready_endpoints(old, roster), ready_connections(old, roster));
         let same =
             |old: &Ready| Arc::ptr_eq(&old.choice.endpoints, &endpoints) && Arc::ptr_eq(&old.connections, &connections);
-        if old.is_some_and(same) {
+        if old.is_some_and(same) && !self.stale {
             return;
         }
+        self.stale = false;
         self.ready = (!endpoints.is_empty()).then(|| {
             let choice = Arc::new(Choice { picker: balancer.picker(&endpoints), endpoints });
             Arc::new(Ready { choice, connections })

@@ -14,11 +14,11 @@ pub(crate) struct Rules {
 }
 
 impl Rules {
-    /// Those of this config, which follow the `former` ones.
-    pub(crate) fn new(config: Arc<ServiceConfig>, former: Option<&Self>) -> Self {
+    /// Those of this config, which follow the `former` ones. None if it says nothing of calls.
+    pub(crate) fn new(config: Arc<ServiceConfig>, former: Option<&Self>) -> Option<Self> {
         let bucket = former.and_then(Self::throttle);
         let throttle = config.retry_throttling.map(|says| Throttle::renewed(bucket, says));
-        Self { config, throttle }
+        config.has_methods().then_some(Self { config, throttle })
     }
 
     /// How calls of this method are made.

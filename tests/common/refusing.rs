@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use callboard::{Announcement, ChannelBuilder, configure};
+use callboard::{Announcement, ChannelBuilder};
 use callboard_echo::pb::{EchoRequest, EchoResponse};
 use tonic::{Request, Response, Status};
 
@@ -151,13 +151,9 @@ impl Policy {
 }
 
 impl Stage {
-    pub async fn configure(&self, config: &str) {
-        configure(&self.board, &self.service, Some(config)).await.unwrap();
-    }
-
     /// A builder of channels that find this policy for all methods.
     pub async fn under(&self, policy: &Policy) -> ChannelBuilder {
-        self.configure(&policy.config()).await;
+        self.configure(Some(&policy.config())).await;
         self.builder()
     }
 }
