@@ -166,10 +166,10 @@ impl ChannelBuilder {
     }
 
     /// How many bytes of a request are kept until its response begins, so that it can be sent again. 256 KiB by default,
-    /// as in grpc-go. A larger request is not retried by the service's retry policy, and a streamed one is not sent again
-    /// at all once more of it has been sent.
+    /// as in grpc-go. A larger request is not retried by the service's retry policy; a streamed one is not sent again for
+    /// any reason once more of it than that has been sent.
     ///
-    /// That bounds a call; all calls of a channel together may keep as much as there are calls.
+    /// It bounds each call. As in grpc-go, nothing bounds what all calls of a channel keep together.
     pub fn retry_buffer(mut self, bytes: usize) -> Self {
         self.retry_buffer = bytes;
         self

@@ -1,12 +1,13 @@
 //! Servers that fail calls on purpose and note what they are told with each, and configs with retry policies.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use callboard::{Announcement, ChannelBuilder};
 use callboard_echo::pb::{EchoRequest, EchoResponse};
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
 use super::Stage;
 use super::scripted::Scripted;
@@ -21,7 +22,7 @@ pub struct Attempt {
     pub timeout: Option<Duration>,
 }
 
-/// How a server answers: the next of these, and when there is none left, well.
+/// How a server answers: the next of these, and well if that is OK or there is none left.
 pub type Answers = Arc<Mutex<VecDeque<Status>>>;
 
 /// A server of unary calls.
@@ -30,7 +31,7 @@ pub struct Refusing {
     attempts: Arc<Mutex<Vec<Attempt>>>,
     /// What it answers next.
     pub answers: Answers,
-    _server: Scripted,
+    server: Scripted,
     _announcement: Announcement,
 }
 
@@ -43,18 +44,22 @@ impl Refusing {
         let server = Scripted::start(move |request| {
             notes.lock().unwrap().push(Attempt::of(&request));
             match next.lock().unwrap().pop_front() {
-                Some(status) => Err(status),
-                None => Ok(Response::new(EchoResponse { payload: Vec::new(), server: name.clone() })),
+                Some(status) if status.code() != Code::Ok => Err(status),
+                _ => Ok(Response::new(EchoResponse { payload: Vec::new(), server: name.clone() })),
             }
         })
         .await;
         let announcement = stage.sign_in(id, server.address.into(), 1).await;
-        Self { id: id.to_owned(), attempts, answers, _server: server, _announcement: announcement }
+        Self { id: id.to_owned(), attempts, answers, server, _announcement: announcement }
     }
 
     /// Never answers well.
     pub async fn always(stage: &Stage, id: &str, status: Status) -> Self {
         Self::start(stage, id, std::iter::repeat_n(status, 1_000)).await
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.server.address
     }
 
     pub fn id(&self) -> &str {
