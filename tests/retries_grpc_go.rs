@@ -118,7 +118,7 @@ async fn what_a_server_says_about_the_next_attempt_is_read_as_by_grpc_go() {
 async fn retries_stop_and_come_back_as_those_of_grpc_go() {
     let seed = fastrand::u64(..);
     fastrand::seed(seed);
-    for (tokens, ratio) in [(2, 0.5), (6, 0.3), (10, 1.0)] {
+    for (tokens, ratio) in [(3, 0.5), (6, 0.3), (10, 1.0)] {
         let rest = format!(r#", "retryThrottling": {{"maxTokens": {tokens}, "tokenRatio": {ratio}}}"#);
         let config = Policy { attempts: 3, ..QUICK }.config_with("{}", &rest);
         // Now and then most calls fail.
