@@ -4,17 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use callboard_core::{
-    Address, Backoff, Balancer, BoxError, Error, ErrorKind, FollowSettings, Resolver, Result, Service, follow,
+    Address, Backoff, Balancer, BoxError, Error, ErrorKind, Follow, FollowSettings, Resolver, Result, Service, follow,
 };
 use http::HeaderValue;
 use http::uri::{Authority, Scheme};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tracing::Instrument;
 
 use crate::Channel;
 use crate::control::{Control, Parts};
 use crate::features;
+use crate::lookaside::{self, Source, Way};
 use crate::shared::{Defaults, Shared};
 #[cfg(feature = "tls")]
 use crate::transport::Tls;
@@ -54,6 +56,7 @@ pub struct ChannelBuilder {
     user_agent: Option<String>,
     timeout: Option<Duration>,
     wait_for_ready: bool,
+    lookaside_patience: Duration,
 }
 
 impl ChannelBuilder {
@@ -73,6 +76,7 @@ impl ChannelBuilder {
             user_agent: None,
             timeout: None,
             wait_for_ready: false,
+            lookaside_patience: lookaside::PATIENCE,
         }
     }
 
@@ -175,6 +179,14 @@ impl ChannelBuilder {
         self
     }
 
+    /// How long calls wait for the first list of an external balancer, if the registry lists any; after that they go to the
+    /// backends that it lists itself. It is also how long a balancer may take to answer before the next one is asked. 10 s
+    /// by default, as in gRPC. See [`lookaside`](crate::lookaside).
+    pub fn lookaside_patience(mut self, patience: Duration) -> Self {
+        self.lookaside_patience = patience;
+        self
+    }
+
     /// Makes the channel and starts its task. No I/O happens here, and no server and no registry has to be up.
     ///
     /// # Errors
@@ -183,7 +195,7 @@ impl ChannelBuilder {
     /// not compiled in.
     pub fn build(self) -> Result<Channel> {
         let Self { service, resolver, balancer, follow: settings, transport, backoff, .. } = &self;
-        let runtime = tokio::runtime::Handle::try_current()
+        let runtime = Handle::try_current()
             .map_err(|error| Error::invalid("a channel is built within a Tokio runtime").with_source(error))?;
         let resolver = resolver.clone().ok_or_else(|| missing("resolver", service))?;
         let balancer = match balancer {
@@ -198,8 +210,6 @@ impl ChannelBuilder {
         }
         let defaults = self.defaults()?;
         let connector = self.secured(&defaults)?;
-        let (alive, dropped) = oneshot::channel();
-        let shared = Arc::new(Shared::new(service.clone(), defaults, alive));
         let parts = Parts {
             balancer,
             connector,
@@ -207,10 +217,8 @@ impl ChannelBuilder {
             backoff: backoff.clone(),
             most_connections: self.most_connections,
         };
-        let control = Control::new(parts, follow(resolver, service, settings.clone()), &shared);
-        let span = tracing::debug_span!("channel", %service).or_current();
-        runtime.spawn(control.run(dropped).instrument(span));
-        Ok(Channel::new(shared))
+        let follow = follow(resolver, service, settings.clone());
+        Ok(Channel::start(&runtime, service.clone(), defaults, parts, follow, self.lookaside_patience))
     }
 
     #[cfg(feature = "tls")]
@@ -255,6 +263,33 @@ impl ChannelBuilder {
             wait_for_ready: self.wait_for_ready,
             several_connections: self.most_connections > 1,
         })
+    }
+}
+
+impl Channel {
+    /// Starts a channel's task.
+    pub(crate) fn start(
+        runtime: &Handle,
+        service: Service,
+        defaults: Defaults,
+        parts: Parts,
+        follow: Follow,
+        lookaside_patience: Duration,
+    ) -> Self {
+        let way = Way {
+            service: service.clone(),
+            defaults: defaults.clone(),
+            connector: Arc::clone(&parts.connector),
+            settings: parts.settings.clone(),
+            backoff: parts.backoff.clone(),
+            patience: lookaside_patience,
+        };
+        let span = tracing::debug_span!("channel", %service).or_current();
+        let (alive, dropped) = oneshot::channel();
+        let shared = Arc::new(Shared::new(service, defaults, alive));
+        let control = Control::new(parts, Source::new(follow, way), &shared);
+        runtime.spawn(control.run(dropped).instrument(span));
+        Self::new(shared)
     }
 }
 

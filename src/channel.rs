@@ -13,6 +13,7 @@ use tonic::body::Body;
 
 use crate::builder::ChannelBuilder;
 use crate::control::EndpointStatus;
+use crate::lookaside::Lookaside;
 use crate::shared::Shared;
 
 /// What a generated tonic client holds instead of tonic's own channel: calls are balanced over whoever is signed in.
@@ -62,7 +63,8 @@ impl Channel {
         self.shared.state()
     }
 
-    /// Every endpoint that is signed in, in the registry's order: its state, its calls, and why it is not connected.
+    /// Every endpoint that is connected or to be, in the order of the registry, or of the list of the
+    /// [external balancer](Self::lookaside) that decides: its state, its calls, and why it is not connected.
     pub fn endpoints(&self) -> Vec<EndpointStatus> {
         self.shared.published().statuses()
     }
@@ -71,6 +73,12 @@ impl Channel {
     /// Calls go on meanwhile, on the last good set.
     pub fn stale(&self) -> Option<Stale> {
         self.shared.published().summary.stale().cloned()
+    }
+
+    /// How it stands with external balancers: who decides where calls go, and who is talked to. None while the registry
+    /// lists no balancer, and the channel's own one decides. See [`lookaside`](crate::lookaside).
+    pub fn lookaside(&self) -> Option<Lookaside> {
+        self.shared.published().summary.lookaside().cloned()
     }
 
     /// Waits until an endpoint is ready, for as long as `timeout`. For programs that want to know at start; calls need

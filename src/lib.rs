@@ -37,6 +37,7 @@
 //! | choose how calls are shared out | [`balancer`] |
 //! | write a registry's backend | [`Registry`], [`Lease`], [`Resolver`] |
 //! | write a balancer | [`Balancer`], [`Picker`] |
+//! | let an external balancer decide, or write one | [`lookaside`] |
 //!
 //! # Features
 //! A feature makes something nameable and changes nothing else.
@@ -64,6 +65,7 @@ mod channel;
 mod control;
 mod dial;
 mod features;
+pub mod lookaside;
 mod serve;
 mod shared;
 mod transport;

@@ -58,7 +58,8 @@ fn attempts(
             };
             let Some(chosen) = chosen else { return Err(late(deadline.as_ref(), &shared, "a ready endpoint")) };
             let (slot, ticket) = chosen?;
-            let (request, kept) = head.attempt(deadline.as_ref(), &shared.defaults);
+            let (mut request, kept) = head.attempt(deadline.as_ref(), &shared.defaults);
+            ticket.mark(&mut request);
             let (failure, again) = match slot.send(request, body) {
                 Err(failed) => failed,
                 Ok(mut sent) => match deadline::until(&mut deadline, poll_fn(|cx| sent.poll_head(cx))).await {
@@ -77,7 +78,10 @@ fn attempts(
     }
 }
 
-fn failed(failure: Failure, shared: &Shared, ticket: Ticket) -> Status {
+fn failed(failure: Failure, shared: &Shared, mut ticket: Ticket) -> Status {
+    if matches!(failure, Failure::Unsent(_)) {
+        ticket.unsent();
+    }
     let address = &ticket.endpoint().instance().address;
     tracing::debug!(service = %shared.service, %address, ?failure, "attempt failed");
     let status = status::of_failure(failure, |why| ticket.report(&shared.standing.now(), why));
@@ -137,11 +141,12 @@ impl Repetition {
 
 fn answer(
     response: http::Response<Incoming>,
-    ticket: Ticket,
+    mut ticket: Ticket,
     shared: &Shared,
     deadline: Option<Deadline>,
     kept: Kept,
 ) -> Answer {
+    ticket.answered();
     let served_by = ServedBy(ticket.endpoint().clone());
     let (mut parts, incoming) = response.into_parts();
     if let Some(status) = status::of_http(&parts, |why| ticket.report(&shared.standing.now(), why)) {

@@ -9,7 +9,8 @@ use tonic::Status;
 
 use super::status;
 use super::ticket::Ticket;
-use crate::control::{Published, Ready, Verdict};
+use crate::control::{Choice, Published, Ready, Verdict};
+use crate::lookaside::{Errand, Mark, Steered};
 use crate::shared::Shared;
 use crate::transport::{Connection, Slot};
 
@@ -104,12 +105,23 @@ fn look(published: &Published, wish: &Wish<'_>) -> Look {
     }
 }
 
+/// What the picker says or, if a balancer's list decides, that.
+fn pick(choice: &Choice, call: &Call<'_>, first: bool) -> (Pick, Option<Arc<Mark>>) {
+    let Some(steering) = &choice.steering else { return (choice.picker.pick(call), None) };
+    match steering.pick(first) {
+        Steered::To(index, mark) => (Pick::Endpoint(index), Some(mark)),
+        Steered::Drop(status) => (Pick::Drop(status), None),
+        Steered::Wait => (Pick::Wait, None),
+    }
+}
+
 fn ask(ready: &Ready, wish: &Wish<'_>) -> Look {
     let Ready { choice, connections: all } = ready;
     let mut full: Vec<Arc<Connection>> = Vec::new();
     let mut insisted_on = None;
     for asked in 0..=OTHER_CHOICES {
-        let index = match choice.picker.pick(&wish.call) {
+        let (picked, mark) = pick(choice, &wish.call, asked == 0);
+        let index = match picked {
             Pick::Endpoint(index) => index,
             Pick::Fail(_) if wish.wait_for_ready => return Look::Wait,
             Pick::Fail(status) | Pick::Drop(status) => return Look::Fail(status::of_picker(status)),
@@ -125,7 +137,7 @@ fn ask(ready: &Ready, wish: &Wish<'_>) -> Look {
             continue;
         }
         if let Some(slot) = connections.iter().find_map(Connection::try_reserve) {
-            return Look::Chosen(slot, Ticket::new(Arc::clone(choice), index));
+            return Look::Chosen(slot, Ticket::new(Arc::clone(choice), index, mark.map(Errand::new)));
         }
         // A picker that insists has its reasons, such as a hash; do not ask it for ever.
         if insisted_on.replace(index) == Some(index) {

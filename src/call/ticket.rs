@@ -4,9 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use callboard_core::{Code, Endpoint, Outcome, Service};
+use http::{HeaderName, Request};
 use tokio::time::Instant;
 
 use crate::control::{Choice, Summary};
+use crate::lookaside::Errand;
+
+const LB_TOKEN: HeaderName = HeaderName::from_static("lb-token");
 
 /// One attempt of a call, from sending to its end: counts it on its endpoint, and tells the picker how it went. Dropped
 /// without [`done`](Self::done), it was cancelled.
@@ -16,12 +20,14 @@ pub(super) struct Ticket {
     index: usize,
     begun: Instant,
     code: Code,
+    /// Where a balancer's list has sent it, if one has.
+    errand: Option<Errand>,
 }
 
 impl Ticket {
     /// A call that this endpoint was chosen for; there must be one of this index.
-    pub(super) fn new(choice: Arc<Choice>, index: usize) -> Self {
-        let ticket = Self { choice, index, begun: Instant::now(), code: Code::Cancelled };
+    pub(super) fn new(choice: Arc<Choice>, index: usize, errand: Option<Errand>) -> Self {
+        let ticket = Self { choice, index, begun: Instant::now(), code: Code::Cancelled, errand };
         ticket.endpoint().call_started();
         ticket
     }
@@ -38,6 +44,27 @@ impl Ticket {
     /// What a call has failed by, with all that there is to know of it: where it is, and how the registry stands.
     pub(super) fn report(&self, summary: &Summary, why: &str) -> String {
         format!("{}: {why}; {}", self.whence(summary.service()), summary.registry())
+    }
+
+    /// Adds what a balancer wants the server to be told.
+    pub(super) fn mark(&self, request: &mut Request<()>) {
+        if let Some(token) = self.errand.as_ref().and_then(Errand::token) {
+            request.headers_mut().insert(LB_TOKEN, token.clone());
+        }
+    }
+
+    /// Notes that the server has answered.
+    pub(super) fn answered(&mut self) {
+        if let Some(errand) = &mut self.errand {
+            errand.received();
+        }
+    }
+
+    /// Notes that the request never left.
+    pub(super) fn unsent(&mut self) {
+        if let Some(errand) = &mut self.errand {
+            errand.unsent();
+        }
     }
 
     /// Notes how the call ended.
