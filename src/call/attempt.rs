@@ -58,8 +58,7 @@ fn attempts(
             };
             let Some(chosen) = chosen else { return Err(late(deadline.as_ref(), &shared, "a ready endpoint")) };
             let (slot, ticket) = chosen?;
-            let (mut request, kept) = head.attempt(deadline.as_ref(), &shared.defaults);
-            ticket.mark(&mut request);
+            let (request, kept) = head.attempt(deadline.as_ref(), ticket.token(), &shared.defaults);
             let (failure, again) = match slot.send(request, body) {
                 Err(failed) => failed,
                 Ok(mut sent) => match deadline::until(&mut deadline, poll_fn(|cx| sent.poll_head(cx))).await {

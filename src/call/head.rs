@@ -8,6 +8,9 @@ use tonic::Status;
 use super::deadline::Deadline;
 use crate::shared::Defaults;
 
+/// Where an external balancer's token stands.
+const LB_TOKEN: HeaderName = HeaderName::from_static("lb-token");
+
 /// A field's value, the first if there are several. Found by going through all: there are few, and to hash the name takes
 /// longer.
 pub(super) fn field<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
@@ -63,14 +66,23 @@ impl Head {
         self.extensions.get()
     }
 
-    /// The head of one attempt, which tells the server how much time is left, and what it takes to make another one.
-    pub(super) fn attempt(self, deadline: Option<&Deadline>, defaults: &Defaults) -> (Request<()>, Kept) {
+    /// The head of one attempt, which tells the server how much time is left and what an external balancer wants it to be
+    /// told, and what it takes to make another one.
+    pub(super) fn attempt(
+        self,
+        deadline: Option<&Deadline>,
+        token: Option<&HeaderValue>,
+        defaults: &Defaults,
+    ) -> (Request<()>, Kept) {
         let Self { mut request, extensions } = self;
         let (method, uri) = (request.method().clone(), request.uri().clone());
         let headers = Headers::of(request.headers(), defaults);
         if let Some(deadline) = deadline {
             let (name, value) = deadline.header();
             request.headers_mut().insert(name, value);
+        }
+        if let Some(token) = token {
+            request.headers_mut().insert(LB_TOKEN, token.clone());
         }
         (request, Kept { method, uri, headers, extensions })
     }
@@ -128,8 +140,8 @@ mod tests {
     /// Sends a head twice: both attempts are alike. Returns the second, and what was kept of it.
     fn twice(request: http::request::Builder) -> (Request<()>, Kept) {
         let head = Head::new(request.body(()).expect("a request"), &defaults()).expect("a head");
-        let (first, kept) = head.attempt(None, &defaults());
-        let (second, kept) = kept.restored(&defaults()).attempt(None, &defaults());
+        let (first, kept) = head.attempt(None, None, &defaults());
+        let (second, kept) = kept.restored(&defaults()).attempt(None, None, &defaults());
         assert_eq!(first.headers(), second.headers());
         assert_eq!((first.uri(), first.method()), (second.uri(), second.method()));
         (second, kept)

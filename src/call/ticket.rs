@@ -4,13 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use callboard_core::{Code, Endpoint, Outcome, Service};
-use http::{HeaderName, Request};
+use http::HeaderValue;
 use tokio::time::Instant;
 
 use crate::control::{Choice, Summary};
 use crate::lookaside::Errand;
-
-const LB_TOKEN: HeaderName = HeaderName::from_static("lb-token");
 
 /// One attempt of a call, from sending to its end: counts it on its endpoint, and tells the picker how it went. Dropped
 /// without [`done`](Self::done), it was cancelled.
@@ -46,11 +44,9 @@ impl Ticket {
         format!("{}: {why}; {}", self.whence(summary.service()), summary.registry())
     }
 
-    /// Adds what a balancer wants the server to be told.
-    pub(super) fn mark(&self, request: &mut Request<()>) {
-        if let Some(token) = self.errand.as_ref().and_then(Errand::token) {
-            request.headers_mut().insert(LB_TOKEN, token.clone());
-        }
+    /// What an external balancer wants the server to be told.
+    pub(super) fn token(&self) -> Option<&HeaderValue> {
+        self.errand.as_ref().and_then(Errand::token)
     }
 
     /// Notes that the server has answered.

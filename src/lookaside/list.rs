@@ -125,8 +125,9 @@ fn read(server: &v1::Server, tally: &Arc<Tally>) -> Result<Entry> {
     if token.len() > LONGEST_TOKEN {
         return Err(Error::invalid(format!("a token of {} bytes: {LONGEST_TOKEN} are allowed", token.len())));
     }
-    let value = HeaderValue::from_str(token)
-        .map_err(|error| Error::invalid("a token that cannot stand in metadata").with_source(error))?;
+    // gRPC's rule for ASCII metadata.
+    let value = HeaderValue::from_str(token).ok().filter(|_| token.bytes().all(|b| (0x20..=0x7e).contains(&b)));
+    let value = value.ok_or_else(|| Error::invalid("a token that cannot stand in metadata"))?;
     if server.drop {
         return Ok(Entry::Drop { token: token.into() });
     }
