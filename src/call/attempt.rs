@@ -57,10 +57,13 @@ fn attempts(
                 None => deadline::until(&mut deadline, Box::pin(choose(&shared, wish))).await,
             };
             let Some(chosen) = chosen else { return Err(late(deadline.as_ref(), &shared, "a ready endpoint")) };
-            let (slot, ticket) = chosen?;
+            let (slot, mut ticket) = chosen?;
             let (request, kept) = head.attempt(deadline.as_ref(), ticket.token(), &shared.defaults);
             let (failure, again) = match slot.send(request, body) {
-                Err(failed) => failed,
+                Err(failed) => {
+                    ticket.unsent();
+                    failed
+                }
                 Ok(mut sent) => match deadline::until(&mut deadline, poll_fn(|cx| sent.poll_head(cx))).await {
                     Some(Ok(response)) => return answer(sent.answered(response), ticket, &shared, deadline, kept),
                     Some(Err(error)) => Box::pin(sent.failed(error)).await,
