@@ -75,7 +75,7 @@ pub use call::{Idempotent, ServedBy, WaitForReady};
 pub use callboard_core::*;
 pub use channel::Channel;
 pub use control::EndpointStatus;
-pub use dial::{Dialer, Resolved, dial, registry};
+pub use dial::{Dialer, Resolved, dial, registry, resolver};
 pub use serve::{Serve, Serving, Shutdown, advertised, serve};
 pub use transport::Keepalive;
 #[cfg(feature = "tls")]

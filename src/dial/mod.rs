@@ -9,8 +9,8 @@ use std::sync::Arc;
 use callboard_core::{Balancer, Resolver, Result, Target, TargetOptions};
 
 use self::backend::MakeResolver;
-pub use self::backend::registry;
 pub(crate) use self::backend::{Backend, MakeBackend};
+pub use self::backend::{registry, resolver};
 use self::names::Names;
 use crate::{Channel, ChannelBuilder, features};
 
