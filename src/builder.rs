@@ -4,20 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use callboard_core::{
-    Address, Backoff, Balancer, BoxError, Error, ErrorKind, Follow, FollowSettings, Resolver, Result, Service, follow,
+    Address, Backoff, Balancer, BoxError, Error, ErrorKind, FollowSettings, Resolver, Result, Service, follow,
 };
 use http::HeaderValue;
 use http::uri::{Authority, Scheme};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
-use tracing::Instrument;
 
 use crate::Channel;
-use crate::control::{Control, Parts};
+use crate::control::Parts;
 use crate::features;
-use crate::lookaside::{self, Source, Way};
-use crate::shared::{Defaults, Shared};
+use crate::lookaside;
+use crate::shared::Defaults;
 #[cfg(feature = "tls")]
 use crate::transport::Tls;
 use crate::transport::{Connector, Custom, Keepalive, Settings, System};
@@ -263,33 +261,6 @@ impl ChannelBuilder {
             wait_for_ready: self.wait_for_ready,
             several_connections: self.most_connections > 1,
         })
-    }
-}
-
-impl Channel {
-    /// Starts a channel's task.
-    pub(crate) fn start(
-        runtime: &Handle,
-        service: Service,
-        defaults: Defaults,
-        parts: Parts,
-        follow: Follow,
-        lookaside_patience: Duration,
-    ) -> Self {
-        let way = Way {
-            service: service.clone(),
-            defaults: defaults.clone(),
-            connector: Arc::clone(&parts.connector),
-            settings: parts.settings.clone(),
-            backoff: parts.backoff.clone(),
-            patience: lookaside_patience,
-        };
-        let span = tracing::debug_span!("channel", %service).or_current();
-        let (alive, dropped) = oneshot::channel();
-        let shared = Arc::new(Shared::new(service, defaults, alive));
-        let control = Control::new(parts, Source::new(follow, way), &shared);
-        runtime.spawn(control.run(dropped).instrument(span));
-        Self::new(shared)
     }
 }
 

@@ -5,16 +5,18 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use callboard_core::{ConnectivityState, Error, ErrorKind, Result, Service, Stale};
+use callboard_core::{ConnectivityState, Error, ErrorKind, Follow, Result, Service, Stale};
 use futures_core::future::BoxFuture;
-use tokio::sync::watch;
+use tokio::runtime::Handle;
+use tokio::sync::{oneshot, watch};
 use tonic::Status;
 use tonic::body::Body;
+use tracing::Instrument;
 
 use crate::builder::ChannelBuilder;
-use crate::control::EndpointStatus;
-use crate::lookaside::Lookaside;
-use crate::shared::Shared;
+use crate::control::{Control, EndpointStatus, Parts};
+use crate::lookaside::{Lookaside, Source, Way};
+use crate::shared::{Defaults, Shared};
 
 /// What a generated tonic client holds instead of tonic's own channel: calls are balanced over whoever is signed in.
 ///
@@ -44,7 +46,28 @@ impl Channel {
         ChannelBuilder::new(service)
     }
 
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+    /// Starts a channel's task.
+    pub(crate) fn start(
+        runtime: &Handle,
+        service: Service,
+        defaults: Defaults,
+        parts: Parts,
+        follow: Follow,
+        lookaside_patience: Duration,
+    ) -> Self {
+        let way = Way {
+            service: service.clone(),
+            defaults: defaults.clone(),
+            connector: Arc::clone(&parts.connector),
+            settings: parts.settings.clone(),
+            backoff: parts.backoff.clone(),
+            patience: lookaside_patience,
+        };
+        let span = tracing::debug_span!("channel", %service).or_current();
+        let (alive, dropped) = oneshot::channel();
+        let shared = Arc::new(Shared::new(service, defaults, alive));
+        let control = Control::new(parts, Source::new(follow, way), &shared);
+        runtime.spawn(control.run(dropped).instrument(span));
         Self { shared }
     }
 

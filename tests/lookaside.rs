@@ -280,7 +280,7 @@ async fn in_fallback_the_channel_s_own_balancer_decides() {
     let channel = stage.builder().balancer(callboard::balancer::Weighted::new()).build().unwrap();
     until_listed(&channel, 2).await;
     assert_eq!(shares(&channel, 40).await["a"], 20, "the list knows no weights");
-    balancer.say(LoadBalanceResponse::fallback());
+    balancer.say(&LoadBalanceResponse::fallback());
     until_fallback(&channel, FallbackReason::Asked).await;
     until_ready(&channel, 2).await;
     assert_eq!(shares(&channel, 40).await["a"], 30);

@@ -114,7 +114,7 @@ async fn grpc_go_s_client_does_as_our_balancer_says_and_tells_what_it_did() {
     assert_eq!(received, 3 * dropped, "{started}");
     tap.keep_as("client");
     // Fallback, and its end.
-    balancer.say(LoadBalanceResponse::fallback());
+    balancer.say(&LoadBalanceResponse::fallback());
     until_answers(&mut client, 4, answers([("plain", 4)])).await;
     balancer.list([Server::at(b.address(), "")]);
     until_answers(&mut client, 4, answers([("b", 4)])).await;

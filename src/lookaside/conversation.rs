@@ -91,9 +91,9 @@ impl Talker {
     async fn converse(&mut self, asked_last: Option<&Address>) -> End {
         let (channel, with) = self.connect(asked_last).await;
         let patience = self.way.patience;
-        let late = |_| lost(&with, &format!("it has not answered within {patience:?}"));
+        let late = || lost(&with, &format!("it has not answered within {patience:?}"));
         let answer = timeout(patience, shake_hands(channel, with.clone(), self.way.service.as_str()));
-        let begun = match answer.await.map_err(late).flatten() {
+        let begun = match answer.await.unwrap_or_else(|_| Err(late())) {
             Ok(begun) => begun,
             Err(why) => return End { with, lasted: None, why },
         };
@@ -124,7 +124,7 @@ impl Talker {
 
     /// Listens and reports until it is over; says why.
     async fn go_on(&mut self, mut begun: Begun) -> Error {
-        let (mut list, mut last_list): (Option<List>, Option<Instant>) = (None, None);
+        let (mut list, mut last_list): (Option<Arc<List>>, Option<Instant>) = (None, None);
         let mut report_at = begun.report_every.map(|every| Instant::now() + every);
         let mut silent = false;
         loop {
@@ -155,10 +155,10 @@ impl Talker {
         }
     }
 
-    async fn take(&self, answer: LoadBalanceResponse, list: &mut Option<List>) {
+    async fn take(&self, answer: LoadBalanceResponse, list: &mut Option<Arc<List>>) {
         match answer.response {
             Some(Response::Servers(said)) => match List::read(&said.servers, &self.tally) {
-                Some(read) => *list = Some(read),
+                Some(read) => *list = Some(Arc::new(read)),
                 None => tracing::warn!("a balancer's list is ignored: no entry of it makes sense"),
             },
             Some(Response::Fallback(_)) => {

@@ -12,7 +12,7 @@ use super::status::{Decides, FallbackReason, Lookaside};
 pub(super) enum News {
     /// It has begun: the balancer has answered.
     Begun(Address),
-    List(List),
+    List(Arc<List>),
     /// The balancer asks the client to do without one.
     Fallback,
     /// It is over, or did not come about.
@@ -51,7 +51,7 @@ impl Plan {
                 // One that says the same is ignored, so that picks go on where they are.
                 if !self.list().is_some_and(|known| known.same_as(&list)) {
                     tracing::info!(%list, "a balancer's list decides");
-                    self.decides = Who::List(Arc::new(list));
+                    self.decides = Who::List(list);
                 }
             }
         }
@@ -120,7 +120,7 @@ mod tests {
 
     fn list(port: u16) -> News {
         let said = [Server::at(([127, 0, 0, 1], port).into(), "")];
-        News::List(List::read(&said, &Arc::default()).expect("a list"))
+        News::List(Arc::new(List::read(&said, &Arc::default()).expect("a list")))
     }
 
     fn begun() -> News {

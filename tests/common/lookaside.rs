@@ -74,11 +74,11 @@ impl Balancer {
 
     /// Sends this list to all clients, and to those to come.
     pub fn list(&self, servers: impl IntoIterator<Item = Server>) {
-        self.say(LoadBalanceResponse::servers(servers));
+        self.say(&LoadBalanceResponse::servers(servers));
     }
 
     /// Says this to all clients, and to those to come.
-    pub fn say(&self, response: LoadBalanceResponse) {
+    pub fn say(&self, response: &LoadBalanceResponse) {
         *self.book.greeting.lock().unwrap() = vec![response.clone()];
         self.book.clients.lock().unwrap().retain(|client| client.send(response.clone()).is_ok());
     }
