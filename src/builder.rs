@@ -206,6 +206,9 @@ impl ChannelBuilder {
         if self.most_connections == 0 {
             return Err(Error::invalid("max_connections is 0, which leaves none to call on").for_service(service));
         }
+        if self.lookaside_patience.is_zero() {
+            return Err(Error::invalid("lookaside_patience is 0, in which no balancer can answer").for_service(service));
+        }
         let defaults = self.defaults()?;
         let connector = self.secured(&defaults)?;
         let parts = Parts {

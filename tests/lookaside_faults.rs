@@ -247,6 +247,25 @@ async fn a_balancer_that_answers_and_hangs_up_is_asked_with_pauses() {
 }
 
 #[tokio::test]
+async fn intervals_without_measure_are_harmless() {
+    let stage = Stage::new();
+    let (a, _in_a) = stage.server("a").await;
+    for interval in [Duration::MAX, Duration::from_nanos(1)] {
+        let lone = Balancer::start(interval).await;
+        lone.list([entry(&a)]);
+        let _lone = stage.balancer("balancer", lone.address()).await;
+        let channel = stage.builder().lookaside_patience(Duration::MAX).build().unwrap();
+        until_listed(&channel, 1).await;
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(1) {
+            shares(&channel, 10).await;
+        }
+        assert!(lone.reports().len() as u128 <= begun.elapsed().as_millis() / 100, "{}", lone.reports().len());
+        assert_eq!(lone.names().len(), 1);
+    }
+}
+
+#[tokio::test]
 async fn when_the_registry_no_longer_lists_a_balancer_its_conversation_ends() {
     let stage = Stage::new();
     let (a, _in_a) = stage.server("a").await;
@@ -326,6 +345,9 @@ async fn garbage_in_the_middle_of_a_conversation_ends_it_and_not_the_channel() {
     let channel = stage.hurried().build().unwrap();
     until_fallback(&channel, FallbackReason::Lost).await;
     assert_eq!(shares(&channel, 10).await["plain"], 10);
+    let asked = hangs_up.accepted();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(hangs_up.accepted() - asked <= 20, "{asked} {}: they are asked with pauses", hangs_up.accepted());
     let before = tasks();
     drop(channel);
     until("its tasks have ended", || tasks() < before).await;

@@ -5,6 +5,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[path = "common/grpc_go.rs"]
+mod grpc_go;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -15,9 +17,9 @@ use callboard::lookaside::v1::{ClientStats, LoadBalanceRequest, LoadBalanceRespo
 use callboard::lookaside::{Decides, FallbackReason};
 use callboard::{Address, AnnounceSettings, Announcement, Channel, Instance, announce, registry};
 use callboard_echo::EchoServer;
-use common::grpc_go::{Frame, Program, Tap, frames, messages, recording};
 use common::lookaside::{Balancer, Noting, decides, until_fallback, until_listed};
 use common::{PATIENCE, Stage, echo, in_time, request, until};
+use grpc_go::{Frame, Program, Tap, frames, messages, recording};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 

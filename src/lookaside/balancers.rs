@@ -49,6 +49,7 @@ impl Way {
         let defaults =
             Defaults { timeout: None, wait_for_ready: true, several_connections: false, ..self.defaults.clone() };
         let follow = follow(Arc::new(These(balancers)), &self.service, FollowSettings::default());
+        let _span = tracing::debug_span!("balancers").entered();
         let runtime = tokio::runtime::Handle::current();
         Channel::start(&runtime, self.service.clone(), defaults, parts, follow, self.patience)
     }

@@ -31,8 +31,9 @@ const SETTLED: Duration = Duration::from_secs(1);
 /// A list that comes sooner than this after the one before waits, and is forgotten if another one comes meanwhile.
 const COALESCE: Duration = Duration::from_millis(20);
 
-/// Reports are not sent more often than this, whatever a balancer asks for.
+/// Reports are not sent more often than this, nor more seldom, whatever a balancer asks for.
 const MOST_OFTEN: Duration = Duration::from_millis(100);
+const LEAST_OFTEN: Duration = Duration::from_secs(86_400);
 
 /// Who the balancers are, as the registry says.
 pub(super) type Balancers = watch::Receiver<Arc<[Address]>>;
@@ -47,7 +48,7 @@ pub(super) struct Talker {
 
 /// How a conversation ended.
 struct End {
-    with: Address,
+    with: Option<Address>,
     /// How long it went on. None if it did not come about.
     lasted: Option<Duration>,
     why: Error,
@@ -70,8 +71,8 @@ impl Talker {
         let (mut asked_last, mut hasty) = (None, false);
         loop {
             let End { with, lasted, why } = self.converse(asked_last.as_ref()).await;
-            tracing::warn!(balancer = %with, error = why.chain(), "the conversation with a balancer is over");
-            asked_last = Some(with);
+            tracing::warn!(error = why.chain(), "the conversation with a balancer is over");
+            asked_last = with.or(asked_last);
             self.tell(News::Lost(why)).await;
             let short = lasted.is_none_or(|lasted| lasted < SETTLED);
             if lasted.is_none() || short && hasty {
@@ -89,34 +90,34 @@ impl Talker {
     }
 
     async fn converse(&mut self, asked_last: Option<&Address>) -> End {
-        let (channel, with) = self.connect(asked_last).await;
+        let channel = self.connect(asked_last).await;
+        let Some(with) = ready(&channel) else {
+            let why = Error::new(ErrorKind::Unavailable, "the connection to a balancer was lost at once");
+            return End { with: None, lasted: None, why };
+        };
         let patience = self.way.patience;
         let late = || lost(&with, &format!("it has not answered within {patience:?}"));
         let answer = timeout(patience, shake_hands(channel, with.clone(), self.way.service.as_str()));
         let begun = match answer.await.unwrap_or_else(|_| Err(late())) {
             Ok(begun) => begun,
-            Err(why) => return End { with, lasted: None, why },
+            Err(why) => return End { with: Some(with), lasted: None, why },
         };
         let since = Instant::now();
         tracing::info!(balancer = %with, report_every = ?begun.report_every, "a balancer has answered");
         self.tally.ask(begun.report_every.is_some());
         self.tell(News::Begun(with.clone())).await;
         let why = self.go_on(begun).await;
-        End { with, lasted: Some(since.elapsed()), why }
+        End { with: Some(with), lasted: Some(since.elapsed()), why }
     }
 
     /// Waits for a connection to any of the balancers, whoever these are meanwhile.
-    async fn connect(&mut self, asked_last: Option<&Address>) -> (Channel, Address) {
+    async fn connect(&mut self, asked_last: Option<&Address>) -> Channel {
         loop {
             let channel = self.way.open(order(&self.balancers.borrow_and_update(), asked_last));
             let mut state = channel.watch_state();
             tokio::select! {
                 // Neither of the senders can be gone: this holds the one, and is held with the other.
-                _ = state.wait_for(|state| *state == ConnectivityState::Ready) => {
-                    if let Some(address) = ready(&channel) {
-                        return (channel, address);
-                    }
-                }
+                _ = state.wait_for(|state| *state == ConnectivityState::Ready) => return channel,
                 _ = self.balancers.changed() => {}
             }
         }
@@ -206,7 +207,7 @@ async fn shake_hands(channel: Channel, balancer: Address, service: &str) -> Resu
         return Err(lost(&balancer, "its first message is not an initial response"));
     };
     let asked = initial.client_stats_report_interval.map(Duration::from).unwrap_or_default();
-    let report_every = (!asked.is_zero()).then(|| asked.max(MOST_OFTEN));
+    let report_every = (!asked.is_zero()).then(|| asked.clamp(MOST_OFTEN, LEAST_OFTEN));
     Ok(Begun { balancer, report_every, answers, requests, _channel: channel })
 }
 

@@ -25,7 +25,8 @@
 //!   dropped while no server is ready. The channel's own balancer is not asked, since the list's order and
 //!   repetitions are the balancer's word: `weighted` or a picker of one's own is in force in fallback alone.
 //! - **Reports.** If the balancer asks for them: how many calls began, ended, were never sent, were answered, or were
-//!   dropped for which token, since the last report. Not more often than every 100 ms. The second of two empty reports
+//!   dropped for which token, since the last report. Not more often than every 100 ms, nor more seldom than once a
+//!   day. The second of two empty reports
 //!   is not sent.
 //! - **When the conversation breaks**, the next balancer is asked, at once if this one had answered, else (or if it broke
 //!   within a second, twice in a row) after the [backoff](crate::ChannelBuilder::backoff). The last list is kept.

@@ -33,7 +33,8 @@ struct Asking {
     talk: Pin<Box<dyn Future<Output = Infallible> + Send>>,
     news: mpsc::Receiver<News>,
     plan: Plan,
-    late_at: Instant,
+    /// When the first list is late. None if that is too far away to be a time.
+    late_at: Option<Instant>,
 }
 
 impl Source {
@@ -129,7 +130,7 @@ impl Source {
 impl Asking {
     fn begin(way: Way, balancers: Arc<[Address]>, in_use: bool) -> Box<Self> {
         tracing::info!(balancers = balancers.len(), "the registry lists balancers: one of them is asked");
-        let late_at = Instant::now() + way.patience;
+        let late_at = Instant::now().checked_add(way.patience);
         let (balancers, known) = watch::channel(balancers);
         let (said, news) = mpsc::channel(1);
         let talker = Talker { way, balancers: known, tally: Arc::<Tally>::default(), news: said };
@@ -138,12 +139,12 @@ impl Asking {
 
     /// Waits until the plan has changed.
     async fn changed(&mut self) {
-        let waits = self.plan.waits_for_first_list();
+        let late_at = self.late_at.filter(|_| self.plan.waits_for_first_list());
         tokio::select! {
             never = &mut self.talk => match never {},
             // The sender is in `talk`, so there is one.
             Some(news) = self.news.recv() => self.plan.take(news),
-            () = sleep_until(self.late_at), if waits => self.plan.first_list_is_late(),
+            () = sleep_until(late_at.unwrap_or_else(Instant::now)), if late_at.is_some() => self.plan.first_list_is_late(),
         }
     }
 }

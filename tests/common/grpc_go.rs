@@ -1,5 +1,7 @@
 //! Programs in Go, of `tests/grpc-go`, and a wire that notes what passes.
 
+#![allow(unreachable_pub, clippy::unwrap_used)]
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -11,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::task::AbortHandle;
 
-use super::in_time;
+use crate::common::in_time;
 
 /// A program that takes orders and gives answers, line by line. It ends when this is dropped.
 pub struct Program {
@@ -149,7 +151,6 @@ pub fn recording(name: &str, side: &str) -> PathBuf {
 #[derive(Clone, Debug)]
 pub struct Frame {
     pub kind: u8,
-    pub flags: u8,
     pub stream: u32,
     pub payload: Vec<u8>,
     /// As it is on the wire.
@@ -163,8 +164,8 @@ pub fn frames(mut bytes: &[u8]) -> Vec<Frame> {
         let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
         let Some(payload) = bytes.get(9..9 + length) else { break };
         let stream = u32::from_be_bytes([head[5] & 0x7f, head[6], head[7], head[8]]);
-        let (kind, flags, payload) = (head[3], head[4], payload.to_vec());
-        frames.push(Frame { kind, flags, stream, payload, bytes: bytes[..9 + length].to_vec() });
+        let (kind, payload) = (head[3], payload.to_vec());
+        frames.push(Frame { kind, stream, payload, bytes: bytes[..9 + length].to_vec() });
         bytes = &bytes[9 + length..];
     }
     frames

@@ -47,7 +47,7 @@ impl Balancer {
         Self::start_with(report_every, tonic::transport::Server::builder()).await
     }
 
-    pub async fn start_with(report_every: Duration, mut server: tonic::transport::Server) -> Self {
+    pub async fn start_with(report_every: Duration, server: tonic::transport::Server) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let proxy = Proxy::to(listener.local_addr().unwrap()).await;
         let book = Arc::<Book>::default();
@@ -56,7 +56,7 @@ impl Balancer {
             move |asked| Ok(Arc::clone(&book).answer(asked))
         };
         let service = LoadBalancerServer::new(report_every, answer);
-        let serving = server.add_service(service).serve_with_incoming(TcpListenerStream::new(listener));
+        let serving = server.serve_with_incoming(service, TcpListenerStream::new(listener));
         let task = tokio::spawn(serving).abort_handle();
         Self { proxy, book, task }
     }

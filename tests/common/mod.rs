@@ -3,7 +3,6 @@
 // Each test binary compiles this file and uses a part of it.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
-pub mod grpc_go;
 pub mod lookaside;
 pub mod scripted;
 pub mod silent;
