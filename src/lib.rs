@@ -32,6 +32,7 @@
 //! | call a service | [`dial`], [`Dialer`], [`Channel`], [`ChannelBuilder`] |
 //! | run a server that signs in, drains and leaves | [`serve`], [`Serve`], [`Serving`] |
 //! | do that step by step | [`advertised`], [`registry`], [`announce`], [`Announcement`], [`Instance`] |
+//! | see who is signed in, without calling | [`resolver`], [`follow()`] |
 //! | say how one call behaves | [`WaitForReady`], [`Idempotent`]; learn who served it: [`ServedBy`] |
 //! | choose a registry | [`backend`] |
 //! | choose how calls are shared out | [`balancer`] |
