@@ -165,6 +165,8 @@ async fn without_backends_calls_fail_after_a_while_and_say_why() {
     let status = in_time(echo(&channel).unary(request())).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
     assert!(status.message().contains("no balancer sent a list in time"), "{status}");
+    let why = format!("none of 1 balancers can be reached: {}", refusing.address);
+    assert!(status.message().contains(&why) && status.message().contains("refused"), "{status}");
     // One that waits is answered as soon as anybody is there.
     let mut client = echo(&channel);
     let waits = tokio::spawn(async move { client.unary(waiting(request())).await });

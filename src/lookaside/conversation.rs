@@ -114,10 +114,9 @@ impl Talker {
     async fn connect(&mut self, asked_last: Option<&Address>) -> Channel {
         loop {
             let channel = self.way.open(order(&self.balancers.borrow_and_update(), asked_last));
-            let mut state = channel.watch_state();
             tokio::select! {
-                // Neither of the senders can be gone: this holds the one, and is held with the other.
-                _ = state.wait_for(|state| *state == ConnectivityState::Ready) => return channel,
+                () = until_ready(&channel, &self.news) => return channel,
+                // The sender cannot be gone: it is held together with this.
                 _ = self.balancers.changed() => {}
             }
         }
@@ -182,6 +181,31 @@ impl Talker {
         stats.timestamp = Some(SystemTime::now().into());
         place.send(Request::Stats(stats).into());
     }
+}
+
+/// Waits until one of the balancers is connected, and tells when none of them can be.
+async fn until_ready(channel: &Channel, news: &mpsc::Sender<News>) {
+    let mut state = channel.watch_state();
+    loop {
+        let now = *state.borrow_and_update();
+        match now {
+            ConnectivityState::Ready => return,
+            ConnectivityState::TransientFailure => drop(news.send(News::Unreachable(unreachable(channel))).await),
+            _ => {}
+        }
+        // The sender is in the channel.
+        let _ = state.changed().await;
+    }
+}
+
+/// Why none of them is connected: what is wrong with one, and how many there are.
+fn unreachable(channel: &Channel) -> Error {
+    let statuses = channel.endpoints();
+    let failed = statuses.iter().find_map(|EndpointStatus { endpoint, connection_error, .. }| {
+        Some(format!(": {}: {}", endpoint.instance().address, connection_error.as_ref()?.chain()))
+    });
+    let why = failed.unwrap_or_default();
+    Error::new(ErrorKind::Unavailable, format!("none of {} balancers can be reached{why}", statuses.len()))
 }
 
 /// Whom it is connected to.

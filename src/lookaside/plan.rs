@@ -17,6 +17,8 @@ pub(super) enum News {
     Fallback,
     /// It is over, or did not come about.
     Lost(Error),
+    /// No balancer can be connected, which is tried again.
+    Unreachable(Error),
 }
 
 /// Who decides, and what was heard last. It knows no time and no I/O.
@@ -24,6 +26,8 @@ pub(super) enum News {
 pub(super) struct Plan {
     decides: Who,
     balancer: Option<Address>,
+    /// Set from the end of a conversation to the next one's begin.
+    lost: bool,
     error: Option<Error>,
 }
 
@@ -38,14 +42,15 @@ impl Plan {
     /// `in_use` says that calls go to the registry's backends already: they do until there is a list.
     pub(super) fn new(in_use: bool) -> Self {
         let decides = if in_use { Who::Registry(FallbackReason::FirstList) } else { Who::Nobody };
-        Self { decides, balancer: None, error: None }
+        Self { decides, balancer: None, lost: false, error: None }
     }
 
     /// Takes over what a conversation tells.
     pub(super) fn take(&mut self, news: News) {
         match news {
-            News::Begun(address) => (self.balancer, self.error) = (Some(address), None),
-            News::Lost(error) => (self.balancer, self.error) = (None, Some(error)),
+            News::Begun(address) => (self.balancer, self.lost, self.error) = (Some(address), false, None),
+            News::Lost(error) => (self.balancer, self.lost, self.error) = (None, true, Some(error)),
+            News::Unreachable(error) => self.error = Some(error),
             News::Fallback => self.fall_back(FallbackReason::Asked),
             News::List(list) => {
                 // One that says the same is ignored, so that picks go on where they are.
@@ -67,10 +72,9 @@ impl Plan {
     /// Looks whether the list is of use without its balancer, while there is none. True if from here on the registry
     /// decides.
     pub(super) fn heed(&mut self, any_ready: bool, backends: bool) -> bool {
-        let lost = self.balancer.is_none() && self.error.is_some();
         let on_registry = matches!(self.decides, Who::Registry(_));
         // Without backends there is nothing to fall back to: the list, or the next one, is the better hope.
-        let falls_back = lost && !any_ready && backends && !on_registry;
+        let falls_back = self.lost && !any_ready && backends && !on_registry;
         if falls_back {
             self.fall_back(FallbackReason::Lost);
         }
@@ -175,6 +179,15 @@ mod tests {
     fn a_conversation_that_is_lost_before_the_first_list_need_not_be_waited_for() {
         let mut plan = plan([lost()]);
         assert!(plan.heed(false, true));
+    }
+
+    #[test]
+    fn a_balancer_that_cannot_be_reached_may_still_be_waited_for() {
+        let mut plan = plan([News::Unreachable(Error::new(ErrorKind::Unavailable, "refused"))]);
+        assert!(!plan.heed(false, true) && plan.waits_for_first_list());
+        assert!(plan.status().error.is_some());
+        plan.take(begun());
+        assert!(plan.status().error.is_none());
     }
 
     #[test]

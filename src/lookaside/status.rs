@@ -13,7 +13,7 @@ pub struct Lookaside {
     pub decides: Decides,
     /// The balancer that is talked to. None while one is being looked for.
     pub balancer: Option<Address>,
-    /// Why the last conversation with a balancer ended, until a later one has begun.
+    /// Why there is no conversation with a balancer: why the last one ended, or none can be reached.
     pub error: Option<Error>,
 }
 
@@ -69,7 +69,7 @@ impl fmt::Display for Lookaside {
             Decides::Fallback(reason) => write!(f, "fallback to the registry's backends: {reason}")?,
         }
         match &self.error {
-            Some(error) => write!(f, "; last conversation: {}", error.chain()),
+            Some(error) => write!(f, "; last error of a balancer: {}", error.chain()),
             None => Ok(()),
         }
     }
