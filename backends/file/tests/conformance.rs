@@ -81,6 +81,10 @@ impl Harness for OnDisk {
         fs::create_dir(self.root()).unwrap();
     }
 
+    async fn put_config(&self, _: &Service, _: Option<&[u8]>) {
+        unimplemented!("a config in a file")
+    }
+
     async fn put_garbage(&self, service: &Service) {
         fs::write(self.record(service, "garbage"), b"\xff{}").unwrap();
     }

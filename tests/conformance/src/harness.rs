@@ -52,6 +52,9 @@ pub trait Harness: fmt::Debug + Send + Sync {
     /// Puts a record there that no callboard could have written, where instances of this service are looked for.
     async fn put_garbage(&self, service: &Service);
 
+    /// Puts these bytes where the service's config stands, or removes it, as a person with the registry's own tool would.
+    async fn put_config(&self, service: &Service, config: Option<&[u8]>);
+
     /// Removes the entry of this instance, past its owner, as a person with the registry's own tool would.
     async fn delete(&self, service: &Service, instance: &Instance);
 

@@ -128,6 +128,10 @@ impl Harness for Agents {
         self.cluster.wipe().await;
     }
 
+    async fn put_config(&self, _: &Service, _: Option<&[u8]>) {
+        unimplemented!("a config in Consul")
+    }
+
     /// An entry that is meant for callboard, and says what none has ever said.
     async fn put_garbage(&self, service: &Service) {
         let name = service.as_str().replace('/', "--");

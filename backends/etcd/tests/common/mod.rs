@@ -121,6 +121,10 @@ impl Harness for Servers {
         self.cluster.wipe().await;
     }
 
+    async fn put_config(&self, _: &Service, _: Option<&[u8]>) {
+        unimplemented!("a config in etcd")
+    }
+
     async fn put_garbage(&self, service: &Service) {
         self.client().await.put(key(service, "garbage"), &b"\xff{}"[..], None).await.unwrap();
     }

@@ -122,6 +122,10 @@ impl Harness for Zoo {
         self.0.wipe().await;
     }
 
+    async fn put_config(&self, _: &Service, _: Option<&[u8]>) {
+        unimplemented!("a config in ZooKeeper")
+    }
+
     async fn put_garbage(&self, service: &Service) {
         let (hand, directory) = (self.hand().await, directory(service));
         let options = zk::CreateMode::Persistent.with_acls(zk::Acls::anyone_all());
