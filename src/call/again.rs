@@ -58,7 +58,12 @@ impl Cause {
     }
 
     /// Ends the attempt with what the caller gets if no other follows.
-    fn end(self, shared: &Shared, ticket: Ticket) -> Result<Box<Parts>, Status> {
+    fn end(self, shared: &Shared, mut ticket: Ticket) -> Result<Box<Parts>, Status> {
+        match &self {
+            Self::Failure(Failure::Unsent(_)) => ticket.unsent(),
+            Self::Failure(_) => {}
+            Self::Answer(_) => ticket.answered(),
+        }
         let report = |why: &str| ticket.report(&shared.standing.now(), why);
         let (code, ended) = match self {
             Self::Failure(failure) => {
