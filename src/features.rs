@@ -83,11 +83,12 @@ fn zookeeper() -> Option<Arc<MakeBackend>> {
     None
 }
 
-pub(crate) fn balancers() -> [Known<MakeBalancer>; 3] {
+pub(crate) fn balancers() -> [Known<MakeBalancer>; 4] {
     [
         Known { name: "pick_first", feature: "pick-first", make: pick_first() },
         Known { name: "round_robin", feature: "round-robin", make: round_robin() },
         Known { name: "weighted", feature: "weighted", make: weighted() },
+        Known { name: "weighted_round_robin", feature: "weighted", make: weighted_round_robin() },
     ]
 }
 
@@ -121,5 +122,15 @@ fn weighted() -> Option<Arc<MakeBalancer>> {
 
 #[cfg(not(feature = "weighted"))]
 fn weighted() -> Option<Arc<MakeBalancer>> {
+    None
+}
+
+#[cfg(feature = "weighted")]
+fn weighted_round_robin() -> Option<Arc<MakeBalancer>> {
+    Some(Arc::new(|_| Ok(Arc::new(callboard_weighted::WeightedRoundRobin::new()))))
+}
+
+#[cfg(not(feature = "weighted"))]
+fn weighted_round_robin() -> Option<Arc<MakeBalancer>> {
     None
 }

@@ -64,6 +64,7 @@ mod channel;
 mod control;
 mod dial;
 mod features;
+pub mod load;
 mod serve;
 mod shared;
 mod transport;

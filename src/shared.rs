@@ -28,7 +28,7 @@ pub(crate) struct Shared {
 }
 
 /// What a call gets that does not say otherwise.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Defaults {
     pub(crate) scheme: Scheme,
     pub(crate) authority: Authority,

@@ -137,7 +137,7 @@ impl Repetition {
 
 fn answer(
     response: http::Response<Incoming>,
-    ticket: Ticket,
+    mut ticket: Ticket,
     shared: &Shared,
     deadline: Option<Deadline>,
     kept: Kept,
@@ -152,6 +152,7 @@ fn answer(
     parts.extensions.insert(served_by);
     if incoming.is_end() {
         // Trailers only: the status stands in the headers.
+        ticket.note_load(&parts.headers);
         ticket.done(code_in(&parts.headers).unwrap_or(Code::Unknown));
         return Ok(http::Response::from_parts(parts, Body::empty()));
     }

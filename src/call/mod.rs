@@ -10,12 +10,14 @@
 mod attempt;
 mod body;
 mod deadline;
+mod direct;
 mod head;
 mod pick;
 mod status;
 mod ticket;
 
 pub(crate) use attempt::run;
+pub(crate) use direct::Direct;
 
 /// Makes a call wait until an endpoint is ready, or makes it fail at once although the channel waits by default.
 ///

@@ -3,10 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use callboard_core::{Code, Endpoint, Outcome, Service};
+use callboard_core::{Code, Endpoint, Load, Outcome, Service};
+use http::HeaderMap;
 use tokio::time::Instant;
 
 use crate::control::{Choice, Summary};
+use crate::load;
 
 /// One attempt of a call, from sending to its end: counts it on its endpoint, and tells the picker how it went. Dropped
 /// without [`done`](Self::done), it was cancelled.
@@ -16,12 +18,14 @@ pub(super) struct Ticket {
     index: usize,
     begun: Instant,
     code: Code,
+    /// What the response has reported.
+    load: Option<Load>,
 }
 
 impl Ticket {
     /// A call that this endpoint was chosen for; there must be one of this index.
     pub(super) fn new(choice: Arc<Choice>, index: usize) -> Self {
-        let ticket = Self { choice, index, begun: Instant::now(), code: Code::Cancelled };
+        let ticket = Self { choice, index, begun: Instant::now(), code: Code::Cancelled, load: None };
         ticket.endpoint().call_started();
         ticket
     }
@@ -40,6 +44,14 @@ impl Ticket {
         format!("{}: {why}; {}", self.whence(summary.service()), summary.registry())
     }
 
+    /// Notes what the trailers report of the endpoint's load, if they do.
+    pub(super) fn note_load(&mut self, trailers: &HeaderMap) {
+        self.load = load::report_in(trailers).map(Load::now);
+        if let Some(load) = &self.load {
+            self.endpoint().set_load(load.clone());
+        }
+    }
+
     /// Notes how the call ended.
     pub(super) fn done(mut self, code: Code) {
         self.code = code;
@@ -52,7 +64,7 @@ impl Drop for Ticket {
         // A call that was given up, or whose connection died, says nothing about the server's speed.
         let telling = !matches!(self.code, Code::Cancelled | Code::Unavailable);
         self.endpoint().call_ended(telling.then_some(latency));
-        self.choice.picker.done(self.index, &Outcome::new(self.code, latency));
+        self.choice.picker.done(self.index, &Outcome::new(self.code, latency).load(self.load.take()));
     }
 }
 

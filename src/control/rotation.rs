@@ -3,10 +3,14 @@
 use std::sync::Arc;
 
 use callboard_core::{Balancer, Endpoint, Picker};
+use tokio::time::{Duration, Instant};
 
 use super::roster::Roster;
 use super::subchannel::Subchannel;
 use crate::transport::Connection;
+
+/// A balancer cannot have a new picker made more often than this.
+const SHORTEST_LIFE: Duration = Duration::from_millis(10);
 
 /// What calls can choose from.
 #[derive(Debug)]
@@ -47,10 +51,13 @@ impl Connections {
     }
 }
 
-/// The ready endpoints as they were when the picker was made. A new picker is made only if they have changed.
+/// The ready endpoints as they were when the picker was made. A new picker is made only if they have changed, or if the
+/// balancer wants one every so often.
 #[derive(Debug, Default)]
 pub(super) struct Rotation {
     ready: Option<Arc<Ready>>,
+    /// When a new picker is due although nothing has changed.
+    renew_at: Option<Instant>,
 }
 
 impl Rotation {
@@ -58,14 +65,22 @@ impl Rotation {
         self.ready.as_ref()
     }
 
+    /// When to [`update`](Self::update) although nothing has changed.
+    pub(super) fn renew_at(&self) -> Option<Instant> {
+        self.renew_at
+    }
+
     pub(super) fn update(&mut self, balancer: &dyn Balancer, roster: &Roster) {
         let old = self.ready.as_deref();
         let (endpoints, connections) = (ready_endpoints(old, roster), ready_connections(old, roster));
         let same =
             |old: &Ready| Arc::ptr_eq(&old.choice.endpoints, &endpoints) && Arc::ptr_eq(&old.connections, &connections);
-        if old.is_some_and(same) {
+        let now = Instant::now();
+        if old.is_some_and(same) && self.renew_at.is_none_or(|at| at > now) {
             return;
         }
+        let life = balancer.renew_every().filter(|_| !endpoints.is_empty());
+        self.renew_at = life.and_then(|life| now.checked_add(life.max(SHORTEST_LIFE)));
         self.ready = (!endpoints.is_empty()).then(|| {
             let choice = Arc::new(Choice { picker: balancer.picker(&endpoints), endpoints });
             Arc::new(Ready { choice, connections })
