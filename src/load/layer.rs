@@ -192,3 +192,83 @@ impl<B: http_body::Body> http_body::Body for LoadReportingBody<B> {
         self.inner.size_hint()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use callboard_core::LoadReport;
+    use futures_util::FutureExt;
+    use http_body::{Body as _, Frame};
+    use tonic::Status;
+    use tonic::body::Body;
+    use tower::{ServiceExt, service_fn};
+
+    use super::super::metadata::report_in;
+    use super::*;
+
+    /// A body of one message and then a status, or a failure.
+    struct Ending(Vec<Result<Frame<Bytes>, Status>>);
+
+    impl Ending {
+        fn with(end: Result<Code, Status>) -> Self {
+            let end = end.map(|code| Frame::trailers(Status::new(code, "").into_http::<()>().headers().clone()));
+            Self(vec![end, Ok(Frame::data(Bytes::from_static(b"message")))])
+        }
+    }
+
+    impl http_body::Body for Ending {
+        type Data = Bytes;
+        type Error = Status;
+
+        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+            Poll::Ready(self.0.pop())
+        }
+    }
+
+    /// What comes of a response: the report in it, and how many requests and errors are counted.
+    fn counted(response: Result<Response<Body>, Status>, frames: usize) -> (Option<LoadReport>, u64, u64) {
+        let recorder = LoadRecorder::new();
+        recorder.set(|report| report.mem_utilization = 0.5);
+        let mut response = Some(response);
+        let service = service_fn(move |_: Request<Body>| std::future::ready(response.take().expect("called once")));
+        let service = LoadReportLayer::new(recorder.clone()).layer(service);
+        let answered = service.oneshot(Request::new(Body::empty())).now_or_never().expect("at once");
+        let mut report = answered.as_ref().ok().and_then(|response| report_in(response.headers()));
+        if let Ok(response) = answered {
+            let mut body = response.into_body();
+            let mut cx = Context::from_waker(std::task::Waker::noop());
+            for _ in 0..frames {
+                if let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut body).poll_frame(&mut cx) {
+                    report = report.or(frame.trailers_ref().and_then(report_in));
+                }
+            }
+        }
+        let (requests, errors) = recorder.counted();
+        (report, requests, errors)
+    }
+
+    fn body(end: Result<Code, Status>) -> Result<Response<Body>, Status> {
+        Ok(Response::new(Body::new(Ending::with(end))))
+    }
+
+    #[test]
+    fn each_request_counts_once_however_it_ends_and_carries_a_report_if_it_can() {
+        let alone = |code| Ok(Status::new(code, "").into_http());
+        for (response, frames, reports, errors) in [
+            (body(Ok(Code::Ok)), 2, true, 0),
+            (body(Ok(Code::NotFound)), 2, true, 0),
+            (body(Ok(Code::Internal)), 3, true, 1),
+            // The client goes away before the end.
+            (body(Ok(Code::Ok)), 1, false, 0),
+            (body(Err(Status::internal("broken"))), 2, false, 1),
+            (alone(Code::Unavailable), 1, true, 1),
+            (alone(Code::InvalidArgument), 1, true, 0),
+            (Err(Status::unknown("the service has failed")), 0, false, 1),
+        ] {
+            let what = format!("{response:?}, {frames} frames");
+            let (report, requests, counted) = counted(response, frames);
+            assert_eq!(report.map(|report| report.mem_utilization), reports.then_some(0.5), "{what}");
+            assert_eq!((requests, counted), (1, errors), "{what}");
+        }
+    }
+}

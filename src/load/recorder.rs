@@ -82,6 +82,12 @@ impl LoadRecorder {
         }
     }
 
+    /// Requests and errors that were noted, ever.
+    #[cfg(test)]
+    pub(super) fn counted(&self) -> (u64, u64) {
+        (self.0.requests.load(Ordering::SeqCst), self.0.errors.load(Ordering::SeqCst))
+    }
+
     /// The load as it is now.
     pub fn report(&self) -> LoadReport {
         let with_error = self.0.errors.load(Ordering::SeqCst);
