@@ -280,7 +280,7 @@ async fn weighted_round_robin_shares_by_what_servers_report_either_way() {
         let _a = stage.sign_in("a", a.address.into(), 1).await;
         let _b = stage.sign_in("b", b.address.into(), 1).await;
         let mut settings = WeightedRoundRobinSettings::default();
-        settings.enable_oob_load_report = out_of_band;
+        (settings.enable_oob_load_report, settings.oob_reporting_period) = (out_of_band, SHORT);
         (settings.blackout_period, settings.weight_update_period) = (Duration::ZERO, Duration::from_millis(100));
         let balancer = WeightedRoundRobin::with_settings(settings).unwrap();
         let channel = stage.builder().balancer(balancer).build().unwrap();
