@@ -23,12 +23,18 @@ use callboard::{Channel, ServedBy};
 use callboard_echo::pb::EchoResponse;
 use callboard_echo::pb::echo_server::EchoServer;
 use common::scripted::Script;
-use common::{Stage, echo, request, until_ready};
+use common::{PATIENCE, Stage, echo, request, until_ready};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::Response;
+
+/// What the server with the neighbour has at most, in percent. A third would be the same as for the others.
+const LITTLE: f64 = 10.0;
+
+/// What it has at least when it is alone, in percent.
+const FAIR: f64 = 20.0;
 
 /// What says to the test `another_process` what it is.
 const ROLE: &str = "CALLBOARD_NEIGHBOUR_TEST";
@@ -36,11 +42,14 @@ const ROLE: &str = "CALLBOARD_NEIGHBOUR_TEST";
 /// How much of a processor's time a call takes.
 const WORK: Duration = Duration::from_millis(2);
 
-/// Calls per second: with their work, a fifth of a processor in all. So there is room for whatever else runs here.
-const RATE: u32 = 100;
+/// Calls per second. Their work is a small part of a processor, so there is room for whatever else runs here.
+const RATE: u32 = 20;
 
-/// A server beside so many busy threads gets about 12 calls per second done. A third of all calls is more than that.
-const NEIGHBOURS: usize = 40;
+/// Calls per second while the server's share returns: it is known to be better from its next call on.
+const RATE_AFTER: u32 = 60;
+
+/// A server beside so many busy threads gets 2 or 3 calls per second done. A third of all calls is more than that.
+const NEIGHBOURS: usize = 128;
 
 /// Another process. It is killed when this is dropped.
 struct Other {
@@ -158,9 +167,9 @@ struct Answered {
 }
 
 /// Calls at the same rate for so long, whether or not answers come, and waits for all answers.
-async fn load(channel: &Channel, length: Duration) -> Vec<Answered> {
+async fn load(channel: &Channel, rate: u32, length: Duration) -> Vec<Answered> {
     let begun = Instant::now();
-    let mut ticks = tokio::time::interval(Duration::from_secs(1) / RATE);
+    let mut ticks = tokio::time::interval(Duration::from_secs(1) / rate);
     let mut calls = Vec::new();
     while begun.elapsed() < length {
         ticks.tick().await;
@@ -231,18 +240,18 @@ async fn demonstrate(servers: &[(&str, Other)], neighbour: impl Fn() -> Other) {
         until_ready(channel, servers.len()).await;
     }
 
-    load(&weighted, Duration::from_secs(4)).await;
-    let before = share(&load(&weighted, Duration::from_secs(4)).await);
+    load(&weighted, RATE, Duration::from_secs(5)).await;
+    let before = share(&load(&weighted, RATE, Duration::from_secs(5)).await);
     println!("share of server a, in percent, before:   {before:.1}");
 
     let neighbour = neighbour();
-    let first = load(&weighted, Duration::from_secs(10)).await;
+    let first = load(&weighted, RATE, Duration::from_secs(10)).await;
     let shares = by_second(&first);
     println!("by seconds from when the neighbour came: {}", printed(&shares));
     let (mut by_weight, mut in_turn) = (Vec::new(), Vec::new());
     for _ in 0..2 {
-        by_weight.extend(load(&weighted, Duration::from_secs(3)).await);
-        in_turn.extend(load(&plain, Duration::from_secs(3)).await);
+        by_weight.extend(load(&weighted, RATE, Duration::from_secs(5)).await);
+        in_turn.extend(load(&plain, RATE, Duration::from_secs(5)).await);
     }
     let (during, plain_share, slow, fast) = (share(&by_weight), share(&in_turn), p99(&in_turn), p99(&by_weight));
     println!("after 10 s:  weighted_round_robin: share {during:.1}, p99 of all calls {fast:.1?}");
@@ -252,15 +261,15 @@ async fn demonstrate(servers: &[(&str, Other)], neighbour: impl Fn() -> Other) {
     drop(neighbour);
     let ended = Instant::now();
     let after = loop {
-        let after = share(&load(&weighted, Duration::from_secs(2)).await);
-        println!("{:.0} s after the neighbour ended:         {after:.1}", ended.elapsed().as_secs_f64());
-        if after > 0.7 * before || ended.elapsed() > Duration::from_secs(60) {
+        let after = share(&load(&weighted, RATE_AFTER, Duration::from_secs(2)).await);
+        println!("{:.0} s after the neighbour ended: {after:.1}", ended.elapsed().as_secs_f64());
+        if after > FAIR || ended.elapsed() > 3 * PATIENCE {
             break after;
         }
     };
 
-    assert!(during < before / 2.0, "the share has not fallen: {during:.1} from {before:.1}");
-    assert!(fast.as_secs_f64() <= 0.6 * slow.as_secs_f64(), "p99 {fast:?} of round robin's {slow:?}");
     assert!((plain_share - 33.3).abs() < 1.0, "round robin is no measure: {plain_share:.1}");
-    assert!(after > 0.7 * before, "the share has not returned: {after:.1} of {before:.1}");
+    assert!(during < LITTLE, "the share has not fallen: {during:.1}");
+    assert!(fast.as_secs_f64() <= 0.6 * slow.as_secs_f64(), "p99 {fast:?} of round robin's {slow:?}");
+    assert!(after > FAIR, "the share has not returned: {after:.1}");
 }

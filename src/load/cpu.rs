@@ -9,6 +9,10 @@ use rustix::time::{ClockId, clock_gettime};
 /// What one reading of `/proc/stat` counts in: a hundredth of a second, on every architecture that Linux runs on.
 const TICK_MILLIS: u64 = 10;
 
+/// The part of what others use that this process could have if it asked for more. How much that is depends on how many
+/// they are and how urgent, which nobody tells. With none, servers on machines that are all busy could not be told apart.
+const TO_BE_WON: f64 = 0.1;
+
 /// What has been used, waited for and left over, ever since something; only differences mean anything.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct CpuTimes {
@@ -63,13 +67,14 @@ impl CpuMeter {
 
 impl CpuTimes {
     /// The utilisation between an earlier reading and this one: what this process used and waited for, as a part of what
-    /// it could have had, which is what it used and what nobody did. 0 if that cannot be told.
+    /// it could have had. 0 if that cannot be told.
     pub(super) fn utilization_since(&self, earlier: &Self) -> f64 {
         let used = self.used.saturating_sub(earlier.used).as_secs_f64();
         let waited = self.waited.saturating_sub(earlier.waited).as_secs_f64();
         let most = self.at.saturating_duration_since(earlier.at).as_secs_f64() * self.cpus;
         let idle = self.idle.zip(earlier.idle).map(|(now, then)| now.saturating_sub(then).as_secs_f64());
-        let available = idle.map_or(most, |idle| (used + idle).min(most));
+        let left = idle.map_or(most, |idle| (used + idle).min(most));
+        let available = left + TO_BE_WON * (most - left).max(0.0);
         let utilization = (used + waited) / available;
         if utilization.is_finite() { utilization } else { 0.0 }
     }
@@ -139,9 +144,9 @@ mod tests {
         for (cpus, used, waited, idle, expected) in [
             (1.0, 250, 0, Some(750), 0.25),
             // A neighbour has half of the CPU.
-            (1.0, 250, 0, Some(250), 0.5),
+            (1.0, 250, 0, Some(250), 0.25 / 0.55),
             // Neighbours have all that it leaves, and it waits for them.
-            (1.0, 100, 300, Some(0), 4.0),
+            (1.0, 100, 300, Some(0), 0.4 / 0.19),
             // It may have two of many CPUs.
             (2.0, 1_000, 0, Some(60_000), 0.5),
             (2.0, 500, 0, None, 0.25),

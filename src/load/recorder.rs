@@ -19,7 +19,7 @@ const WINDOW: Duration = Duration::from_secs(5);
 ///
 /// | figure | is |
 /// |---|---|
-/// | `cpu_utilization` | what this process used of the CPU, plus what it waited for a CPU while others had it, divided by what it could have had: what it used and what nobody did |
+/// | `cpu_utilization` | what this process used of the CPU, plus what it waited for a CPU while others had it, divided by what it could have had: what it used, what nobody did, and a tenth of what others did |
 /// | `rps_fractional` | requests that ended, per second |
 /// | `eps` | those of them that ended with an error of the server's: `UNKNOWN`, `DEADLINE_EXCEEDED`, `UNIMPLEMENTED`, `INTERNAL`, `UNAVAILABLE`, `DATA_LOSS` |
 /// | all others | what the application [sets](Self::set) |

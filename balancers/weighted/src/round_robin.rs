@@ -25,7 +25,7 @@ const SHORTEST_UPDATE: Duration = Duration::from_millis(100);
 /// A weight counts once an endpoint has reported for the [blackout period](WeightedRoundRobinSettings::blackout_period),
 /// and until nothing has renewed it for the [expiration period](WeightedRoundRobinSettings::weight_expiration_period). An
 /// endpoint whose weight does not count has the mean of the others'. As long as fewer than two have one that counts, all
-/// are alike. No weight counts as less than a tenth of the mean, or more than ten times: an endpoint without a call
+/// are alike. No weight counts as less than a hundredth of the mean, or more than ten times: an endpoint without a call
 /// could not report that it is better.
 ///
 /// The weight in the registry multiplies: an endpoint of weight 3 gets three times the calls that its reports give it, and
