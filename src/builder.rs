@@ -1,5 +1,7 @@
 //! Describing a channel.
 
+mod service_config;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +16,7 @@ use tracing::Instrument;
 
 use crate::Channel;
 use crate::control::{Control, Parts};
+use crate::dial::Balancers;
 use crate::features;
 use crate::shared::{Defaults, Shared};
 #[cfg(feature = "tls")]
@@ -43,6 +46,8 @@ pub struct ChannelBuilder {
     service: Service,
     resolver: Option<Arc<dyn Resolver>>,
     balancer: Option<Arc<dyn Balancer>>,
+    balancers: Balancers,
+    service_config: bool,
     follow: FollowSettings,
     transport: Settings,
     backoff: Backoff,
@@ -62,6 +67,8 @@ impl ChannelBuilder {
             service,
             resolver: None,
             balancer: None,
+            balancers: Balancers::compiled_in(),
+            service_config: true,
             follow: FollowSettings::default(),
             transport: Settings::default(),
             backoff: Backoff::CONNECTION,
@@ -82,7 +89,8 @@ impl ChannelBuilder {
         self
     }
 
-    /// How calls are shared out. Round robin by default, if that feature is on.
+    /// How calls are shared out, unless the service's config says. Round robin by default, if that feature is on. A
+    /// config can choose it by its name too, if no other balancer is known by that.
     pub fn balancer(mut self, balancer: impl Balancer) -> Self {
         self.balancer = Some(Arc::new(balancer));
         self
@@ -94,14 +102,15 @@ impl ChannelBuilder {
         self
     }
 
-    /// The deadline of calls that set none, or a later one. None by default.
+    /// The deadline of calls that set none, or a later one. None by default. Where the service's config gives a method a
+    /// timeout, that stands in the place of this one.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
     }
 
     /// Whether calls wait until an endpoint is ready, unless they say otherwise with
-    /// [`WaitForReady`](crate::WaitForReady). They fail fast by default.
+    /// [`WaitForReady`](crate::WaitForReady), or the service's config does for their method. They fail fast by default.
     pub fn wait_for_ready(mut self, wait: bool) -> Self {
         self.wait_for_ready = wait;
         self
@@ -199,7 +208,8 @@ impl ChannelBuilder {
         let defaults = self.defaults()?;
         let connector = self.secured(&defaults)?;
         let (alive, dropped) = oneshot::channel();
-        let shared = Arc::new(Shared::new(service.clone(), defaults, alive));
+        let policy = self.policy(&balancer);
+        let shared = Arc::new(Shared::new(service.clone(), defaults, &policy, alive));
         let parts = Parts {
             balancer,
             connector,
@@ -207,7 +217,7 @@ impl ChannelBuilder {
             backoff: backoff.clone(),
             most_connections: self.most_connections,
         };
-        let control = Control::new(parts, follow(resolver, service, settings.clone()), &shared);
+        let control = Control::new(parts, policy, follow(resolver, service, settings.clone()), &shared);
         let span = tracing::debug_span!("channel", %service).or_current();
         runtime.spawn(control.run(dropped).instrument(span));
         Ok(Channel::new(shared))

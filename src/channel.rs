@@ -12,7 +12,7 @@ use tonic::Status;
 use tonic::body::Body;
 
 use crate::builder::ChannelBuilder;
-use crate::control::EndpointStatus;
+use crate::control::{ConfigStatus, EndpointStatus};
 use crate::shared::Shared;
 
 /// What a generated tonic client holds instead of tonic's own channel: calls are balanced over whoever is signed in.
@@ -65,6 +65,21 @@ impl Channel {
     /// Every endpoint that is signed in, in the registry's order: its state, its calls, and why it is not connected.
     pub fn endpoints(&self) -> Vec<EndpointStatus> {
         self.shared.published().statuses()
+    }
+
+    /// Which service config is in force, by which balancer calls are shared out, and why the config that stands in the
+    /// registry is refused, if it is.
+    ///
+    /// ```no_run
+    /// # async fn doc(channel: callboard::Channel) {
+    /// let config = channel.service_config();
+    /// if let Some(error) = config.refused {
+    ///     println!("{error}; still in force: {:?}, balancer {}", config.in_force, config.balancer);
+    /// }
+    /// # }
+    /// ```
+    pub fn service_config(&self) -> ConfigStatus {
+        (*self.shared.published().config).clone()
     }
 
     /// Why and since when the set of endpoints may be out of date: the registry's last error. None while it can be heard.

@@ -83,6 +83,7 @@ fn zookeeper() -> Option<Arc<MakeBackend>> {
     None
 }
 
+/// The balancers that a URL or a service's config can name.
 pub(crate) fn balancers() -> [Known<MakeBalancer>; 4] {
     [
         Known { name: "pick_first", feature: "pick-first", make: pick_first() },
@@ -94,10 +95,7 @@ pub(crate) fn balancers() -> [Known<MakeBalancer>; 4] {
 
 #[cfg(feature = "pick-first")]
 fn pick_first() -> Option<Arc<MakeBalancer>> {
-    Some(Arc::new(|options| {
-        let shuffle = options.flag("shuffle")?.unwrap_or_default();
-        Ok(Arc::new(callboard_pick_first::PickFirst::new().shuffle(shuffle)))
-    }))
+    Some(Arc::new(|settings| Ok(Arc::new(callboard_pick_first::PickFirst::from_settings(settings)?))))
 }
 
 #[cfg(not(feature = "pick-first"))]
@@ -127,7 +125,10 @@ fn weighted() -> Option<Arc<MakeBalancer>> {
 
 #[cfg(feature = "weighted")]
 fn weighted_round_robin() -> Option<Arc<MakeBalancer>> {
-    Some(Arc::new(|_| Ok(Arc::new(callboard_weighted::WeightedRoundRobin::new()))))
+    Some(Arc::new(|settings| {
+        let settings = settings.read()?;
+        Ok(Arc::new(callboard_weighted::WeightedRoundRobin::with_settings(settings)?))
+    }))
 }
 
 #[cfg(not(feature = "weighted"))]

@@ -35,6 +35,7 @@
 //! | say how one call behaves | [`WaitForReady`], [`Idempotent`]; learn who served it: [`ServedBy`] |
 //! | choose a registry | [`backend`] |
 //! | choose how calls are shared out | [`balancer`] |
+//! | let a service say how it is to be called | [`configure`], [`ServiceConfig`], [`ConfigStatus`] |
 //! | write a registry's backend | [`Registry`], [`Lease`], [`Resolver`] |
 //! | write a balancer | [`Balancer`], [`Picker`] |
 //!
@@ -73,8 +74,8 @@ pub use builder::ChannelBuilder;
 pub use call::{Idempotent, ServedBy, WaitForReady};
 pub use callboard_core::*;
 pub use channel::Channel;
-pub use control::EndpointStatus;
-pub use dial::{Dialer, Resolved, dial, registry};
+pub use control::{ConfigStatus, EndpointStatus};
+pub use dial::{Dialer, Resolved, configure, dial, registry};
 pub use serve::{Serve, Serving, Shutdown, advertised, serve};
 pub use transport::Keepalive;
 #[cfg(feature = "tls")]

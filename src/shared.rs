@@ -1,6 +1,7 @@
 //! What a channel's clones, its calls and its task have in common.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -9,7 +10,7 @@ use http::uri::{Authority, Scheme};
 use http::{HeaderMap, HeaderValue, header};
 use tokio::sync::{Notify, oneshot, watch};
 
-use crate::control::{Published, Standing, Summary};
+use crate::control::{Policy, Published, Standing, Summary};
 
 /// Held by every clone of a channel and by every call that has no response yet. Its end ends the control task.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub(crate) struct Shared {
     pub(crate) service: Service,
     pub(crate) defaults: Defaults,
     published: ArcSwap<Published>,
+    /// It is known that no config says anything of calls: they need not look at what is published to begin.
+    unruled: AtomicBool,
     /// For responses that are on their way.
     pub(crate) standing: Arc<Standing>,
     /// Told by each call that finds no place, if endpoints may have several connections.
@@ -53,12 +56,13 @@ impl Defaults {
 }
 
 impl Shared {
-    pub(crate) fn new(service: Service, defaults: Defaults, alive: oneshot::Sender<()>) -> Self {
+    pub(crate) fn new(service: Service, defaults: Defaults, policy: &Policy, alive: oneshot::Sender<()>) -> Self {
         let summary = Arc::new(Summary::unknown(service.clone()));
-        let published = Published::unknown(Arc::clone(&summary));
+        let published = Published::unknown(Arc::clone(&summary), policy);
         Self {
             standing: Arc::new(Standing::new(summary)),
             state: watch::Sender::new(published.state),
+            unruled: AtomicBool::new(published.is_unruled()),
             published: ArcSwap::from_pointee(published),
             crowd: Arc::default(),
             changed: Notify::new(),
@@ -71,6 +75,11 @@ impl Shared {
     /// What is known now. Without a lock; not to be held across an await.
     pub(crate) fn published(&self) -> arc_swap::Guard<Arc<Published>> {
         self.published.load()
+    }
+
+    /// Whether it is known that no config says anything of calls that begin now.
+    pub(crate) fn is_unruled(&self) -> bool {
+        self.unruled.load(Ordering::Relaxed)
     }
 
     /// Resolves at the next publication. It has to be enabled before [`published`](Self::published) is read.
@@ -88,6 +97,8 @@ impl Shared {
     pub(crate) fn publish(&self, published: Published) {
         let state = published.state;
         self.standing.note(Arc::clone(&published.summary));
+        // Before the rest: whoever sees what is published sees this too.
+        self.unruled.store(published.is_unruled(), Ordering::Relaxed);
         self.published.store(Arc::new(published));
         self.changed.notify_waiters();
         self.state.send_if_modified(|old| {

@@ -1,6 +1,7 @@
 //! Following a service for ever, whatever happens to its registry.
 
 mod fold;
+mod view;
 mod watches;
 
 use std::fmt;
@@ -11,6 +12,7 @@ use tokio::task::yield_now;
 use tokio::time::Instant;
 
 use self::fold::{Set, fold};
+pub use self::view::{Stale, View};
 use self::watches::{Watches, later, until};
 use crate::{Backoff, Error, Instance, Resolver, Result, Retry, Service, Snapshot};
 
@@ -48,44 +50,6 @@ impl Default for FollowSettings {
     }
 }
 
-/// Why and since when a view may be out of date.
-#[non_exhaustive]
-#[derive(Clone, Debug)]
-pub struct Stale {
-    /// When the registry was last heard: the set is as old as that. It is the end of the last watch that yielded a
-    /// set, as until then the registry would have said if the set had changed. None if it was never heard.
-    pub as_of: Option<Instant>,
-    /// The last error.
-    pub error: Error,
-}
-
-/// What is believed of a service.
-#[non_exhaustive]
-#[derive(Clone, Debug, Default)]
-pub struct View {
-    /// The instances, without duplicates, in the registry's order. None until the first set has come.
-    ///
-    /// An instance that has not changed is the same allocation as in the view before, and so is the whole set:
-    /// [`Arc::ptr_eq`] tells what has changed. Weights are the registry's, unclamped.
-    pub instances: Option<Arc<[Arc<Instance>]>>,
-    /// Set while the registry cannot be heard. The instances are those that were believed before.
-    pub stale: Option<Stale>,
-    /// How many records of the last set could not be read.
-    pub skipped: usize,
-    /// Set while the registry says that nobody is there and that is not yet believed: when it will be.
-    pub empty_from: Option<Instant>,
-}
-
-impl View {
-    /// Whether the other view says the same. Errors are the same if they read the same.
-    fn same_as(&self, other: &Self) -> bool {
-        let place = |view: &Self| view.instances.as_ref().map(Arc::as_ptr);
-        let stale = |view: &Self| view.stale.as_ref().map(|s| (s.as_of, s.error.kind(), s.error.chain()));
-        let rest = |view: &Self| (view.skipped, view.empty_from);
-        place(self) == place(other) && rest(self) == rest(other) && stale(self) == stale(other)
-    }
-}
-
 /// Follows a service: opens a watch, and another one for ever when that fails, and tells what to believe meanwhile.
 ///
 /// Nothing is spawned and nothing happens until [`changed`](Follow::changed) is awaited.
@@ -99,7 +63,8 @@ impl View {
 /// - **Empty sets.** One that replaces a non-empty set is believed only when the registry has gone on saying so, in
 ///   one watch, for [`empty_grace`](FollowSettings::empty_grace). A set with instances ends the matter. So does an
 ///   error: a registry that loses its data and comes back knows nobody until everybody has signed in again, so the
-///   grace starts anew with the next watch that says "empty". A first set that is empty is believed at once.
+///   grace starts anew with the next watch that says "empty". A first set that is empty is believed at once. Meanwhile
+///   the service's config is kept too, unless there is another one beside the empty set.
 /// - **Bursts.** A change is passed on at once if none was for [`coalesce`](FollowSettings::coalesce); otherwise
 ///   changes are gathered until then. The last one is always passed on.
 /// - **Duplicates.** Of several records of one id, the newest incarnation is kept; of several ids at one address, the
@@ -127,6 +92,7 @@ pub fn follow(resolver: Arc<dyn Resolver>, service: &Service, settings: FollowSe
         empty_grace,
         coalesce,
         said: None,
+        config: None,
         known: View::default(),
         unsettled: false,
         view: View::default(),
@@ -147,6 +113,8 @@ pub struct Follow {
     /// The latest set that is to be believed, as the registry said it. It becomes `known.instances` when it is about
     /// to be passed on, so that of a burst one set is folded and not all.
     said: Option<Vec<Arc<Instance>>>,
+    /// The config beside the latest set, whether or not that set is believed.
+    config: Option<Arc<[u8]>>,
     /// What the next view will be, but for `said`.
     known: View,
     /// Whether something was heard since the last look at what to pass on.
@@ -212,12 +180,13 @@ impl Follow {
         }
     }
 
-    fn note_set(&mut self, Snapshot { instances, skipped }: Snapshot, now: Instant) {
+    fn note_set(&mut self, Snapshot { instances, skipped, config }: Snapshot, now: Instant) {
         let service = &self.service;
         if self.known.stale.take().is_some() {
             tracing::debug!(%service, "the registry is heard again");
         }
         self.known.skipped = skipped;
+        self.config = config;
         if !instances.is_empty() || !self.somebody_is_there() {
             self.known.empty_from = None;
             self.said = Some(instances);
@@ -264,12 +233,24 @@ impl Follow {
         if let Some(said) = self.said.take() {
             self.fold(said);
         }
+        self.settle_config();
         if self.known.same_as(&self.view) {
             return false;
         }
         self.view = self.known.clone();
         self.passed_on = Some(now);
         true
+    }
+
+    /// Takes over the config. That there is none is believed only together with the set beside it: a registry that has
+    /// lost its data has lost the config too.
+    fn settle_config(&mut self) {
+        let believed = self.config.is_some() || self.known.empty_from.is_none();
+        // What has not changed stays the same allocation.
+        if believed && self.known.config != self.config {
+            tracing::debug!(service = %self.service, there = self.config.is_some(), "the service's config has changed");
+            self.known.config.clone_from(&self.config);
+        }
     }
 
     fn fold(&mut self, said: Vec<Arc<Instance>>) {

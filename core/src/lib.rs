@@ -29,6 +29,7 @@ mod registry;
 mod registry_tls;
 mod resolver;
 mod service;
+mod service_config;
 mod snapshot;
 mod status;
 mod target;
@@ -49,6 +50,9 @@ pub use registry::{Lease, Registry};
 pub use registry_tls::RegistryTls;
 pub use resolver::{Resolver, Snapshots};
 pub use service::Service;
+pub use service_config::{
+    BalancerSettings, CONFIG_NAME, MethodConfig, PolicyConfig, RetryPolicy, RetryThrottling, ServiceConfig, configure,
+};
 pub use snapshot::Snapshot;
 pub use status::{Code, Status};
 pub use target::{Target, TargetOptions};

@@ -4,7 +4,7 @@ use std::fmt;
 
 use async_trait::async_trait;
 
-use crate::{Error, Instance, Result, Service};
+use crate::{Error, ErrorKind, Instance, Result, Service};
 
 /// Where instances are published: the server's side of a backend.
 ///
@@ -23,6 +23,20 @@ pub trait Registry: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// See [`ErrorKind`](crate::ErrorKind) for which kind tells what.
     async fn register(&self, service: &Service, instance: &Instance) -> Result<Box<dyn Lease>>;
+
+    /// Puts the service's config beside its instances, in place of the one that is there; with None, removes it, and it is
+    /// no error if there is none. Returns once that is acknowledged. The config has no lease: it stays until it is removed.
+    ///
+    /// Called by whoever operates the service, with a text that [`ServiceConfig::parse`](crate::ServiceConfig::parse)
+    /// has read: see [`configure`](crate::configure). Watchers get it as [`Snapshot::config`](crate::Snapshot::config).
+    ///
+    /// # Errors
+    /// [`Unsupported`](ErrorKind::Unsupported), unless overridden. After another error it is not known which config is
+    /// there.
+    async fn configure(&self, service: &Service, config: Option<&str>) -> Result<()> {
+        let _ = config;
+        Err(Error::new(ErrorKind::Unsupported, "this registry keeps no service config").for_service(service))
+    }
 }
 
 /// The claim on one published entry. It keeps the entry alive for as long as it exists.
@@ -59,5 +73,9 @@ pub trait Lease: fmt::Debug + Send + 'static {
 impl<R: Registry + ?Sized> Registry for std::sync::Arc<R> {
     async fn register(&self, service: &Service, instance: &Instance) -> Result<Box<dyn Lease>> {
         (**self).register(service, instance).await
+    }
+
+    async fn configure(&self, service: &Service, config: Option<&str>) -> Result<()> {
+        (**self).configure(service, config).await
     }
 }

@@ -18,12 +18,16 @@ pub struct Snapshot {
     pub instances: Vec<Arc<Instance>>,
     /// How many records stood beside them and could not be read.
     pub skipped: usize,
+    /// The service's config, as it stands in the registry beside the instances: gRPC's service config JSON, if it is not
+    /// garbage. None if there is none. A backend does not read it; [`ServiceConfig::parse`](crate::ServiceConfig::parse)
+    /// does.
+    pub config: Option<Arc<[u8]>>,
 }
 
 impl Snapshot {
     /// A set in which every record could be read.
     pub fn new(instances: impl IntoIterator<Item = impl Into<Arc<Instance>>>) -> Self {
-        Self { instances: instances.into_iter().map(Into::into).collect(), skipped: 0 }
+        Self { instances: instances.into_iter().map(Into::into).collect(), ..Self::default() }
     }
 
     /// Reads a set of stored records, as [`encode`](crate::encode) writes them. One that cannot be read is skipped,

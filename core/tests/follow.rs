@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use callboard_core::{
-    Error, ErrorKind, Follow, FollowSettings, Incarnation, Instance, Resolver, Result, Service, Snapshot, Snapshots,
-    View, encode, follow,
+    Error, ErrorKind, Follow, FollowSettings, Incarnation, Instance, Registry, Resolver, Result, Service, Snapshot,
+    Snapshots, View, encode, follow,
 };
 use callboard_memory::Memory;
 use futures_util::{FutureExt, StreamExt, stream};
@@ -468,4 +468,46 @@ async fn nothing_happens_before_changed_is_awaited() {
     assert_eq!(watches.load(Relaxed), 0);
     assert!(follow.changed().now_or_never().is_none());
     assert_eq!(watches.load(Relaxed), 1);
+}
+
+/// The text of a view's config.
+fn config(view: &View) -> Option<&str> {
+    view.config.as_deref().map(|config| std::str::from_utf8(config).unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_config_is_passed_on_with_its_changes_and_stays_through_an_outage() {
+    let (memory, mut follow) = followed().await;
+    assert_eq!(config(follow.view()), None);
+    memory.configure(&service(), Some("{}")).await.unwrap();
+    let (seen, _) = next(&mut follow, SECOND).await.unwrap();
+    assert_eq!((config(&seen), ids(&seen).len()), (Some("{}"), 2));
+    // The same once more is no news.
+    memory.configure(&service(), Some("{}")).await.unwrap();
+    assert!(next(&mut follow, SECOND).await.is_none());
+    down(&memory);
+    let (outage, _) = next(&mut follow, SECOND).await.unwrap();
+    assert!(outage.stale.is_some() && Arc::ptr_eq(outage.config.as_ref().unwrap(), seen.config.as_ref().unwrap()));
+    up(&memory);
+    memory.configure(&service(), None).await.unwrap();
+    let last = views(&mut follow, 10 * SECOND).await.pop().unwrap();
+    assert_eq!((config(&last), last.stale.is_none()), (None, true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn beside_an_empty_set_that_is_not_believed_a_config_counts_and_its_absence_does_not() {
+    let (memory, mut follow) = followed().await;
+    memory.configure(&service(), Some("first")).await.unwrap();
+    assert_eq!(config(&next(&mut follow, SECOND).await.unwrap().0), Some("first"));
+    // All is lost.
+    memory.wipe();
+    let (view, _) = next(&mut follow, SECOND).await.unwrap();
+    assert_eq!((ids(&view).len(), config(&view)), (2, Some("first")));
+    memory.configure(&service(), Some("second")).await.unwrap();
+    let (view, _) = next(&mut follow, SECOND).await.unwrap();
+    assert_eq!((ids(&view).len(), config(&view)), (2, Some("second")));
+    memory.configure(&service(), None).await.unwrap();
+    assert!(next(&mut follow, SECOND).await.is_none());
+    let (view, _) = next(&mut follow, 60 * SECOND).await.unwrap();
+    assert_eq!((ids(&view).len(), config(&view)), (0, None), "both are believed at once");
 }

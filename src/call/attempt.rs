@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use callboard_core::{Address, Code, Endpoint};
 use futures_core::future::BoxFuture;
+use tokio::time::Instant;
 use tonic::Status;
 use tonic::body::Body;
 
@@ -14,7 +15,8 @@ use super::head::{Head, Kept, field};
 use super::pick::{Wish, choose, choose_now};
 use super::status::GRPC_STATUS;
 use super::ticket::Ticket;
-use super::{Idempotent, ServedBy, WaitForReady, status};
+use super::{Idempotent, ServedBy, WaitForReady, early, status};
+use crate::control::Rules;
 use crate::shared::Shared;
 use crate::transport::{Failure, Incoming, Outgoing};
 
@@ -23,16 +25,52 @@ pub(crate) type Answer = Result<http::Response<Body>, Status>;
 
 /// Makes the call. Its time begins here.
 pub(crate) fn run(shared: Arc<Shared>, request: http::Request<Body>) -> BoxFuture<'static, Answer> {
-    match prepare(&shared, request) {
-        Ok((head, body, deadline)) => Box::pin(attempts(shared, head, body, deadline)),
+    if shared.is_unruled() {
+        return begin(shared, request, None, None);
+    }
+    let published = shared.published();
+    match published.settled {
+        true => begin(shared, request, published.rules.as_deref(), None),
+        false => early::run(shared, request),
+    }
+}
+
+/// Makes the call by what the service's config says of it. Its time begins here, unless it has begun before.
+pub(super) fn begin(
+    shared: Arc<Shared>,
+    request: http::Request<Body>,
+    rules: Option<&Rules>,
+    begun: Option<Instant>,
+) -> BoxFuture<'static, Answer> {
+    match prepare(&shared, request, rules, begun) {
+        Ok(Prepared { head, body, deadline, wait_for_ready }) => {
+            Box::pin(attempts(shared, head, body, deadline, wait_for_ready))
+        }
         Err(status) => Box::pin(ready(Err(status))),
     }
 }
 
-fn prepare(shared: &Shared, request: http::Request<Body>) -> Result<(Head, Body, Option<Deadline>), Status> {
-    let deadline = Deadline::of(&request, shared.defaults.timeout)?;
+struct Prepared {
+    head: Head,
+    body: Body,
+    deadline: Option<Deadline>,
+    wait_for_ready: bool,
+}
+
+fn prepare(
+    shared: &Shared,
+    request: http::Request<Body>,
+    rules: Option<&Rules>,
+    begun: Option<Instant>,
+) -> Result<Prepared, Status> {
+    let method = rules.and_then(|rules| rules.method(request.uri().path()));
+    let timeout = method.and_then(|method| method.timeout).or(shared.defaults.timeout);
+    let wait = method.and_then(|method| method.wait_for_ready).unwrap_or(shared.defaults.wait_for_ready);
+    let deadline = Deadline::of(&request, timeout, begun)?;
     let (parts, body) = request.into_parts();
-    Ok((Head::new(http::Request::from_parts(parts, ()), &shared.defaults)?, body, deadline))
+    let head = Head::new(http::Request::from_parts(parts, ()), &shared.defaults)?;
+    let wait_for_ready = head.extension().map_or(wait, |WaitForReady(wait)| *wait);
+    Ok(Prepared { head, body, deadline, wait_for_ready })
 }
 
 /// Attempts until there is a response, or a failure after which another attempt could do the call twice.
@@ -44,9 +82,9 @@ fn attempts(
     mut head: Head,
     body: Body,
     mut deadline: Option<Deadline>,
+    wait_for_ready: bool,
 ) -> impl Future<Output = Answer> + Send {
     async move {
-        let wait_for_ready = head.extension().map_or(shared.defaults.wait_for_ready, |WaitForReady(wait)| *wait);
         let mut rules = Repetition::of(&head);
         let mut body = Outgoing::of(body).await?;
         loop {
@@ -170,7 +208,7 @@ pub(super) fn code_in(headers: &http::HeaderMap) -> Option<Code> {
 mod tests {
     use super::*;
 
-    fn size_of_future<A, B, C, D, F: Future>(_: fn(A, B, C, D) -> F) -> usize {
+    fn size_of_future<A, B, C, D, E, F: Future>(_: fn(A, B, C, D, E) -> F) -> usize {
         size_of::<F>()
     }
 

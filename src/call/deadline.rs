@@ -35,9 +35,13 @@ pub(super) struct Deadline {
 }
 
 impl Deadline {
-    /// The smaller of what the request asks for in `grpc-timeout` and the channel's default. None if there is neither, or if it is
-    /// too far away to be a time.
-    pub(super) fn of<B>(request: &http::Request<B>, default: Option<Duration>) -> Result<Option<Self>, Status> {
+    /// The smaller of what the request asks for in `grpc-timeout` and what holds for its method, from when the call was
+    /// begun: now, unless it is said. None if there is neither, or if it is too far away to be a time.
+    pub(super) fn of<B>(
+        request: &http::Request<B>,
+        default: Option<Duration>,
+        begun: Option<Instant>,
+    ) -> Result<Option<Self>, Status> {
         let asked = match field(request.headers(), &GRPC_TIMEOUT) {
             None => None,
             Some(value) => Some(parse(value).ok_or_else(|| {
@@ -47,7 +51,7 @@ impl Deadline {
             })?),
         };
         let Some(given) = asked.into_iter().chain(default).min() else { return Ok(None) };
-        Ok(Instant::now().checked_add(given).map(|at| Self { at, given, timer: None }))
+        Ok(begun.unwrap_or_else(Instant::now).checked_add(given).map(|at| Self { at, given, timer: None }))
     }
 
     /// What is left, as the header that tells the server.

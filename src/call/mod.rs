@@ -11,6 +11,7 @@ mod attempt;
 mod body;
 mod deadline;
 mod direct;
+mod early;
 mod head;
 mod pick;
 mod status;

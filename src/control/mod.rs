@@ -5,9 +5,11 @@
 
 mod lines;
 mod plan;
+mod policy;
 mod published;
 mod roster;
 mod rotation;
+mod rules;
 mod subchannel;
 mod summary;
 
@@ -24,13 +26,17 @@ use roster::Roster;
 use rotation::Rotation;
 use subchannel::Subchannel;
 
+pub use policy::ConfigStatus;
+pub(crate) use policy::Policy;
 pub use published::EndpointStatus;
 pub(crate) use published::{Published, Verdict};
 pub(crate) use rotation::{Choice, Ready};
+pub(crate) use rules::Rules;
 pub(crate) use summary::{Standing, Summary};
 
 /// What a channel's task is started with.
 pub(crate) struct Parts {
+    /// The one in use: the service's config may change it.
     pub(crate) balancer: Arc<dyn Balancer>,
     pub(crate) connector: Arc<dyn Connector>,
     pub(crate) settings: Settings,
@@ -42,6 +48,7 @@ pub(crate) struct Parts {
 /// The state of the task.
 pub(crate) struct Control {
     parts: Parts,
+    policy: Policy,
     follow: Follow,
     /// Weak, so that the task ends with the last channel.
     shared: Weak<Shared>,
@@ -58,10 +65,11 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    pub(crate) fn new(parts: Parts, follow: Follow, shared: &Arc<Shared>) -> Self {
+    pub(crate) fn new(parts: Parts, policy: Policy, follow: Follow, shared: &Arc<Shared>) -> Self {
         let (reports, events) = mpsc::unbounded_channel();
         Self {
             parts,
+            policy,
             follow,
             shared: Arc::downgrade(shared),
             standing: Arc::clone(&shared.standing),
@@ -102,10 +110,17 @@ impl Control {
         }
     }
 
-    /// Takes over what the registry says: connections of what stays are kept.
+    /// Takes over what the registry says: connections of what stays are kept, whatever the balancer.
     fn take_view(&mut self) {
-        let Some(instances) = self.follow.view().instances.clone() else { return };
-        if self.roster.take(&instances, &self.parts.backoff) {
+        let view = self.follow.view();
+        let Some(instances) = view.instances.clone() else { return };
+        let chosen = self.policy.take(view.config.as_ref());
+        let switched = chosen.is_some();
+        if let Some(balancer) = chosen {
+            self.parts.balancer = balancer;
+            self.rotation.renew();
+        }
+        if self.roster.take(&instances, &self.parts.backoff) || switched {
             self.replan();
         }
     }
@@ -192,7 +207,7 @@ impl Control {
         self.rotation.update(&*self.parts.balancer, &self.roster);
         let view = self.follow.view();
         let summary = Arc::new(Summary::of(&shared.service, view, self.roster.subchannels()));
-        let published = Published::new(&self.rotation, summary, view.instances.is_some(), &self.roster);
+        let published = Published::new(&self.rotation, summary, &self.policy, view.instances.is_some(), &self.roster);
         shared.publish(published);
         true
     }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use callboard_core::{ConnectivityState, Endpoint, Error};
 use tokio::time::Instant;
 
-use super::Summary;
 use super::roster::Roster;
 use super::rotation::{Ready, Rotation};
 use super::subchannel::Subchannel;
+use super::{ConfigStatus, Policy, Rules, Summary};
 
 /// Everything that a call needs to know, as of one moment. Never changed, only replaced.
 #[derive(Debug)]
@@ -16,6 +16,11 @@ pub(crate) struct Published {
     pub(crate) verdict: Verdict,
     pub(crate) state: ConnectivityState,
     pub(crate) summary: Arc<Summary>,
+    /// What the service's config says of calls. None if it says nothing, or there is none.
+    pub(crate) rules: Option<Arc<Rules>>,
+    /// Whether it is known what the service's config says, if there is one.
+    pub(crate) settled: bool,
+    pub(crate) config: Arc<ConfigStatus>,
     /// In the registry's order.
     endpoints: Arc<[Endpoint]>,
     /// Of those that are not as they should be; in the same order.
@@ -66,9 +71,17 @@ pub struct EndpointStatus {
 }
 
 impl Published {
-    pub(crate) fn unknown(summary: Arc<Summary>) -> Self {
-        let state = ConnectivityState::Connecting;
-        Self { verdict: Verdict::Wait, state, summary, endpoints: Arc::default(), troubles: Vec::new() }
+    pub(crate) fn unknown(summary: Arc<Summary>, policy: &Policy) -> Self {
+        Self {
+            verdict: Verdict::Wait,
+            state: ConnectivityState::Connecting,
+            summary,
+            rules: None,
+            settled: policy.is_off(),
+            config: Arc::clone(policy.status()),
+            endpoints: Arc::default(),
+            troubles: Vec::new(),
+        }
     }
 
     /// Of a channel whose task has ended: as it stood last, but for the connections.
@@ -77,12 +90,21 @@ impl Published {
             verdict: Verdict::Ended,
             state: ConnectivityState::Shutdown,
             summary: Arc::new(last.summary.ended()),
+            rules: last.rules.clone(),
+            settled: last.settled,
+            config: Arc::clone(&last.config),
             endpoints: Arc::clone(&last.endpoints),
             troubles: last.troubles.clone(),
         }
     }
 
-    pub(super) fn new(rotation: &Rotation, summary: Arc<Summary>, known: bool, roster: &Roster) -> Self {
+    pub(super) fn new(
+        rotation: &Rotation,
+        summary: Arc<Summary>,
+        policy: &Policy,
+        known: bool,
+        roster: &Roster,
+    ) -> Self {
         let state = aggregate(known, summary.stale().is_some(), roster.subchannels());
         let verdict = match (rotation.ready(), state) {
             (Some(ready), _) => Verdict::Pick(Arc::clone(ready)),
@@ -90,7 +112,21 @@ impl Published {
             _ => Verdict::Wait,
         };
         let troubles = roster.subchannels().iter().enumerate().filter_map(Trouble::of).collect();
-        Self { verdict, state, summary, endpoints: Arc::clone(roster.endpoints()), troubles }
+        Self {
+            verdict,
+            state,
+            summary,
+            rules: policy.rules().cloned(),
+            settled: known || policy.is_off(),
+            config: Arc::clone(policy.status()),
+            endpoints: Arc::clone(roster.endpoints()),
+            troubles,
+        }
+    }
+
+    /// Whether it is known that no config says anything of calls.
+    pub(crate) fn is_unruled(&self) -> bool {
+        self.settled && self.rules.is_none()
     }
 
     /// How each endpoint stands, in the registry's order.

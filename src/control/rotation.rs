@@ -58,6 +58,8 @@ pub(super) struct Rotation {
     ready: Option<Arc<Ready>>,
     /// When a new picker is due although nothing has changed.
     renew_at: Option<Instant>,
+    /// A new picker is to be made although the endpoints are the same.
+    stale: bool,
 }
 
 impl Rotation {
@@ -70,17 +72,24 @@ impl Rotation {
         self.renew_at
     }
 
+    /// Has a new picker made by the next update, even if nothing has changed. Calls are given to the old one until then.
+    pub(super) fn renew(&mut self) {
+        self.stale = true;
+    }
+
     pub(super) fn update(&mut self, balancer: &dyn Balancer, roster: &Roster) {
         let old = self.ready.as_deref();
         let (endpoints, connections) = (ready_endpoints(old, roster), ready_connections(old, roster));
         let same =
             |old: &Ready| Arc::ptr_eq(&old.choice.endpoints, &endpoints) && Arc::ptr_eq(&old.connections, &connections);
         let now = Instant::now();
-        if old.is_some_and(same) && self.renew_at.is_none_or(|at| at > now) {
+        let stale = self.stale || self.renew_at.is_some_and(|at| at <= now);
+        if old.is_some_and(same) && !stale {
             return;
         }
         let life = balancer.renew_every().filter(|_| !endpoints.is_empty());
         self.renew_at = life.and_then(|life| now.checked_add(life.max(SHORTEST_LIFE)));
+        self.stale = false;
         self.ready = (!endpoints.is_empty()).then(|| {
             let choice = Arc::new(Choice { picker: balancer.picker(&endpoints), endpoints });
             Arc::new(Ready { choice, connections })

@@ -57,6 +57,30 @@ pub fn registry(url: &str) -> Result<(Arc<dyn Registry>, Service)> {
     Ok((backend.registry, target.service()?))
 }
 
+/// Puts a service's config into the registry that a URL names, or removes it with None. What channels could not read is
+/// refused here, but for the settings of balancers, which only those can read.
+///
+/// The URL is that of [`registry`]. Channels to the service obey the config as soon as they hear of it, unless they are
+/// told not to ([`service_config`](crate::ChannelBuilder::service_config)). It stays until it is replaced or removed. To
+/// put it into a [`Registry`] that you hold, call its `configure`.
+///
+/// ```no_run
+/// # async fn doc() -> callboard::Result<()> {
+/// let url = "etcd://127.0.0.1:2379/project/test";
+/// callboard::configure(url, Some(r#"{"loadBalancingConfig": [{"pick_first": {}}]}"#)).await?;
+/// callboard::configure(url, None).await?;
+/// # Ok(()) }
+/// ```
+///
+/// # Errors
+/// As [`registry`] says; [`Invalid`](callboard_core::ErrorKind::Invalid), naming the field, if the config cannot be read;
+/// [`Timeout`](callboard_core::ErrorKind::Timeout) after 10 s without an answer; what the registry answers, and
+/// [`Unsupported`](callboard_core::ErrorKind::Unsupported) if it keeps no configs.
+pub async fn configure(url: &str, config: Option<&str>) -> Result<()> {
+    let (registry, service) = registry(url)?;
+    callboard_core::configure(&*registry, &service, config).await
+}
+
 /// The client's side of each backend that is compiled in, by scheme.
 pub(super) fn resolvers() -> impl Iterator<Item = Known<MakeResolver>> {
     features::backends().into_iter().map(|Known { name, feature, make }| {

@@ -1,23 +1,23 @@
 //! From a URL to a channel.
 
 mod backend;
+mod balancers;
 mod names;
 
 use std::fmt;
 use std::sync::Arc;
 
-use callboard_core::{Balancer, Resolver, Result, Target, TargetOptions};
+use callboard_core::{Balancer, BalancerSettings, Resolver, Result, Target, TargetOptions};
 
 use self::backend::MakeResolver;
-pub use self::backend::registry;
 pub(crate) use self::backend::{Backend, MakeBackend};
+pub use self::backend::{configure, registry};
+pub(crate) use self::balancers::{Balancers, MakeBalancer};
 use self::names::Names;
-use crate::{Channel, ChannelBuilder, features};
+use crate::{Channel, ChannelBuilder};
 
 /// What a scheme of a [`Dialer`] gives.
 pub type Resolved = Arc<dyn Resolver>;
-
-pub(crate) type MakeBalancer = dyn Fn(&mut TargetOptions<'_>) -> Result<Arc<dyn Balancer>> + Send + Sync;
 
 /// Makes a channel to the service that a URL names, with what is compiled in.
 ///
@@ -26,11 +26,12 @@ pub(crate) type MakeBalancer = dyn Fn(&mut TargetOptions<'_>) -> Result<Arc<dyn 
 ///
 /// | key | meaning | default |
 /// |---|---|---|
-/// | `balancer` | how calls are shared out: `round_robin`, `weighted`, `weighted_round_robin`, `pick_first` | `round_robin` |
+/// | `balancer` | how calls are shared out, unless the service's config says: `round_robin`, `weighted`, `weighted_round_robin`, `pick_first` | `round_robin` |
 /// | `shuffle` | with `pick_first`: whether each client tries the endpoints in an order of its own | `false` |
-/// | `timeout` | the deadline of calls that set none | none |
-/// | `wait_for_ready` | whether calls wait for a ready endpoint instead of failing fast | `false` |
+/// | `timeout` | the deadline of calls that set none, nor their method's config | none |
+/// | `wait_for_ready` | whether calls wait for a ready endpoint instead of failing fast, unless their method's config says | `false` |
 /// | `connect_timeout` | the bound of one attempt to connect | `20s` |
+/// | `service_config` | whether the service's config in the registry is obeyed | `true` |
 ///
 /// Like [`ChannelBuilder::build`] it does no I/O; neither the registry nor a server has to be up. To give it schemes and
 /// balancers of your own, use a [`Dialer`].
@@ -59,16 +60,13 @@ pub async fn dial(url: &str) -> Result<Channel> {
 #[derive(Clone)]
 pub struct Dialer {
     schemes: Names<MakeResolver>,
-    balancers: Names<MakeBalancer>,
+    balancers: Balancers,
 }
 
 impl Dialer {
     /// Knows what is compiled in.
     pub fn new() -> Self {
-        Self {
-            schemes: Names::new("scheme", backend::resolvers()),
-            balancers: Names::new("balancer", features::balancers()),
-        }
+        Self { schemes: Names::new("scheme", backend::resolvers()), balancers: Balancers::compiled_in() }
     }
 
     /// Adds a scheme, or replaces the one of that name. `make` is called for each URL of that scheme; it reads what it needs from the
@@ -90,12 +88,23 @@ impl Dialer {
         self.scheme(scheme, move |_, _| Ok(Arc::clone(&resolver)))
     }
 
-    /// Adds a balancer under its own name, or replaces the one of that name. All channels that choose it share it.
+    /// Adds a balancer under its own name, or replaces the one of that name. All channels that choose it share it, be it
+    /// by `?balancer=` or by the service's config. It has no settings; what a config says beside its name is ignored.
     #[must_use]
     pub fn balancer(mut self, balancer: impl Balancer) -> Self {
-        let balancer: Arc<dyn Balancer> = Arc::new(balancer);
-        let name = balancer.name().to_owned();
-        self.balancers.add(&name, Arc::new(move |_| Ok(Arc::clone(&balancer))));
+        self.balancers.add_made(Arc::new(balancer));
+        self
+    }
+
+    /// Adds a balancer with settings, or replaces the one of that name. See
+    /// [`ChannelBuilder::balancer_named`], which does the same for one channel.
+    #[must_use]
+    pub fn balancer_named(
+        mut self,
+        name: &str,
+        make: impl Fn(&BalancerSettings) -> Result<Arc<dyn Balancer>> + Send + Sync + 'static,
+    ) -> Self {
+        self.balancers.add(name, make);
         self
     }
 
@@ -107,9 +116,12 @@ impl Dialer {
         let target: Target = url.parse()?;
         let mut options = target.options();
         let resolver = self.schemes.find(target.scheme())?(&target, &mut options)?;
-        let mut builder = Channel::builder(target.service()?).resolver(resolver);
+        let mut builder = Channel::builder(target.service()?).resolver(resolver).balancers(self.balancers.clone());
         if let Some(name) = options.text("balancer") {
-            builder = builder.balancer(self.balancers.find(name)?(&mut options)?);
+            builder = builder.balancer(self.balancers.make(name, &settings_in(name, &mut options)?)?);
+        }
+        if let Some(obey) = options.flag("service_config")? {
+            builder = builder.service_config(obey);
         }
         if let Some(timeout) = options.duration("timeout")? {
             builder = builder.timeout(timeout);
@@ -133,6 +145,17 @@ impl Dialer {
     }
 }
 
+/// The settings of a balancer that a URL has a key for.
+fn settings_in(balancer: &str, options: &mut TargetOptions<'_>) -> Result<BalancerSettings> {
+    match balancer {
+        "pick_first" => {
+            let shuffle = options.flag("shuffle")?.unwrap_or_default();
+            BalancerSettings::parse(balancer, &format!(r#"{{"shuffleAddressList": {shuffle}}}"#))
+        }
+        _ => Ok(BalancerSettings::new(balancer)),
+    }
+}
+
 impl Default for Dialer {
     fn default() -> Self {
         Self::new()
@@ -141,9 +164,6 @@ impl Default for Dialer {
 
 impl fmt::Debug for Dialer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Dialer")
-            .field("schemes", &self.schemes.usable())
-            .field("balancers", &self.balancers.usable())
-            .finish()
+        f.debug_struct("Dialer").field("schemes", &self.schemes.usable()).field("balancers", &self.balancers).finish()
     }
 }

@@ -45,6 +45,22 @@ impl<Make: ?Sized> Names<Make> {
         Err(Error::new(ErrorKind::Unsupported, message))
     }
 
+    /// What is here under this name.
+    pub(super) fn get(&self, name: &str) -> Option<&Arc<Make>> {
+        match self.known.get(name) {
+            Some(Entry::Here(make)) => Some(make),
+            Some(Entry::NeedsFeature(_)) | None => None,
+        }
+    }
+
+    /// The name of something that is not here, and what would bring it.
+    pub(super) fn why_not(&self, name: &str) -> String {
+        match self.known.get(name) {
+            Some(Entry::NeedsFeature(feature)) => format!("{name:?}, which needs the feature {feature:?} of callboard"),
+            Some(Entry::Here(_)) | None => format!("{name:?}"),
+        }
+    }
+
     /// The names that can be used.
     pub(super) fn usable(&self) -> Vec<&str> {
         self.known.iter().filter(|(_, entry)| matches!(entry, Entry::Here(_))).map(|(name, _)| name.as_str()).collect()

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use callboard::backend::Memory;
 use callboard::{
-    Address, AnnounceSettings, Announcement, Backoff, Channel, ChannelBuilder, ConnectivityState, EndpointStatus,
-    Incarnation, Instance, ServedBy, Service, WaitForReady, announce,
+    Address, AnnounceSettings, Announcement, Backoff, Channel, ChannelBuilder, ConfigStatus, ConnectivityState,
+    EndpointStatus, Incarnation, Instance, Registry, ServedBy, Service, WaitForReady, announce,
 };
 use callboard_echo::pb::EchoRequest;
 use callboard_echo::pb::echo_client::EchoClient;
@@ -66,6 +66,11 @@ impl Stage {
         announcement
     }
 
+    /// Puts the service's config onto the board, or removes it.
+    pub async fn configure(&self, config: Option<&str>) {
+        self.board.configure(&self.service, config).await.unwrap();
+    }
+
     pub fn builder(&self) -> ChannelBuilder {
         Channel::builder(self.service.clone()).resolver(self.board.clone())
     }
@@ -93,6 +98,21 @@ pub async fn until_endpoints(channel: &Channel, ids: &[&str]) {
         channel.endpoints().iter().map(|status| status.endpoint.instance().id.as_str()).eq(ids.iter().copied())
     })
     .await;
+}
+
+/// Waits until this config is in force, or the defaults are, and nothing is refused.
+pub async fn until_config(channel: &Channel, config: Option<&str>) {
+    until("the config is in force", || {
+        let status = channel.service_config();
+        status.in_force.as_deref() == config && status.refused.is_none()
+    })
+    .await;
+}
+
+/// Waits until a config is refused, for this reason.
+pub async fn until_refused(channel: &Channel, why: &str) -> ConfigStatus {
+    until(why, || channel.service_config().refused.is_some_and(|error| error.to_string().contains(why))).await;
+    channel.service_config()
 }
 
 /// How the endpoint of this id stands.

@@ -6,10 +6,11 @@ use std::time::Duration;
 use callboard_core::{Error, ErrorKind, Result};
 use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::{Client, Method, StatusCode, Url, redirect};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use tokio::sync::Semaphore;
 
 use crate::answer::{Answer, unanswered};
+use crate::config::Configs;
 use crate::entry::{Registration, Row, ServiceRow};
 use crate::pace::Index;
 use crate::url::Place;
@@ -28,13 +29,16 @@ const AT_ONCE: usize = 16;
 /// A connection that has not been used for so long is closed. It is longer than the time between two passes.
 const IDLE: Duration = Duration::from_secs(30);
 
+/// What stands in the query of a URL.
+pub(crate) type Options = Vec<(&'static str, String)>;
+
 /// The agent. Clones share its connections.
 #[derive(Clone, Debug)]
 pub(crate) struct Agent {
     http: Client,
     base: Url,
     /// Namespace and partition, if they are set.
-    scope: Vec<(&'static str, String)>,
+    scope: Options,
     turns: Arc<Semaphore>,
 }
 
@@ -42,8 +46,10 @@ pub(crate) struct Agent {
 #[derive(Clone, Debug)]
 pub(crate) struct Query {
     /// Everything but `index` and `wait`.
-    pub(crate) options: Vec<(&'static str, String)>,
+    pub(crate) options: Options,
     pub(crate) wait: Duration,
+    /// None if nobody wants to know of a config.
+    pub(crate) configs: Option<Configs>,
 }
 
 /// An entry as its agent holds it.
@@ -71,7 +77,7 @@ impl Agent {
         place: Place,
         token: Option<HeaderValue>,
         tls: tokio_rustls::rustls::ClientConfig,
-        scope: Vec<(&'static str, String)>,
+        scope: Options,
     ) -> Result<Self> {
         let mut headers = HeaderMap::new();
         if let Some(token) = token {
@@ -102,8 +108,8 @@ impl Agent {
     /// already keeps its status.
     pub(crate) async fn register(&self, entry: &Registration<'_>) -> Result<()> {
         let url = self.url(&["agent", "service", "register"], &[("replace-existing-checks", "true".into())]);
-        let answer = self.in_turn(Method::PUT, url, Some(entry), REQUEST).await?;
-        answer.good().map(drop)
+        let body = serde_json::to_vec(entry).map_err(|error| Error::invalid("not JSON").with_source(error))?;
+        self.in_turn(Method::PUT, url, Some(body), REQUEST).await?.good().map(drop)
     }
 
     /// Removes an entry. One that is gone already is no error.
@@ -115,7 +121,7 @@ impl Agent {
     /// The entry of this id on this agent.
     pub(crate) async fn held(&self, id: &str) -> Result<Option<Held>> {
         let url = self.url(&["agent", "health", "service", "id", id], &[]);
-        let answer = self.in_turn::<()>(Method::GET, url, None, REQUEST).await?;
+        let answer = self.in_turn(Method::GET, url, None, REQUEST).await?;
         match answer.status {
             StatusCode::NOT_FOUND => Ok(None),
             // The status says how the entry's checks stand; the body is the same. An agent that is in trouble itself
@@ -138,7 +144,7 @@ impl Agent {
 
     async fn hash(&self, id: &str, options: &[(&'static str, String)], within: Duration) -> Result<Option<String>> {
         let url = self.url(&["agent", "service", id], options);
-        let answer = self.send::<()>(Method::GET, url, None, within).await?;
+        let answer = self.send(Method::GET, url, None, within).await?;
         if answer.status == StatusCode::NOT_FOUND {
             return Ok(None);
         }
@@ -164,29 +170,43 @@ impl Agent {
     /// The entries that Consul lists under a name, as they are now or, if there is an index, once they differ from
     /// what they were then, or after the query's wait.
     pub(crate) async fn listed(&self, name: &str, query: &Query, index: Index) -> Result<(Vec<Row>, Option<u64>)> {
-        let mut options = query.options.clone();
+        let answer = self.ask(&["health", "service", name], &query.options, index, query.wait).await?.good()?;
+        Ok((answer.json()?, answer.index))
+    }
+
+    /// A blocking query: with an index it is answered once there is a higher one, or after this wait.
+    pub(crate) async fn ask(&self, path: &[&str], options: &Options, index: Index, wait: Duration) -> Result<Answer> {
+        let mut options = options.clone();
         let mut bound = REQUEST;
         if index.0 > 0 {
-            let wait = query.wait;
             options.push(("index", index.0.to_string()));
             options.push(("wait", crate::checks::millis(wait)));
             // Consul adds up to a sixteenth, so that not everybody comes back at once.
             bound = wait + wait / 16 + Duration::from_secs(5);
         }
-        let url = self.url(&["health", "service", name], &options);
-        let answer = self.send::<()>(Method::GET, url, None, bound).await?.good()?;
-        Ok((answer.json()?, answer.index))
+        self.send(Method::GET, self.url(path, &options), None, bound).await
+    }
+
+    /// A request that changes what Consul's servers store.
+    pub(crate) async fn change(
+        &self,
+        method: Method,
+        path: &[&str],
+        options: &Options,
+        body: Option<Vec<u8>>,
+    ) -> Result<()> {
+        self.in_turn(method, self.url(path, options), body, REQUEST).await?.good().map(drop)
     }
 
     /// Whether the agent is there: any answer will do. Needs no permission, and waits for no turn, because the others
     /// may be waiting for an agent that is silent.
     pub(crate) async fn answers(&self, within: Duration) -> Result<()> {
         let url = self.url(&["status", "leader"], &[]);
-        self.send::<()>(Method::GET, url, None, within).await.map(drop)
+        self.send(Method::GET, url, None, within).await.map(drop)
     }
 
     async fn put(&self, path: &[&str], within: Duration) -> Result<Answer> {
-        self.in_turn::<()>(Method::PUT, self.url(path, &[]), None, within).await
+        self.in_turn(Method::PUT, self.url(path, &[]), None, within).await
     }
 
     fn url(&self, path: &[&str], options: &[(&'static str, String)]) -> Url {
@@ -202,22 +222,16 @@ impl Agent {
     }
 
     /// Sends a request once there are few enough under way. The time for its answer begins then.
-    async fn in_turn<B: Serialize>(
-        &self,
-        method: Method,
-        url: Url,
-        body: Option<&B>,
-        within: Duration,
-    ) -> Result<Answer> {
+    async fn in_turn(&self, method: Method, url: Url, body: Option<Vec<u8>>, within: Duration) -> Result<Answer> {
         // It is never closed, so there is always a turn.
         let _turn = self.turns.acquire().await;
         self.send(method, url, body, within).await
     }
 
-    async fn send<B: Serialize>(&self, method: Method, url: Url, body: Option<&B>, within: Duration) -> Result<Answer> {
+    /// A body is JSON.
+    async fn send(&self, method: Method, url: Url, body: Option<Vec<u8>>, within: Duration) -> Result<Answer> {
         let mut request = self.http.request(method, url).timeout(within);
         if let Some(body) = body {
-            let body = serde_json::to_vec(body).map_err(|error| Error::invalid("not JSON").with_source(error))?;
             request = request.header("Content-Type", "application/json").body(body);
         }
         let response = request.send().await.map_err(unanswered)?;

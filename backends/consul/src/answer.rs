@@ -36,9 +36,10 @@ impl Answer {
         let (kind, hint) = match self.status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => (
                 ErrorKind::Denied,
-                " (the ACL token needs service:write to register, service:read and node:read to watch)",
+                " (the ACL token needs service:write to register, service:read and node:read to watch, key:read and \
+                 key:write for configs)",
             ),
-            StatusCode::BAD_REQUEST => (ErrorKind::Invalid, ""),
+            StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => (ErrorKind::Invalid, ""),
             // It says so as an error of its own.
             StatusCode::INTERNAL_SERVER_ERROR if self.quote().contains("boolean expression") => {
                 (ErrorKind::Invalid, " (the filter cannot be read)")
@@ -81,6 +82,7 @@ mod tests {
             (403, ErrorKind::Denied),
             (401, ErrorKind::Denied),
             (400, ErrorKind::Invalid),
+            (413, ErrorKind::Invalid),
             (404, ErrorKind::Unavailable),
             (429, ErrorKind::Unavailable),
             (500, ErrorKind::Unavailable),

@@ -3,12 +3,13 @@
 use std::fmt;
 use std::time::Duration;
 
-use callboard_core::{Error, RegistryTls, Result};
+use callboard_core::{Error, RegistryTls, Result, Service};
 use reqwest::header::HeaderValue;
 
 use crate::Consul;
 use crate::agent::{Agent, Query};
 use crate::checks::{Checks, ConsulGrpcCheck};
+use crate::config::Configs;
 use crate::consul::Inner;
 use crate::guard::Guards;
 use crate::tls;
@@ -35,6 +36,8 @@ pub struct ConsulBuilder {
     stale: bool,
     only_passing: bool,
     wait: Duration,
+    config: bool,
+    config_prefix: String,
     checks: Checks,
 }
 
@@ -50,6 +53,8 @@ impl Default for ConsulBuilder {
             stale: false,
             only_passing: true,
             wait: Duration::from_secs(30),
+            config: true,
+            config_prefix: "callboard".to_owned(),
             checks: Checks {
                 ttl: Duration::from_secs(15),
                 by_ttl: true,
@@ -144,6 +149,20 @@ impl ConsulBuilder {
         self.wait = wait;
         self
     }
+
+    /// Whether a service's config is looked for in Consul's key/value store, which takes a second blocking query, and so
+    /// a second connection, for each watch. True by default.
+    pub fn config(mut self, config: bool) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// What the keys of all configs begin with: `callboard` by default, so that the config of the service `project/test`
+    /// is `callboard/project/test/@config`. Letters, digits, `.`, `_` and `-`, and a `/` between two of them.
+    pub fn config_prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.config_prefix = prefix.into();
+        self
+    }
 }
 
 /// How instances are registered.
@@ -211,6 +230,10 @@ impl ConsulBuilder {
         if self.tags.iter().any(String::is_empty) {
             return Err(Error::invalid("tag: it is empty"));
         }
+        Service::new(self.config_prefix.as_str()).map_err(|error| {
+            Error::invalid(format!("config_prefix {:?}: expected segments as of a service's name", self.config_prefix))
+                .with_source(error)
+        })?;
         if let Some(grpc) = grpc {
             grpc.clone().checked()?;
         }
@@ -218,7 +241,7 @@ impl ConsulBuilder {
     }
 
     fn made(self, said: impl Fn(&'static str) -> Option<String>) -> Result<Consul> {
-        let Self { address, token, tls, scope, mut options, tags, stale, only_passing, wait, checks } = self;
+        let Self { address, token, tls, scope, mut options, tags, stale, only_passing, wait, .. } = self;
         let address = address.or_else(|| said("CONSUL_HTTP_ADDR")).unwrap_or_else(|| "127.0.0.1".to_owned());
         let place = Place::parse(&address, tls.is_some())?;
         let token = token.or_else(|| said("CONSUL_HTTP_TOKEN")).map(header).transpose()?;
@@ -227,7 +250,9 @@ impl ConsulBuilder {
         options.extend(stale.then(|| ("stale", String::new())));
         options.extend(only_passing.then(|| ("passing", "true".to_owned())));
         let agent = Agent::new(place, token, tls, scope)?;
-        Ok(Consul::new(Inner { agent, query: Query { options, wait }, tags, checks, guards: Guards::new() }))
+        let configs = self.config.then(|| Configs::new(self.config_prefix, &options));
+        let query = Query { options, wait, configs };
+        Ok(Consul::new(Inner { agent, query, tags, checks: self.checks, guards: Guards::new() }))
     }
 }
 
@@ -252,6 +277,8 @@ impl fmt::Debug for ConsulBuilder {
             .field("stale", &self.stale)
             .field("only_passing", &self.only_passing)
             .field("wait", &self.wait)
+            .field("config", &self.config)
+            .field("config_prefix", &self.config_prefix)
             .field("checks", &self.checks)
             .finish()
     }

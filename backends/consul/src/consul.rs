@@ -4,7 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use callboard_core::{Error, Instance, Lease, Registry, Resolver, Result, Service, Snapshots, Target, TargetOptions};
+use callboard_core::{
+    Error, ErrorKind, Instance, Lease, Registry, Resolver, Result, Service, Snapshots, Target, TargetOptions,
+};
 
 use crate::ConsulBuilder;
 use crate::agent::{Agent, Query};
@@ -77,6 +79,13 @@ impl fmt::Debug for Consul {
 impl Registry for Consul {
     async fn register(&self, service: &Service, instance: &Instance) -> Result<Box<dyn Lease>> {
         register::register(&self.0, service, instance).await.map_err(at(service))
+    }
+
+    async fn configure(&self, service: &Service, config: Option<&str>) -> Result<()> {
+        let Inner { agent, query, .. } = &*self.0;
+        let off = || Error::new(ErrorKind::Unsupported, "configs are turned off here, by the setting config");
+        let put = async { query.configs.as_ref().ok_or_else(off)?.put(agent, service, config).await };
+        put.await.map_err(at(service))
     }
 }
 

@@ -4,6 +4,7 @@ mod agent;
 mod answer;
 mod builder;
 mod checks;
+mod config;
 mod consul;
 mod entry;
 mod guard;

@@ -28,7 +28,7 @@ fn settings(text: &str) -> String {
 #[test]
 fn a_dial_url_says_what_the_builder_says() {
     let url = "consul://%2Frun%2Fconsul.sock/project/test?dc=dc2&tag=v2,blue&filter=Service.Port%3D%3D1&near=_agent&stale\
-               &passing=false&wait=10s&ns=team&partition=east&ttl=5s&deregister_after=5m&check=ttl,grpc\
+               &passing=false&wait=10s&config=false&config_prefix=ours/all&ns=team&partition=east&ttl=5s&deregister_after=5m&check=ttl,grpc\
                &grpc_interval=2s&grpc_tls&grpc_service=hello.HelloService&token=hunter2";
     let check = ConsulGrpcCheck::default().every(Duration::from_secs(2)).tls(true).service("hello.HelloService");
     let built = Consul::builder()
@@ -44,6 +44,8 @@ fn a_dial_url_says_what_the_builder_says() {
         .stale(true)
         .only_passing(false)
         .wait(Duration::from_secs(10))
+        .config(false)
+        .config_prefix("ours/all")
         .ttl(Duration::from_secs(5))
         .deregister_after(Duration::from_secs(300))
         .grpc_check(check);
@@ -64,6 +66,9 @@ fn wrong_settings_are_refused_with_the_reason() {
         ("consul://h/s?deregister_after=30s", "at least 1 min"),
         ("consul://h/s?wait=0s", "wait 0ns: expected"),
         ("consul://h/s?wait=11m", "expected 1 s to 10 min"),
+        ("consul://h/s?config_prefix=/callboard", "config_prefix \"/callboard\": expected segments"),
+        ("consul://h/s?config_prefix=", "config_prefix \"\": expected segments"),
+        ("consul://h/s?config=no", "true or false"),
         ("consul://h/s?check=http", "\"http\" is not what is expected: ttl, grpc, or ttl,grpc"),
         ("consul://h/s?check=grpc&grpc_interval=1ms", "100 ms at least"),
         ("consul://h/s?tag=a,,b", "tag: it is empty"),

@@ -129,6 +129,12 @@ fn watching(mut builder: ConsulBuilder, options: &mut TargetOptions<'_>) -> Resu
     if let Some(wait) = options.duration("wait")? {
         builder = builder.wait(wait);
     }
+    if let Some(config) = options.flag("config")? {
+        builder = builder.config(config);
+    }
+    if let Some(prefix) = options.text("config_prefix") {
+        builder = builder.config_prefix(prefix);
+    }
     Ok(builder)
 }
 

@@ -5,4 +5,4 @@ mod agents;
 use agents::Agents;
 use callboard_servers::Cluster;
 
-callboard_conformance::suite!(Agents::on(Cluster::consul_dev().start().await), ignore = "needs Consul: make test");
+callboard_conformance::suite!(Agents::on_dev(Cluster::consul_dev().start().await), ignore = "needs Consul: make test");

@@ -10,7 +10,7 @@ use std::time::Duration;
 use agents::TTL;
 use callboard_conformance::{Seen, Watcher};
 use callboard_consul::Consul;
-use callboard_core::{AnnounceSettings, Announcement, Instance, Service, announce};
+use callboard_core::{AnnounceSettings, Announcement, Instance, Registry, Service, announce};
 use callboard_servers::{Cluster, ask};
 use tokio::time::{Instant, sleep};
 
@@ -21,6 +21,25 @@ struct Followers {
     leader: usize,
     watched: SocketAddr,
     registered: SocketAddr,
+}
+
+impl Followers {
+    /// An instance that is registered, and somebody who watches and has seen it.
+    async fn one_and_a_watcher(&self) -> (Announcement, Watcher) {
+        let first = announced(self.registered, "first", 1).await;
+        let watcher = Watcher::new(consul(self.watched), &service());
+        watcher.until_ids(SOON, "before", &["first"]).await;
+        (first, watcher)
+    }
+}
+
+/// Writes until there is a new leader that takes it.
+async fn until_taken(mut write: impl AsyncFnMut() -> bool) {
+    let give_up = Instant::now() + SOON;
+    while !write().await {
+        assert!(Instant::now() < give_up, "no new leader");
+        sleep(Duration::from_millis(100)).await;
+    }
 }
 
 async fn cluster() -> Followers {
@@ -49,10 +68,9 @@ async fn announced(agent: SocketAddr, id: &str, port: u16) -> Announcement {
 #[tokio::test]
 #[ignore = "needs Consul: make test"]
 async fn a_leader_that_is_killed_costs_nothing_but_the_time_of_an_election() {
-    let Followers { cluster, leader, watched, registered } = cluster().await;
-    let _first = announced(registered, "first", 1).await;
-    let watcher = Watcher::new(consul(watched), &service());
-    watcher.until_ids(SOON, "before", &["first"]).await;
+    let followers = cluster().await;
+    let (_first, watcher) = followers.one_and_a_watcher().await;
+    let Followers { cluster, leader, registered, .. } = followers;
     cluster.node(leader).kill().await;
     let _second = announced(registered, "second", 2).await;
     let both = |seen: &Seen| seen.ids() == ["first", "second"] && seen.stale.is_none();
@@ -64,21 +82,38 @@ async fn a_leader_that_is_killed_costs_nothing_but_the_time_of_an_election() {
 #[tokio::test]
 #[ignore = "needs Consul: make test"]
 async fn a_leader_that_is_stopped_is_not_waited_for() {
-    let Followers { cluster, leader, watched, registered } = cluster().await;
-    let _first = announced(registered, "first", 1).await;
-    let watcher = Watcher::new(consul(watched), &service());
-    watcher.until_ids(SOON, "before", &["first"]).await;
+    let followers = cluster().await;
+    let (_first, watcher) = followers.one_and_a_watcher().await;
+    let Followers { cluster, leader, registered, .. } = followers;
     sleep(Duration::from_secs(3)).await; // so that the watch waits, and the leader for it
     cluster.node(leader).pause();
     // Into the catalog and past the agents, whose own entries are held up as long as one of them talks to that leader.
     let entry = r#"{"Node":"n9","Address":"127.0.0.1","Service":{"ID":"second","Service":"project-test","Port":2}}"#;
-    let give_up = Instant::now() + SOON;
-    while !ask::http(registered, "PUT", "/v1/catalog/register", &[], entry).await.is_ok_and(|said| said.status == 200) {
-        assert!(Instant::now() < give_up, "no new leader");
-        sleep(Duration::from_millis(100)).await;
-    }
+    until_taken(async || {
+        let said = ask::http(registered, "PUT", "/v1/catalog/register", &[], entry).await;
+        said.is_ok_and(|said| said.status == 200)
+    })
+    .await;
     let both = |seen: &Seen| seen.ids() == ["first", "second"] && seen.stale.is_none();
     let seen = watcher.until(Duration::from_secs(10), "after the election", both).await;
     assert_eq!(seen.emptied, 0);
+    cluster.node(leader).resume();
+}
+
+/// A query for a config is passed on to the leader, and waits there: what it waits for is seen once its time is over.
+#[tokio::test]
+#[ignore = "needs Consul: make test"]
+async fn a_config_that_a_new_leader_is_told_is_seen() {
+    let followers = cluster().await;
+    let (_first, watcher) = followers.one_and_a_watcher().await;
+    let Followers { cluster, leader, registered, .. } = followers;
+    sleep(Duration::from_secs(3)).await; // so that the watch waits, and the leader for it
+    cluster.node(leader).pause();
+    until_taken(async || consul(registered).configure(&service(), Some("{}")).await.is_ok()).await;
+    let put = Instant::now();
+    let config = |seen: &Seen| seen.config.as_deref() == Some(b"{}") && seen.stale.is_none();
+    let seen = watcher.until(SOON * 3, "after the election", config).await;
+    println!("seen {:?} after it was put", put.elapsed());
+    assert_eq!((seen.ids(), seen.emptied), (vec!["first"], 0));
     cluster.node(leader).resume();
 }

@@ -1,82 +1,20 @@
 //! What a real agent cannot be made to do when a test wants it: an agent that answers by a script.
 #![allow(clippy::unwrap_used, reason = "clippy knows the tests here, but not what they share")]
 
-use std::collections::VecDeque;
+mod script;
+
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use callboard_consul::Consul;
-use callboard_core::{Error, ErrorKind, Instance, Registry, Resolver, Result, Service, Snapshot, Snapshots};
-use futures_util::StreamExt;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use callboard_core::{Error, ErrorKind, Instance, Registry, Resolver, Snapshot};
+use script::{Reply, SOON, Sequence, agent, listing, next, project, reply};
 use tokio::time::{Instant, timeout};
 
-const SOON: Duration = Duration::from_secs(20);
-
-/// What is answered: a status, the headers, the body. None answers nothing and leaves the connection open.
-type Reply = Option<(u16, String, String)>;
-type Script = Arc<dyn Fn(&str) -> Reply + Send + Sync>;
-
-/// An agent that answers each request by its first line.
-async fn agent(script: impl Fn(&str) -> Reply + Send + Sync + 'static) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (address, script): (_, Script) = (listener.local_addr().unwrap(), Arc::new(script));
-    tokio::spawn(async move {
-        while let Ok((socket, _)) = listener.accept().await {
-            tokio::spawn(converse(socket, Arc::clone(&script)));
-        }
-    });
-    address
-}
-
-async fn converse(mut socket: TcpStream, script: Script) -> std::io::Result<()> {
-    let mut heard = Vec::new();
-    loop {
-        while !heard.windows(4).any(|end| end == b"\r\n\r\n") {
-            if socket.read_buf(&mut heard).await? == 0 {
-                return Ok(());
-            }
-        }
-        let text = String::from_utf8_lossy(&heard).into_owned();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        let length = head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
-        let missing = length.unwrap_or(0usize).saturating_sub(body.len());
-        socket.read_exact(&mut vec![0; missing]).await?;
-        heard.clear();
-        let Some((status, headers, body)) = script(head.lines().next().unwrap()) else {
-            std::future::pending::<()>().await;
-            continue;
-        };
-        let length = body.len();
-        socket
-            .write_all(format!("HTTP/1.1 {status} Said\r\nContent-Length: {length}\r\n{headers}\r\n{body}").as_bytes())
-            .await?;
-    }
-}
-
-fn reply(status: u16, index: u64, body: impl Into<String>) -> Reply {
-    Some((status, format!("X-Consul-Index: {index}\r\n"), body.into()))
-}
-
-/// A list of one entry of this port.
-fn listing(port: u16) -> String {
-    format!(
-        r#"[{{"Node":{{"Node":"n","Address":"127.0.0.1"}},"Service":{{"ID":"a","Service":"project-test","Port":{port}}}}}]"#
-    )
-}
-
-fn project() -> Service {
-    "project-test".parse().unwrap()
-}
-
+/// It does not ask for configs, so that what it asks first is known.
 fn consul(agent: SocketAddr) -> Consul {
-    Consul::builder().address(agent.to_string()).build().unwrap()
-}
-
-async fn next(watch: &mut Snapshots) -> Result<Snapshot> {
-    timeout(SOON, watch.next()).await.expect("something is said").expect("it has not ended")
+    Consul::builder().address(agent.to_string()).config(false).build().unwrap()
 }
 
 fn port(snapshot: &Snapshot) -> String {
@@ -84,19 +22,14 @@ fn port(snapshot: &Snapshot) -> String {
 }
 
 /// Answers one after the other to the watch, and notes the queries.
-fn in_order(
-    replies: impl IntoIterator<Item = Reply>,
-) -> (impl Fn(&str) -> Reply + Send + Sync, Arc<Mutex<Vec<String>>>) {
-    let queries = Arc::new(Mutex::new(Vec::new()));
-    let (replies, noted) = (Mutex::new(replies.into_iter().collect::<VecDeque<_>>()), Arc::clone(&queries));
-    let script = move |line: &str| {
-        if !line.contains("/v1/health/service/") {
-            return reply(200, 1, "\"\"");
-        }
-        noted.lock().unwrap().push(line.split(' ').nth(1).unwrap().to_owned());
-        replies.lock().unwrap().pop_front().flatten()
+fn in_order(replies: impl IntoIterator<Item = Reply>) -> (impl Fn(&str) -> Reply + Send + Sync, Arc<Sequence>) {
+    let sets = Sequence::new(replies);
+    let noted = Arc::clone(&sets);
+    let script = move |line: &str| match line {
+        line if line.contains("/v1/health/service/") => sets.next(line),
+        _ => reply(200, 1, "\"\""),
     };
-    (script, queries)
+    (script, noted)
 }
 
 #[tokio::test]
@@ -108,7 +41,7 @@ async fn an_index_that_goes_backwards_is_forgotten_and_an_unchanged_one_is_no_ne
     for expected in ["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3", "127.0.0.1:3", "127.0.0.1:4"] {
         assert_eq!(port(&next(&mut watch).await.unwrap()), expected);
     }
-    let queries = queries.lock().unwrap();
+    let queries = queries.queries();
     let plain = "/v1/health/service/project-test?passing=true";
     let waiting = |index: u64| format!("{plain}&index={index}&wait=30000ms");
     assert_eq!(queries[..], [plain.to_owned(), waiting(16), waiting(16), waiting(17), plain.to_owned(), waiting(5)]);

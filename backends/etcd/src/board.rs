@@ -8,19 +8,27 @@ use etcd_client::proto::{PbEvent, PbKeyValue};
 
 use crate::layout::Directory;
 
-/// The instances of one service. What has been read once is kept, so that an event costs the work for one instance,
-/// and a set the price of its pointers.
+/// The instances of one service, and its config. What has been read once is kept, so that an event costs the work for
+/// one instance, and a set the price of its pointers.
 #[derive(Debug)]
 pub(crate) struct Board {
     service: Service,
     directory: Directory,
     entries: BTreeMap<Vec<u8>, Entry>,
+    config: Option<Config>,
 }
 
 #[derive(Debug)]
 struct Entry {
     /// None, if the record cannot be read.
     instance: Option<Arc<Instance>>,
+    mark: Mark,
+}
+
+/// A config is not read here: whether it is one is for those to say who use it.
+#[derive(Debug)]
+struct Config {
+    stored: Arc<[u8]>,
     mark: Mark,
 }
 
@@ -43,7 +51,7 @@ impl Mark {
 
 impl Board {
     pub(crate) fn new(service: Service, directory: Directory) -> Self {
-        Self { service, directory, entries: BTreeMap::new() }
+        Self { service, directory, entries: BTreeMap::new(), config: None }
     }
 
     pub(crate) fn service(&self) -> &Service {
@@ -54,13 +62,23 @@ impl Board {
         &self.directory
     }
 
-    /// Forgets everything, before a new list is put in its place.
-    pub(crate) fn clear(&mut self) {
+    /// Puts a new list in the place of everything.
+    pub(crate) fn replace(&mut self, listed: Vec<PbKeyValue>) {
         self.entries.clear();
+        if !listed.iter().any(|stored| self.directory.is_config(&stored.key)) {
+            self.config = None;
+        }
+        for stored in listed {
+            self.put(stored);
+        }
     }
 
     /// Notes what stands under a key. Says whether that concerns this service.
-    pub(crate) fn put(&mut self, stored: PbKeyValue) -> bool {
+    fn put(&mut self, stored: PbKeyValue) -> bool {
+        if self.directory.is_config(&stored.key) {
+            self.put_config(&stored);
+            return true;
+        }
         if !self.directory.holds(&stored.key) {
             return false;
         }
@@ -77,10 +95,18 @@ impl Board {
         true
     }
 
+    /// What has not changed stays the same allocation.
+    fn put_config(&mut self, written: &PbKeyValue) {
+        let same = self.config.take().map(|config| config.stored).filter(|stored| **stored == *written.value);
+        let stored = same.unwrap_or_else(|| written.value.as_slice().into());
+        self.config = Some(Config { stored, mark: Mark::of(written) });
+    }
+
     /// Applies an event. Says whether the set may have changed.
     pub(crate) fn apply(&mut self, event: PbEvent) -> bool {
         match event.kv {
-            Some(stored) if event.r#type == DELETE => self.entries.remove(&stored.key).is_some(),
+            Some(gone) if event.r#type == DELETE && self.directory.is_config(&gone.key) => self.config.take().is_some(),
+            Some(gone) if event.r#type == DELETE => self.entries.remove(&gone.key).is_some(),
             Some(stored) => self.put(stored),
             None => false,
         }
@@ -90,13 +116,23 @@ impl Board {
     pub(crate) fn snapshot(&self) -> Snapshot {
         let mut snapshot = Snapshot::new(self.entries.values().filter_map(|entry| entry.instance.clone()));
         snapshot.skipped = self.entries.len() - snapshot.instances.len();
+        snapshot.config = self.config.as_ref().map(|config| Arc::clone(&config.stored));
         snapshot
     }
 
-    /// The key that was written last, and its mark. None if there are no entries.
+    /// The entry that was written last: its key and its mark. None if there are no entries.
     pub(crate) fn newest(&self) -> Option<(&[u8], Mark)> {
         let newest = self.entries.iter().max_by_key(|(_, entry)| entry.mark.revision);
         newest.map(|(key, entry)| (key.as_slice(), entry.mark))
+    }
+
+    /// Whether this is the very config that is on the board: the same writing of the same bytes, or none if there is none.
+    pub(crate) fn has_config(&self, there: Option<&PbKeyValue>) -> bool {
+        match (&self.config, there) {
+            (Some(config), Some(there)) => config.mark == Mark::of(there) && *config.stored == *there.value,
+            (None, None) => true,
+            _ => false,
+        }
     }
 }
 
@@ -146,6 +182,31 @@ mod tests {
     }
 
     #[test]
+    fn a_config_is_no_entry_and_stays_the_same_allocation_while_it_says_the_same() {
+        let (mut board, config) =
+            (board(), |text: &str, at| stored("/callboard/project/test/@config", text.into(), at));
+        let entry = || stored("/callboard/project/test/a", record("a", 1), 2);
+        board.replace(vec![config("{}", 1), entry()]);
+        let first = board.snapshot();
+        assert_eq!((first.instances.len(), first.skipped, first.config.as_deref()), (1, 0, Some(&b"{}"[..])));
+        let same = |board: &Board| matches!((&first.config, &board.snapshot().config), (Some(one), Some(other)) if Arc::ptr_eq(one, other));
+        assert!(board.apply(event(0, stored("/callboard/project/test/b", "garbage".into(), 3))) && same(&board));
+        assert!(board.apply(event(0, config("{}", 4))) && same(&board), "written once more");
+        assert_eq!(board.newest().map(|(_, mark)| mark.revision), Some(3), "it is not asked for as an entry");
+        board.replace(vec![config("{}", 4), entry()]);
+        assert!(same(&board), "listed again");
+        assert!(board.has_config(Some(&config("{}", 4))) && !board.has_config(None));
+        assert!(!board.has_config(Some(&config("{}", 5))), "another writing");
+        assert!(!board.has_config(Some(&config("[]", 4))), "of another etcd that has come as far");
+        board.replace(vec![entry()]);
+        assert!(board.snapshot().config.is_none() && board.has_config(None), "not listed any more");
+        assert!(!board.apply(event(DELETE, config("", 5))), "no news");
+        assert!(board.apply(event(0, config("\u{0}", 6))) && board.apply(event(DELETE, config("", 7))));
+        assert!(board.snapshot().config.is_none());
+        assert!(!board.apply(event(0, stored("/callboard/project/test/deep/@config", "{}".into(), 8))), "another's");
+    }
+
+    #[test]
     fn another_services_keys_are_no_garbage() {
         let mut board = board();
         assert!(!board.put(stored("/callboard/project/test/deep/a", record("a", 1), 2)));
@@ -160,30 +221,35 @@ mod tests {
         /// Whatever happens to the keys, a board that has heard of each change says what one says that lists them now.
         #[test]
         fn a_list_and_its_events_are_what_a_later_list_is(
-            changes in proptest::collection::vec((0..6u8, 0..4u8, 0..3u32), 0..60), listed in 0..60usize,
+            changes in proptest::collection::vec((0..7u8, 0..4u8, 0..3u32), 0..60), listed in 0..60usize,
         ) {
             let mut store = BTreeMap::new();
             let (mut heard, mut revision) = (board(), 1);
             for (step, (name, kind, weight)) in changes.into_iter().enumerate() {
                 if step == listed {
-                    heard.clear();
-                    store.values().cloned().for_each(|kv| { heard.put(kv); });
+                    heard.replace(store.values().cloned().collect());
                 }
                 revision += 1;
-                let key = if name == 5 { "/callboard/project/test/deep/x".to_owned() } else { format!("/callboard/project/test/{name}") };
+                let name = match name {
+                    5 => "deep/x".to_owned(),
+                    6 => "@config".to_owned(),
+                    name => name.to_string(),
+                };
+                let key = format!("/callboard/project/test/{name}");
                 let change = match kind {
                     0 => event(DELETE, stored(&key, String::new(), revision)),
                     1 => event(0, stored(&key, format!("garbage {weight}"), revision)),
-                    _ => event(0, stored(&key, record(&format!("i{name}"), weight), revision)),
+                    _ => event(0, stored(&key, record("i", weight), revision)),
                 };
                 let kv = change.kv.clone().expect("made with one");
                 if kind == 0 { store.remove(&kv.key); } else { store.insert(kv.key.clone(), kv); }
                 heard.apply(change);
                 {
                     let mut fresh = board();
-                    store.values().cloned().for_each(|kv| { fresh.put(kv); });
+                    fresh.replace(store.values().cloned().collect());
                     prop_assert_eq!(fresh.snapshot(), heard.snapshot());
                     prop_assert_eq!(fresh.newest(), heard.newest());
+                    prop_assert!(heard.has_config(store.get(heard.directory().config().as_bytes())));
                 }
             }
         }

@@ -36,6 +36,8 @@ pub(crate) fn wants_login(error: &etcd_client::Error) -> bool {
 
 const OLD_TOKEN: &str = "revision of auth store is old";
 const BAD_LOGIN: &str = "authentication failed";
+/// So says gRPC within etcd of what is far larger than etcd takes; of what is a little larger, etcd itself.
+const TOO_LARGE: &str = "message larger than max";
 const NO_LOGINS: &str = "authentication is not enabled";
 
 fn kind(error: &etcd_client::Error) -> ErrorKind {
@@ -57,6 +59,7 @@ fn kind_of(status: &Status) -> ErrorKind {
         Code::FailedPrecondition if says(NO_LOGINS) => ErrorKind::Denied,
         Code::InvalidArgument => ErrorKind::Invalid,
         Code::NotFound if says("lease not found") => ErrorKind::Lost,
+        Code::ResourceExhausted if says(TOO_LARGE) => ErrorKind::Invalid,
         Code::DeadlineExceeded => ErrorKind::Timeout,
         _ => ErrorKind::Unavailable,
     }
@@ -117,6 +120,7 @@ mod tests {
             (Code::NotFound, "etcdserver: requested lease not found", ErrorKind::Lost),
             (Code::DeadlineExceeded, "context deadline exceeded", ErrorKind::Timeout),
             (Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded", ErrorKind::Unavailable),
+            (Code::ResourceExhausted, "grpc: received message larger than max (3 vs. 2)", ErrorKind::Invalid),
         ] {
             let error = failure("list", etcd_client::Error::GRpcStatus(Status::new(code, message)), false);
             assert_eq!(error.kind(), kind, "{message}");

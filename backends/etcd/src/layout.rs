@@ -1,6 +1,6 @@
-//! Which key holds what: `<prefix>/<service>/<id>`.
+//! Which key holds what: `<prefix>/<service>/<id>` an instance, `<prefix>/<service>/@config` the service's config.
 
-use callboard_core::{Error, Result, Service};
+use callboard_core::{CONFIG_NAME, Error, Result, Service};
 
 /// The prefix of callboard's keys, if none is set.
 pub(crate) const DEFAULT_PREFIX: &str = "/callboard";
@@ -35,7 +35,7 @@ impl Layout {
         &self.prefix
     }
 
-    /// Where the instances of a service stand.
+    /// Where a service's instances and its config stand.
     pub(crate) fn directory(&self, service: &Service) -> Directory {
         Directory(format!("{}/{service}/", self.prefix))
     }
@@ -63,7 +63,19 @@ impl Directory {
     /// Whether an instance of this service stands under the key. With a further `/`, it is another service's whose
     /// name begins with this one's.
     pub(crate) fn holds(&self, key: &[u8]) -> bool {
-        key.strip_prefix(self.0.as_bytes()).is_some_and(|id| !id.contains(&b'/'))
+        let name = key.strip_prefix(self.0.as_bytes());
+        name.is_some_and(|name| !name.contains(&b'/') && name != CONFIG_NAME.as_bytes())
+    }
+
+    /// The key of the service's config. It is within the range of the instances' keys, so that one list and one watch
+    /// tell of both.
+    pub(crate) fn config(&self) -> String {
+        format!("{}{CONFIG_NAME}", self.0)
+    }
+
+    /// Whether the service's config stands under the key.
+    pub(crate) fn is_config(&self, key: &[u8]) -> bool {
+        key.strip_prefix(self.0.as_bytes()) == Some(CONFIG_NAME.as_bytes())
     }
 }
 
@@ -86,6 +98,7 @@ mod tests {
             (directory.start(), directory.end().as_str()),
             ("/callboard/project/test/", "/callboard/project/test0")
         );
+        assert_eq!(directory.config(), "/callboard/project/test/@config");
         assert_eq!(Layout::new("/teams/a//").expect("a prefix").prefix(), "/teams/a");
     }
 
@@ -110,7 +123,13 @@ mod tests {
             prop_assert!(layout.directory(&mine).holds(key.as_bytes()));
             prop_assert_eq!(layout.directory(&other).holds(key.as_bytes()), mine == other);
             let directory = layout.directory(&mine);
-            prop_assert!(directory.start() < key.as_str() && key.as_str() < directory.end().as_str());
+            prop_assert!(!directory.is_config(key.as_bytes()));
+            let config = layout.directory(&other).config();
+            prop_assert_eq!(directory.is_config(config.as_bytes()), mine == other);
+            prop_assert!(!directory.holds(config.as_bytes()), "a config is no instance, of whatever service");
+            for key in [key, directory.config()] {
+                prop_assert!(directory.start() < key.as_str() && key.as_str() < directory.end().as_str());
+            }
         }
 
         #[test]

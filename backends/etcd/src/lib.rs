@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod board;
+mod config;
 mod connection;
 mod entry;
 mod failure;
@@ -79,6 +80,11 @@ impl Registry for Etcd {
         let key = layout.key(service, &instance.id);
         let lease = lease::register(connection, keeper, *ttl, (service, key), instance).await;
         Ok(Box::new(lease.map_err(|error| ours(error).for_service(service))?))
+    }
+
+    async fn configure(&self, service: &Service, config: Option<&str>) -> Result<()> {
+        let Shared { connection, layout, .. } = &*self.0;
+        config::configure(connection, &layout.directory(service).config(), service, config).await
     }
 }
 

@@ -3,6 +3,7 @@
 use callboard_core::{Error, ErrorKind, Result};
 use etcd_client::proto::{PbKeyValue, PbRangeResponse};
 use etcd_client::{Client, GetOptions};
+use futures_util::future::try_join;
 use tonic::Code;
 
 use crate::board::{Board, Mark};
@@ -28,10 +29,8 @@ pub(crate) async fn list(connection: &Connection, board: &mut Board) -> Result<M
             return Err(Error::new(ErrorKind::Unavailable, "cannot list: the members are of different etcd clusters"));
         }
         let Some(last) = answer.kvs.last().filter(|_| answer.more) else {
-            board.clear();
-            for stored in found.into_iter().chain(answer.kvs) {
-                board.put(stored);
-            }
+            found.extend(answer.kvs);
+            board.replace(found);
             return Ok(first);
         };
         // The next key there can be.
@@ -52,14 +51,28 @@ pub(crate) async fn read(connection: &Connection, key: &str) -> Result<(Option<P
 /// The entry that was written last is asked for as it stood at that moment. Its lease has an id that no other lease
 /// ever had, so if that very writing is there, everything is that came before it. An empty board has nothing to ask
 /// for, and costs nothing to list.
+///
+/// The config is asked for too, whether or not there was one: it may have been written or deleted after that entry. It
+/// proves nothing of the entries, as it has no lease: a script that sets up an etcd may write the same one at the same
+/// revision each time. So a board with nothing but a config is listed.
 pub(crate) async fn remembers(connection: &Connection, board: &Board, moment: Moment) -> Result<bool> {
     let Some((key, mark)) = board.newest() else { return Ok(false) };
+    let config = board.directory().config();
+    let (entry, config) = try_join(past(connection, key, moment), past(connection, config.as_bytes(), moment)).await?;
+    let is_newest = |kvs: Vec<PbKeyValue>| kvs.first().is_some_and(|stored| Mark::of(stored) == mark);
+    Ok(entry.is_some_and(is_newest) && config.is_some_and(|kvs| board.has_config(kvs.first())))
+}
+
+/// What stood under a key at this moment. None if etcd does not know of that moment, or is another cluster.
+async fn past(connection: &Connection, key: &[u8], moment: Moment) -> Result<Option<Vec<PbKeyValue>>> {
     let options = GetOptions::new().with_revision(moment.revision);
     let answer = connection
         .call("ask for the past", |client: Client| {
             let (key, options) = (key.to_vec(), options.clone());
             async move {
-                match client.kv_client().get(key, Some(options)).await {
+                // As large as a config may be that is read with a list.
+                let mut kv = client.kv_client().max_decoding_message_size(LARGEST_ANSWER);
+                match kv.get(key, Some(options)).await {
                     Ok(answer) => Ok(Some(answer.0)),
                     // Compacted, or in the future.
                     Err(etcd_client::Error::GRpcStatus(status)) if status.code() == Code::OutOfRange => Ok(None),
@@ -68,9 +81,9 @@ pub(crate) async fn remembers(connection: &Connection, board: &Board, moment: Mo
             }
         })
         .await?;
-    let Some(answer) = answer else { return Ok(false) };
+    let Some(answer) = answer else { return Ok(None) };
     let same_cluster = moment_of(&answer)?.cluster == moment.cluster;
-    Ok(same_cluster && answer.kvs.first().is_some_and(|stored| Mark::of(stored) == mark))
+    Ok(same_cluster.then_some(answer.kvs))
 }
 
 async fn get(connection: &Connection, what: &str, key: &[u8], options: &GetOptions) -> Result<PbRangeResponse> {

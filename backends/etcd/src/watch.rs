@@ -36,13 +36,17 @@ struct Watch {
 
 /// The board is right as of some moment.
 enum Known {
-    /// Listed just now.
-    Listed(Moment),
+    /// Listed then.
+    Listed(Moment, Instant),
     /// Up to here, and the watch goes on.
     Heard(Box<Feed>),
     /// Up to here; then the watch broke.
     Until(Moment),
 }
+
+/// How long etcd is sure not to have been wiped, and filled up to where it was, since a list. Whoever wants the next set
+/// may ask for it much later.
+const JUST_NOW: Duration = Duration::from_secs(1);
 
 impl Watch {
     /// The next set.
@@ -50,8 +54,8 @@ impl Watch {
         loop {
             let outcome = match self.known.take() {
                 None => self.list().await.map(|()| true),
-                Some(Known::Listed(moment)) => self.open(moment).await.map(|()| false),
-                Some(Known::Until(moment)) => self.resume(moment).await.map(|()| false),
+                Some(Known::Listed(moment, at)) if at.elapsed() < JUST_NOW => self.open(moment).await.map(|()| false),
+                Some(Known::Listed(moment, _) | Known::Until(moment)) => self.resume(moment).await.map(|()| false),
                 Some(Known::Heard(feed)) => self.hear(feed).await,
             };
             match outcome {
@@ -65,7 +69,7 @@ impl Watch {
     async fn list(&mut self) -> Result<()> {
         let moment = list(&self.connection, &mut self.board).await?;
         self.relist_at = Instant::now() + self.relist.mul_f64(0.9 + 0.2 * fastrand::f64());
-        self.known = Some(Known::Listed(moment));
+        self.known = Some(Known::Listed(moment, Instant::now()));
         Ok(())
     }
 

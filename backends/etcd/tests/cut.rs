@@ -10,7 +10,7 @@ use callboard_conformance::Watcher;
 use callboard_core::{AnnounceSettings, AnnouncementState, ErrorKind, Registry, Resolver, announce, encode};
 use callboard_servers::{Mode, Proxy};
 use common::{SOON, Servers, TTL, builder, instance, key, service};
-use etcd_client::CompactionOptions;
+use etcd_client::{Client, CompactionOptions};
 use futures_util::StreamExt;
 use tokio::time::{Instant, timeout};
 
@@ -79,6 +79,33 @@ async fn an_etcd_that_was_wiped_and_has_come_further_than_was_heard_is_listed_an
     }
     proxy.set(Mode::Pass).await;
     assert_eq!(ids().await, ["c"], "the watch goes on, with what is there now");
+}
+
+/// Whoever watches has asked for the first set, and asks for the next one only when all this has happened.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs etcd: make test"]
+async fn an_etcd_that_was_wiped_between_the_first_set_and_the_next_is_listed_anew() {
+    let (servers, service) = (Servers::one().await, service("project/test"));
+    let go_on = async |client: &mut Client| {
+        for _ in 0..20 {
+            client.put("elsewhere", "", None).await.unwrap();
+        }
+    };
+    go_on(&mut servers.client().await).await;
+    let mut watch = servers.etcd().watch(&service);
+    let mut ids = async || {
+        let set = timeout(SOON, watch.next()).await.expect("in time").expect("not the end").expect("a set");
+        set.instances.iter().map(|instance| instance.id.clone()).collect::<Vec<_>>()
+    };
+    assert!(ids().await.is_empty());
+    let listed = Instant::now();
+    servers.cluster.wipe().await;
+    let mut client = servers.client().await;
+    client.put(key(&service, "c"), encode(&instance("c", 1)), None).await.unwrap();
+    go_on(&mut client).await;
+    // No etcd comes so far again within a second, but this one may have.
+    tokio::time::sleep_until(listed + Duration::from_secs(1)).await;
+    assert_eq!(ids().await, ["c"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,9 +3,10 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use callboard_core::{Resolver, Snapshots, encode};
+use callboard_core::{Registry, Resolver, Snapshots, encode};
 use callboard_servers::Mode;
 use callboard_servers::Proxy;
 use common::{SOON, Servers, builder, figure, instance, key, service};
@@ -58,12 +59,35 @@ async fn ten_thousand_instances_are_seen_within_a_second_and_an_event_costs_litt
         write(&mut client, changed..=changed, "changed").await;
         let after = next(&mut watch).await;
         longest = longest.max(begun.elapsed());
-        let same = |at: &usize| std::sync::Arc::ptr_eq(&before.instances[*at], &after.instances[*at]);
+        let same = |at: &usize| Arc::ptr_eq(&before.instances[*at], &after.instances[*at]);
         assert_eq!((0..10_000).filter(same).count(), 9_999, "all others are handed out as they are");
         assert_eq!(after.instances[changed].metadata["note"], "changed");
         before = after;
     }
     println!("a change among 10,000 is written and seen after at most {longest:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs etcd: make test"]
+async fn a_change_of_the_config_leaves_ten_thousand_instances_as_they_are() {
+    let servers = Servers::one().await;
+    let (mut client, service) = (servers.client().await, service("project/test"));
+    write(&mut client, 0..10_000, "x").await;
+    let etcd = servers.etcd();
+    let mut watch = etcd.watch(&service);
+    let mut before = next(&mut watch).await;
+    for config in [Some("{}"), Some("[]"), None] {
+        etcd.configure(&service, config).await.unwrap();
+        let after = next(&mut watch).await;
+        assert_eq!((after.instances.len(), after.skipped), (10_000, 0));
+        assert_eq!(after.config.as_deref(), config.map(str::as_bytes));
+        let mut both = before.instances.iter().zip(&after.instances);
+        assert!(both.all(|(before, after)| Arc::ptr_eq(before, after)), "all instances are handed out as they are");
+        // And what happens to an instance leaves the config as it is.
+        write(&mut client, 7..=7, "changed").await;
+        before = next(&mut watch).await;
+        assert_eq!(before.config.as_ref().map(Arc::as_ptr), after.config.as_ref().map(Arc::as_ptr));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

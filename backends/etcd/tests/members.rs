@@ -60,6 +60,35 @@ async fn the_leader_is_killed_and_nobody_is_lost() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs etcd: make test"]
+async fn a_config_is_kept_and_changed_while_a_member_is_dead() {
+    let (servers, service) = (Servers::three().await, service("project/test"));
+    let watcher = Watcher::new(Arc::new(servers.etcd()), &service);
+    let until = async |watcher: &Watcher, config: Option<&str>| {
+        let right = |seen: &callboard_conformance::Seen| {
+            seen.set.is_some() && seen.stale.is_none() && seen.config.as_deref() == config.map(str::as_bytes)
+        };
+        watcher.until(SOON, &format!("the config {config:?}"), right).await;
+    };
+    servers.etcd().configure(&service, Some("{}")).await.unwrap();
+    until(&watcher, Some("{}")).await;
+    for changed in [Some("[]"), None] {
+        let leader = servers.cluster.leader().await;
+        servers.cluster.node(leader).kill().await;
+        servers.cluster.leader().await;
+        let before = watcher.seen().config;
+        let late = Watcher::new(Arc::new(servers.etcd()), &service);
+        let text = before.as_deref().map(|config| std::str::from_utf8(config).unwrap());
+        until(&late, text).await;
+        servers.etcd().configure(&service, changed).await.unwrap();
+        for watcher in [&watcher, &late] {
+            until(watcher, changed).await;
+        }
+        servers.cluster.start().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs etcd: make test"]
 async fn a_member_that_is_cut_off_from_the_others_is_not_listened_to() {
     let (servers, service) = (Servers::three().await, service("project/test"));
     let leader = servers.cluster.leader().await;

@@ -76,6 +76,30 @@ async fn who_knows_the_password_is_let_in_and_others_are_denied() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs etcd: make test"]
+async fn who_may_only_read_sees_a_config_and_may_not_change_it() {
+    let ((servers, mut root), service) = (guarded().await, service("project/test"));
+    root.user_add("reader", PASSWORD, None).await.unwrap();
+    root.role_add("read").await.unwrap();
+    let may_read = Permission::new(PermissionType::Read, "/callboard/").with_prefix();
+    root.role_grant_permission("read", may_read).await.unwrap();
+    root.user_grant_role("reader", "read").await.unwrap();
+    let [app, reader] = ["app", "reader"].map(|user| servers.builder().user(user, PASSWORD).build().unwrap());
+    app.configure(&service, Some("{}")).await.unwrap();
+    let mut watch = reader.watch(&service);
+    assert_eq!(next(&mut watch).await.unwrap().config.as_deref(), Some(&b"{}"[..]));
+    for (config, what) in [(Some("[]"), "cannot write the config"), (None, "cannot remove the config")] {
+        let error = reader.configure(&service, config).await.unwrap_err();
+        println!("{}", error.chain());
+        assert_eq!((error.kind(), error.service()), (ErrorKind::Denied, Some(&service)), "{error:?}");
+        assert!(error.message().contains(what) && error.message().contains("write permission"), "{error}");
+        tells_no_password(&error);
+    }
+    app.configure(&service, None).await.unwrap();
+    assert_eq!(next(&mut watch).await.unwrap().config, None, "the refused ones have changed nothing");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs etcd: make test"]
 async fn a_token_that_is_lost_or_too_old_is_replaced() {
     let ((servers, mut root), service) = (guarded().await, service("project/test"));
     let app = servers.builder().user("app", PASSWORD).build().unwrap();

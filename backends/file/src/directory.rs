@@ -9,7 +9,7 @@ use callboard_core::{Instance, Lease, Registry, Resolver, Result, Service, Snaps
 
 use crate::DirectoryBuilder;
 use crate::place::Place;
-use crate::{lease, url, watch};
+use crate::{config, lease, url, watch};
 
 /// A directory as registry, and its resolver, for the processes of one machine. Clones share its settings; there is
 /// nothing else to share.
@@ -27,7 +27,7 @@ pub(crate) struct Settings {
 
 impl Directory {
     /// Begins to make one with its root: an absolute path of a directory that is there. A service `project/test` is
-    /// the directory `project/test` in it, which is made when the first instance registers. A root that is not there
+    /// the directory `project/test` in it, which is made when the first instance registers or a config is put. A root that is not there
     /// is a registry that is out of reach.
     ///
     /// ```
@@ -75,6 +75,10 @@ impl Registry for Directory {
     async fn register(&self, service: &Service, instance: &Instance) -> Result<Box<dyn Lease>> {
         let lease = lease::register(self.place(service), service, instance, self.0.poll).await;
         Ok(Box::new(lease.map_err(|error| error.for_service(service))?))
+    }
+
+    async fn configure(&self, service: &Service, config: Option<&str>) -> Result<()> {
+        config::configure(self.place(service), service, config).await
     }
 }
 

@@ -1,7 +1,6 @@
 //! The server's side: an entry that lives as long as its file is open.
 
-use std::fs::{self, File};
-use std::io;
+use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::failure::{blocking, error, failed};
 use crate::lock::{Turn, is_at};
 use crate::place::Place;
-use crate::record::{Found, look, write};
+use crate::record::{Found, look, remove, write};
 use crate::sweep::sweep;
 
 /// The claim on one file.
@@ -89,18 +88,11 @@ impl Claim {
     fn revoke(&self, file: &File) -> Result<()> {
         let Self { place, id, .. } = self;
         let path = place.record(id);
-        let _turn = match Turn::take(&place.folder) {
-            // Gone already, with all that was in it, unless the root is gone too, which may come back.
-            Err(_) if !place.folder.exists() => return place.check_root(),
-            turn => turn?,
-        };
+        let Some(_turn) = Turn::to_remove(place)? else { return Ok(()) };
         if !is_at(file, &path)? {
             return place.check_root();
         }
-        match fs::remove_file(&path) {
-            Err(answer) if answer.kind() != io::ErrorKind::NotFound => Err(failed("remove", &path, answer)),
-            _ => Ok(()),
-        }
+        remove(&path).map_err(|answer| failed("remove", &path, answer))
     }
 }
 

@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 
 mod builder;
+mod config;
+mod content;
 mod directory;
 mod ear;
 mod failure;

@@ -13,7 +13,7 @@ use callboard_core::{ErrorKind, Result};
 use rustix::fs::{FlockOperation, flock};
 
 use crate::failure::{error, failed};
-use crate::place::Identity;
+use crate::place::{Identity, Place};
 
 /// How long a change waits for others' changes in the same directory. Each takes less than a millisecond.
 const TURN: Duration = Duration::from_secs(3);
@@ -60,6 +60,15 @@ impl Turn {
                 return Err(error(ErrorKind::Timeout, message));
             }
             sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// The turn to remove something. None if the service's directory is gone, with all that was in it. An error if the
+    /// root is gone too, as that may come back.
+    pub(crate) fn to_remove(place: &Place) -> Result<Option<Self>> {
+        match Self::take(&place.folder) {
+            Err(_) if !place.folder.exists() => place.check_root().map(|()| None),
+            turn => turn.map(Some),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Where the files of a service are, and who may write there.
 //!
-//! Neither the name of a record nor that of a temporary file can be a segment of a service's name, as an `@` is in no
+//! No name of a record, of the config or of a temporary file can be a segment of a service's name, as an `@` is in no
 //! segment. So services may lie within one another.
 
 use std::fs::{self, DirBuilder, Metadata, Permissions};
@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use callboard_core::{ErrorKind, Result, Service};
+use callboard_core::{CONFIG_NAME, ErrorKind, Result, Service};
 
 use crate::failure::{error, failed};
 
@@ -46,7 +46,12 @@ impl Place {
         self.folder.join(format!("@{id}.json"))
     }
 
-    /// What is written before it takes the record's name.
+    /// The file of the service's config. It is no record's, as it does not end like one.
+    pub(crate) fn config(&self) -> PathBuf {
+        self.folder.join(CONFIG_NAME)
+    }
+
+    /// What is written before it takes the record's name. The config's is under a name that is no id.
     pub(crate) fn draft(&self, id: &str) -> PathBuf {
         self.folder.join(format!("@{id}.tmp"))
     }
@@ -148,12 +153,16 @@ mod tests {
             let service = Service::new(service)?;
             let place = Place::new(Path::new("/run/callboard"), &service, 0o755);
             let (record, draft) = (place.record(&name), place.draft(&name));
+            let (config, its_draft) = (place.config(), place.draft(CONFIG_NAME));
             let text = |path: &Path| path.file_name().expect("a name").to_str().expect("UTF-8").to_owned();
             prop_assert_eq!(record.parent(), Some(place.folder.as_path()));
             prop_assert!(id(&text(&record)) == Some(name.as_str()) && !is_draft(&text(&record)));
             prop_assert!(id(&text(&draft)).is_none() && is_draft(&text(&draft)));
+            prop_assert!(config != record && id(&text(&config)).is_none() && !is_draft(&text(&config)));
+            prop_assert!(its_draft != draft && id(&text(&its_draft)).is_none() && is_draft(&text(&its_draft)));
             for segment in service.segments() {
                 prop_assert!(id(segment).is_none() && !is_draft(segment), "a service within is no record");
+                prop_assert!(segment != CONFIG_NAME);
             }
         }
     }

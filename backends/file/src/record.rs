@@ -1,19 +1,16 @@
 //! One file: read by anybody, written by its owner.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use callboard_core::{Instance, Result, encode};
-use rustix::fs::OFlags;
 
+use crate::content::{Content, open, read, unopened};
 use crate::failure::failed;
 use crate::lock::{hold, is_at, is_held};
 use crate::place::Place;
-
-/// A longer record is none: nobody's metadata is that long.
-const MAX_LENGTH: u64 = 1 << 20;
 
 /// How often a record may be replaced while it is looked at. After that, it is certain that somebody lives.
 const MAX_REPLACED: usize = 16;
@@ -24,7 +21,7 @@ pub(crate) struct Found {
     /// Whether its owner lives.
     pub(crate) held: bool,
     /// What it says, or why that cannot be read.
-    pub(crate) stored: Result<Vec<u8>, String>,
+    pub(crate) stored: Content,
 }
 
 /// Reads what is there now. None if nothing is.
@@ -33,7 +30,7 @@ pub(crate) fn look(path: &Path) -> Result<Option<Found>> {
     for _ in 0..MAX_REPLACED {
         let file = match open(path) {
             Ok(file) => file,
-            Err(answer) => return unopened(path, answer),
+            Err(answer) => return Ok(unopened(path, answer)?.map(|stored| Found { held: true, stored })),
         };
         let (there, certain) = look_into(&file, path)?;
         if certain {
@@ -53,58 +50,40 @@ fn look_into(file: &File, path: &Path) -> Result<(Found, bool)> {
     Ok((Found { held, stored }, held || is_at(file, path)?))
 }
 
-/// Opens what may be anything: a link is not followed, and a pipe is not waited for.
-fn open(path: &Path) -> io::Result<File> {
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)
-}
-
-/// A file that this process may not read is none of its failures.
-fn unopened(path: &Path, answer: io::Error) -> Result<Option<Found>> {
-    let unreadable = |why: String| Ok(Some(Found { held: true, stored: Err(why) }));
-    match answer.kind() {
-        io::ErrorKind::NotFound => Ok(None),
-        io::ErrorKind::PermissionDenied => unreadable(answer.to_string()),
-        _ if fs::symlink_metadata(path).is_ok_and(|there| !there.is_file()) => unreadable("not a file".to_owned()),
-        _ => Err(failed("open", path, answer)),
-    }
-}
-
-fn read(file: &File) -> io::Result<Result<Vec<u8>, String>> {
-    let there = file.metadata()?;
-    if !there.is_file() {
-        return Ok(Err("not a file".to_owned()));
-    }
-    if there.len() > MAX_LENGTH {
-        return Ok(Err(format!("{} bytes, more than the {MAX_LENGTH} of the longest record", there.len())));
-    }
-    let mut stored = Vec::new();
-    file.take(MAX_LENGTH).read_to_end(&mut stored)?;
-    Ok(Ok(stored))
-}
-
 /// Writes a record and gives it its name, in place of what has it now. The file that is returned is locked, and was
 /// before anybody could see it. It takes the [turn](crate::lock::Turn).
 pub(crate) fn write(place: &Place, instance: &Instance) -> Result<File> {
     let (draft, path) = (place.draft(&instance.id), place.record(&instance.id));
-    let written = draft_of(place, &draft, instance);
-    let named = written.and_then(|file| fs::rename(&draft, &path).map(|()| file));
+    put(place, &draft, &path, &format!("{}\n", encode(instance)))
+}
+
+/// Writes a file under one name and then gives it another, in place of what has that now: nobody sees half of it, or
+/// one without its lock. It takes the turn.
+pub(crate) fn put(place: &Place, draft: &Path, path: &Path, text: &str) -> Result<File> {
+    let written = draft_of(place, draft, text);
+    let named = written.and_then(|file| fs::rename(draft, path).map(|()| file));
     named.map_err(|answer| {
         // Best effort: whoever has the next turn would remove it too.
-        let _ = fs::remove_file(&draft);
-        failed("write", &path, answer)
+        let _ = fs::remove_file(draft);
+        failed("write", path, answer)
     })
 }
 
-fn draft_of(place: &Place, draft: &Path, instance: &Instance) -> io::Result<File> {
-    match fs::remove_file(draft) {
-        Err(answer) if answer.kind() != io::ErrorKind::NotFound => return Err(answer),
-        _ => {} // With the turn taken, nobody is writing one that was there.
-    }
+fn draft_of(place: &Place, draft: &Path, text: &str) -> io::Result<File> {
+    // With the turn taken, nobody is writing one that was there.
+    remove(draft)?;
     let mut file = OpenOptions::new().write(true).create_new(true).mode(place.mode & 0o666).open(draft)?;
     hold(&file)?;
-    file.write_all(format!("{}\n", encode(instance)).as_bytes())?;
+    file.write_all(text.as_bytes())?;
     Ok(file)
+}
+
+/// Removes a file. One that is not there is no error.
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(answer) if answer.kind() != io::ErrorKind::NotFound => Err(answer),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

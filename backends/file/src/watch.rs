@@ -11,7 +11,7 @@ use tokio::time::{sleep, timeout};
 use crate::ear::Ear;
 use crate::failure::{blocking, error};
 use crate::place::Place;
-use crate::scan::{Records, scan, snapshot};
+use crate::scan::{Board, scan, snapshot};
 
 /// How long a look waits after something was heard, so that changes that come together are seen together.
 const SETTLE: Duration = Duration::from_millis(10);
@@ -47,7 +47,7 @@ struct Watch {
 /// Where it listens, and what there was last.
 struct Heard {
     ear: Ear,
-    records: Records,
+    board: Board,
 }
 
 impl Watch {
@@ -65,7 +65,7 @@ impl Watch {
             let (heard, new) = blocking(move || look(&place, &changed, heard)).await?;
             let heard = self.heard.insert(heard);
             if new {
-                return Ok(snapshot(&self.place, &self.service, &heard.records));
+                return Ok(snapshot(&self.place, &self.service, &heard.board));
             }
         }
     }
@@ -73,11 +73,11 @@ impl Watch {
 
 /// Listens where it should by now, and then reads: whatever happens after that is heard.
 fn look(place: &Place, changed: &Arc<Notify>, heard: Option<Heard>) -> Result<(Heard, bool)> {
-    let (ear, before) = heard.map(|Heard { ear, records }| (ear, records)).unzip();
+    let (ear, before) = heard.map(|Heard { ear, board }| (ear, board)).unzip();
     let ear = listen(place, changed, ear)?;
-    let records = scan(place, before.as_ref())?;
-    let new = before.is_none_or(|before| before != records);
-    Ok((Heard { ear, records }, new))
+    let board = scan(place, before.as_ref())?;
+    let new = before.is_none_or(|before| before != board);
+    Ok((Heard { ear, board }, new))
 }
 
 /// Keeps the ear, or makes another one, until it is known to be at the nearest directory that is there: what is made

@@ -81,6 +81,16 @@ impl Harness for OnDisk {
         fs::create_dir(self.root()).unwrap();
     }
 
+    /// As `cp` does and most editors do: what is there is cut to nothing and written anew.
+    async fn put_config(&self, service: &Service, config: Option<&[u8]>) {
+        let directory = self.root().join(service.as_str());
+        fs::create_dir_all(&directory).unwrap();
+        match config {
+            Some(config) => fs::write(directory.join("@config"), config).unwrap(),
+            None => fs::remove_file(directory.join("@config")).unwrap(),
+        }
+    }
+
     async fn put_garbage(&self, service: &Service) {
         fs::write(self.record(service, "garbage"), b"\xff{}").unwrap();
     }

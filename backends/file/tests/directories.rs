@@ -261,13 +261,15 @@ async fn what_is_no_file_of_callboard_is_skipped_and_stays() {
     fs::create_dir(own.join("@folder.json")).unwrap();
     fs::write(own.join("@empty.json"), "").unwrap();
     fs::write(own.join("@long.json"), vec![b' '; (1 << 20) + 1]).unwrap();
+    fs::copy(own.join("@good.json"), own.join("@open-to-everybody.json")).unwrap();
+    chmod(&own.join("@open-to-everybody.json"), 0o666);
     let pipe = own.join("@pipe.json");
     rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
     let _socket = std::os::unix::net::UnixListener::bind(own.join("@socket.json")).unwrap();
     fs::write(own.join("notes.txt"), "not named as a record").unwrap();
     let before = fs::read_dir(&own).unwrap().count();
     let snapshot = first(&directory, &service).await.unwrap();
-    assert_eq!((snapshot.instances.len(), snapshot.skipped), (1, 7));
+    assert_eq!((snapshot.instances.len(), snapshot.skipped), (1, 8));
     let _other = directory.register(&service, &instance("other")).await.unwrap();
     assert_eq!(fs::read_dir(&own).unwrap().count(), before + 1);
 }

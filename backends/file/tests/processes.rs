@@ -17,7 +17,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 const SOON: Duration = Duration::from_secs(30);
-/// What says to the test `another_process` what to do: root, id and incarnation.
+/// What says to the test `another_process` what to do: root, id and incarnation. The id `@config` has it put a config.
 const ORDER: &str = "CALLBOARD_FILE_TEST";
 
 fn service() -> Service {
@@ -91,6 +91,11 @@ async fn another_process() {
     let Ok(order) = std::env::var(ORDER) else { return };
     let [root, id, incarnation] = order.split(' ').collect::<Vec<_>>().try_into().unwrap();
     let directory = Directory::builder(root).build().unwrap();
+    if id == "@config" {
+        let error = directory.configure(&service(), Some("{}")).await.unwrap_err();
+        println!("\nsaid: {:?}", error.kind());
+        return;
+    }
     let registered = directory.register(&service(), &instance(id, incarnation.parse().unwrap())).await;
     println!(
         "\nsaid: {}",
@@ -195,15 +200,18 @@ async fn of_processes_that_race_for_one_id_the_newest_has_it() {
     assert_eq!(fs::read_dir(root.path().join("project/test")).unwrap().count(), 1, "no draft is left");
 }
 
-/// Another user cannot register where the directory is not open to that user, and can still watch.
+/// Another user cannot register or put a config where the directory is not open to that user, and can still watch.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_who_may_not_write_is_denied() {
     let root = TempDir::new().unwrap();
     // Root may do anything, and so becomes somebody else; anybody else forbids it to itself.
     let is_root = rustix::process::getuid().is_root();
     fs::set_permissions(root.path(), fs::Permissions::from_mode(if is_root { 0o755 } else { 0o555 })).unwrap();
-    let mut other = Other::start_as(root.path(), "a", 1, |command| if is_root { command.uid(65534) } else { command });
-    assert_eq!(other.says(), "Denied");
+    for what in ["a", "@config"] {
+        let mut other =
+            Other::start_as(root.path(), what, 1, |command| if is_root { command.uid(65534) } else { command });
+        assert_eq!(other.says(), "Denied", "{what}");
+    }
     assert!(!root.path().join("project").exists());
 }
 

@@ -46,7 +46,7 @@ impl Memory {
         });
     }
 
-    /// Stores these bytes under a service and an id, past every check, or removes what is there. A lease on that
+    /// Stores these bytes under a service and an id (or, for its config, [`CONFIG_NAME`](callboard_core::CONFIG_NAME)), past every check, or removes what is there. A lease on that
     /// entry is lost. For tests: garbage, expired leases, deletions by hand.
     pub fn put(&self, service: &Service, id: &str, stored: Option<&[u8]>) {
         let key = (service.clone(), id.to_owned());

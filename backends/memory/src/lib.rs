@@ -5,7 +5,9 @@ mod faults;
 use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
-use callboard_core::{Error, ErrorKind, Incarnation, Instance, Lease, Registry, Resolver, Result, Service};
+use callboard_core::{
+    CONFIG_NAME, Error, ErrorKind, Incarnation, Instance, Lease, Registry, Resolver, Result, Service,
+};
 use callboard_core::{Snapshot, Snapshots, decode, encode};
 use futures_util::{StreamExt, stream};
 use tokio::sync::watch;
@@ -54,6 +56,12 @@ impl Registry for Memory {
         let mut lease = MemoryLease { memory: self.clone(), key, incarnation, stored: None };
         lease.update(instance).await?;
         Ok(Box::new(lease))
+    }
+
+    async fn configure(&self, service: &Service, config: Option<&str>) -> Result<()> {
+        self.reach().await?;
+        self.put(service, CONFIG_NAME, config.map(str::as_bytes));
+        Ok(())
     }
 }
 
@@ -108,7 +116,11 @@ impl Resolver for Memory {
 impl Board {
     /// What a watch says next. `opened` is how many outages there had been when it was opened.
     fn news(&self, service: &Service, opened: usize) -> Result<Option<Snapshot>> {
-        let ours = self.entries.iter().filter(|((s, _), _)| s == service).map(|((_, id), stored)| (id, stored));
-        Ok(self.faults.let_through(opened)?.then(|| Snapshot::from_records("memory", service, ours)))
+        let ours = self.entries.iter().filter(|((s, id), _)| s == service && id != CONFIG_NAME);
+        Ok(self.faults.let_through(opened)?.then(|| {
+            let mut set = Snapshot::from_records("memory", service, ours.map(|((_, id), stored)| (id, stored)));
+            set.config = self.entries.get(&(service.clone(), CONFIG_NAME.to_owned())).cloned();
+            set
+        }))
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use callboard_conformance::{Bounds, Harness};
-use callboard_core::{Error, ErrorKind, Instance, Registry, Resolver, Service};
+use callboard_core::{CONFIG_NAME, Error, ErrorKind, Instance, Registry, Resolver, Service};
 use callboard_memory::Memory;
 
 #[derive(Debug, Default)]
@@ -64,6 +64,10 @@ impl Harness for InMemory {
 
     async fn put_garbage(&self, service: &Service) {
         self.0.put(service, "garbage", Some(b"\xff{}"));
+    }
+
+    async fn put_config(&self, service: &Service, config: Option<&[u8]>) {
+        self.0.put(service, CONFIG_NAME, config);
     }
 
     async fn delete(&self, service: &Service, instance: &Instance) {

@@ -5,14 +5,14 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use callboard_core::{Service, Snapshot};
+use callboard_core::{CONFIG_NAME, Error, Result, Service, Snapshot};
 use futures_util::future::{AbortHandle, Abortable, BoxFuture};
 use futures_util::stream::{self, FuturesUnordered};
 use futures_util::{FutureExt, StreamExt};
 use tokio::time::{Instant, sleep, sleep_until};
 use zookeeper_client as zk;
 
-use crate::failure::BACKEND;
+use crate::failure::{BACKEND, failed};
 use crate::layout;
 use crate::session::Session;
 
@@ -44,7 +44,7 @@ pub(crate) struct Board {
 struct Node {
     /// Orders nodes by when they were made.
     made: i64,
-    /// What it says: one instance, or one record that cannot be read.
+    /// What it says: one instance, one record that cannot be read, or the service's config.
     said: Snapshot,
     /// Its watch.
     watch: Option<AbortHandle>,
@@ -70,7 +70,7 @@ enum Stale {
 
 impl Board {
     /// Reads everything.
-    pub(crate) async fn open(session: Arc<Session>, service: Service, directory: String) -> Result<Self, zk::Error> {
+    pub(crate) async fn open(session: Arc<Session>, service: Service, directory: String) -> Result<Self> {
         let mut board = Self {
             session,
             service,
@@ -86,7 +86,7 @@ impl Board {
     }
 
     /// Waits until something has changed or may have, and reads that.
-    pub(crate) async fn change(&mut self) -> Result<(), zk::Error> {
+    pub(crate) async fn change(&mut self) -> Result<()> {
         let stale = self.stale().await;
         self.read(stale).await
     }
@@ -98,6 +98,7 @@ impl Board {
         let said = || nodes.iter().map(|(_, node)| &node.said);
         let mut snapshot = Snapshot::new(said().flat_map(|said| said.instances.iter().cloned()));
         snapshot.skipped = said().map(|said| said.skipped).sum();
+        snapshot.config = said().find_map(|said| said.config.clone());
         snapshot
     }
 
@@ -116,7 +117,7 @@ impl Board {
         Stale::Some { names, nodes }
     }
 
-    async fn read(&mut self, stale: Stale) -> Result<(), zk::Error> {
+    async fn read(&mut self, stale: Stale) -> Result<()> {
         let (names, mut nodes) = match stale {
             Stale::Some { names, nodes } => (names, nodes),
             Stale::Everything => {
@@ -126,7 +127,7 @@ impl Board {
             }
         };
         if names {
-            let listed = self.list().await?;
+            let listed = self.list().await.map_err(|answer| cannot_read(&self.directory, answer))?;
             nodes.extend(listed.difference(&self.nodes.keys().cloned().collect()).cloned());
             nodes.retain(|name| listed.contains(name));
             self.nodes.retain(|name, _| listed.contains(name));
@@ -134,14 +135,15 @@ impl Board {
         self.read_nodes(nodes).await
     }
 
-    /// The names of the instances' nodes. A service whose node is not there has none, and is watched for it.
+    /// The names of the instances' nodes, and of the config's. A service whose node is not there has none, and is watched
+    /// for it.
     async fn list(&mut self) -> Result<BTreeSet<String>, zk::Error> {
         let Self { session, directory, .. } = self;
         for _ in 0..TRIES {
             match session.ask(session.client.list_and_watch_children(directory)).await {
                 Ok((names, watcher)) => {
                     self.names = fired(watcher);
-                    return Ok(names.into_iter().filter(|name| layout::is_entry(name)).collect());
+                    return Ok(names.into_iter().filter(|name| layout::is_part(name)).collect());
                 }
                 Err(zk::Error::NoNode) => {}
                 Err(answer) => return Err(answer),
@@ -155,7 +157,7 @@ impl Board {
         Err(zk::Error::NoNode)
     }
 
-    async fn read_nodes(&mut self, names: BTreeSet<String>) -> Result<(), zk::Error> {
+    async fn read_nodes(&mut self, names: BTreeSet<String>) -> Result<()> {
         let Self { session, service, directory, nodes, changes, .. } = self;
         let mut answers = stream::iter(names)
             .map(|name| {
@@ -166,26 +168,42 @@ impl Board {
         while let Some((name, answer)) = answers.next().await {
             let (data, made, watch) = match answer {
                 Ok((data, stat, watcher)) => (data, stat.czxid, Some(watcher)),
-                // It is there, and whoever cannot read it says so.
-                Err(zk::Error::NoAuth) => (Vec::new(), 0, None),
+                // It is there, and whoever cannot read it says so. Who may not read the config does not know how to call.
+                Err(zk::Error::NoAuth) if name != CONFIG_NAME => (Vec::new(), 0, None),
                 Err(zk::Error::NoNode) => {
                     nodes.remove(&name);
                     continue;
                 }
-                Err(answer) => return Err(answer),
+                Err(answer) => return Err(cannot_read(&format!("{directory}/{name}"), answer)),
             };
             let watch = watch.map(|watcher| {
                 let ((abort, registration), name) = (AbortHandle::new_pair(), name.clone());
                 changes.push(Abortable::new(fired(watcher).map(|()| name).boxed(), registration));
                 abort
             });
-            let said = Snapshot::from_records(BACKEND, service, [(format!("{directory}/{name}"), data)]);
+            let said = if name == CONFIG_NAME {
+                config(nodes.get(&name), &data)
+            } else {
+                Snapshot::from_records(BACKEND, service, [(format!("{directory}/{name}"), data)])
+            };
             // The watch of the node as it was is dropped only now that there is another, so that the server need not
             // be told.
             nodes.insert(name, Node { made, said, watch });
         }
         Ok(())
     }
+}
+
+fn cannot_read(path: &str, answer: zk::Error) -> Error {
+    failed(format!("cannot read {path}"), answer)
+}
+
+/// What the config's node says. What it has said before stays the same allocation.
+fn config(before: Option<&Node>, data: &[u8]) -> Snapshot {
+    let known = before.and_then(|node| node.said.config.clone()).filter(|known| **known == *data);
+    let mut said = Snapshot::default();
+    said.config = Some(known.unwrap_or_else(|| data.into()));
+    said
 }
 
 /// Waits until a watch has fired, for whatever reason: it is a cause to look again, and no news in itself.

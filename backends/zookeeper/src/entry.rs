@@ -10,7 +10,7 @@ use crate::layout::Place;
 use crate::session::Session;
 
 /// How often somebody else may come between two steps before that is an error.
-const TRIES: usize = 5;
+pub(crate) const TRIES: usize = 5;
 
 /// What tells a node from each other one that has had, or will have, its path: when it was made, and how often it has
 /// been written since.
@@ -36,7 +36,7 @@ pub(crate) async fn put(session: &Session, place: &Place, instance: &Instance, a
     for _ in 0..TRIES {
         match session.ask(session.client.create(path, &data, &ephemeral)).await {
             Ok((stat, _)) => return Ok(Mark::of(&stat)),
-            Err(zk::Error::NoNode) => make_directory(session, place, acl).await.map_err(failed)?,
+            Err(zk::Error::NoNode) => make_directory(session, &place.directory, acl).await.map_err(failed)?,
             Err(zk::Error::NodeExists) => match replace(session, path, &data, &ephemeral).await {
                 Err(zk::Error::NoNode) => {}
                 replaced => return replaced.map_err(failed),
@@ -47,9 +47,10 @@ pub(crate) async fn put(session: &Session, place: &Place, instance: &Instance, a
     Err(failed(zk::Error::NodeExists))
 }
 
-async fn make_directory(session: &Session, place: &Place, acl: &[zk::Acl]) -> Result<(), zk::Error> {
+/// Makes the node of a service, and those above it.
+pub(crate) async fn make_directory(session: &Session, directory: &str, acl: &[zk::Acl]) -> Result<(), zk::Error> {
     let persistent = zk::CreateMode::Persistent.with_acls(acl.into());
-    session.ask(session.client.mkdir(&place.directory, &persistent)).await
+    session.ask(session.client.mkdir(directory, &persistent)).await
 }
 
 async fn replace(
@@ -103,7 +104,8 @@ pub(crate) async fn remove(session: &Session, place: &Place, known: Option<Mark>
     }
 }
 
-async fn delete(session: &Session, path: &str) -> Result<(), zk::Error> {
+/// Removes a node. One that is gone already is no error.
+pub(crate) async fn delete(session: &Session, path: &str) -> Result<(), zk::Error> {
     match session.ask(session.client.delete(path, None)).await {
         Err(zk::Error::NoNode) => Ok(()),
         deleted => deleted,

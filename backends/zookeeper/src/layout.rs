@@ -1,6 +1,6 @@
-//! Where things are in ZooKeeper: `<chroot><root>/<service>/<id>--<incarnation>`.
+//! Where things are in ZooKeeper: `<chroot><root>/<service>/<id>--<incarnation>`, and `@config` beside it.
 
-use callboard_core::{Error, Incarnation, Instance, Result, Service};
+use callboard_core::{CONFIG_NAME, Error, Incarnation, Instance, Result, Service};
 
 use crate::failure::BACKEND;
 
@@ -46,8 +46,13 @@ pub(crate) fn directory(prefix: &str, service: &Service) -> Result<String> {
     }
 }
 
-/// Whether a node of this name, below a service's, is an instance. The others are services of longer names.
-pub(crate) fn is_entry(name: &str) -> bool {
+/// Whether a node of this name, below a service's, is a part of it. The others are services of longer names.
+pub(crate) fn is_part(name: &str) -> bool {
+    name == CONFIG_NAME || is_entry(name)
+}
+
+/// Whether a node of this name is an instance.
+fn is_entry(name: &str) -> bool {
     read(name).is_some()
 }
 
@@ -100,7 +105,7 @@ mod tests {
 
     #[test]
     fn services_of_longer_names_are_no_instances() {
-        assert!(!is_entry("a--+7"));
+        assert!(!is_entry("a--+7") && !is_entry(CONFIG_NAME) && is_part(CONFIG_NAME));
         for name in ["test", "a-b", "a--", "--", "a--b", "a--7b", "a--99999999999999999999", "7"] {
             assert!(!is_entry(name), "{name}");
             directory("", &service(&format!("project/{name}"))).expect(name);

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod board;
+mod config;
 mod entry;
 mod failure;
 mod layout;

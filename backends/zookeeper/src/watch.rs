@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use callboard_core::{Error, Result, Service, Snapshot, Snapshots};
+use callboard_core::{Result, Service, Snapshot, Snapshots};
 use futures_util::{StreamExt, stream};
 
 use crate::board::Board;
-use crate::failure::failed;
 use crate::layout;
 use crate::sessions::Sessions;
 
@@ -30,16 +29,12 @@ struct Watch {
 impl Watch {
     async fn next(&mut self) -> Result<Snapshot> {
         let directory = layout::directory(&self.sessions.settings.prefix, &self.service)?;
-        let cannot_read = |answer| -> Error { failed(format!("cannot read {directory}"), answer) };
         let board = match self.board.take() {
             Some(mut board) => {
-                board.change().await.map_err(cannot_read)?;
+                board.change().await?;
                 board
             }
-            None => {
-                let session = self.sessions.session().await?;
-                Board::open(session, self.service.clone(), directory.clone()).await.map_err(cannot_read)?
-            }
+            None => Board::open(self.sessions.session().await?, self.service.clone(), directory).await?,
         };
         Ok(self.board.insert(board).snapshot())
     }

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use callboard_core::{Instance, Lease, Registry, Resolver, Result, Service, Snapshots, Target, TargetOptions};
+use callboard_core::{Error, Instance, Lease, Registry, Resolver, Result, Service, Snapshots, Target, TargetOptions};
 
 use crate::layout::{self, Place};
 use crate::lease::ZooKeeperLease;
 use crate::sessions::Sessions;
 use crate::settings::Settings;
-use crate::{ZooKeeperBuilder, target, watch};
+use crate::{ZooKeeperBuilder, config, target, watch};
 
 /// A registry in ZooKeeper, and its resolver. Clones share one session, which is made at the first use.
 ///
@@ -59,6 +59,15 @@ impl Registry for ZooKeeper {
         let mut lease = ZooKeeperLease::new(session, service, place);
         lease.publish(instance, &sessions.settings.acl).await?;
         Ok(Box::new(lease))
+    }
+
+    async fn configure(&self, service: &Service, config: Option<&str>) -> Result<()> {
+        let Self(sessions) = self;
+        let Settings { prefix, acl, .. } = &sessions.settings;
+        let directory = layout::directory(prefix, service)?;
+        let at = |error: Error| error.for_service(service);
+        let session = sessions.session().await.map_err(at)?;
+        config::configure(&session, &directory, acl, config).await.map_err(at)
     }
 }
 

@@ -4,7 +4,8 @@ mod order;
 
 use std::time::Duration;
 
-use callboard_core::{Balancer, Call, Connect, Endpoint, Pick, Picker};
+use callboard_core::{Balancer, BalancerSettings, Call, Connect, Endpoint, Pick, Picker, Result};
+use serde::Deserialize;
 
 /// Sends every call to one endpoint, the first that connects, as long as it works. gRPC's `pick_first`.
 ///
@@ -33,10 +34,36 @@ impl Default for PickFirst {
     }
 }
 
+/// What a service config can say beside the name.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Settings {
+    shuffle_address_list: Option<bool>,
+}
+
 impl PickFirst {
     /// A balancer that tries endpoints in the registry's order, 250 ms apart.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A balancer as a service config wants it: `shuffleAddressList`, as gRPC has it, is whether to
+    /// [`shuffle`](Self::shuffle).
+    ///
+    /// # Errors
+    /// [`Invalid`](callboard_core::ErrorKind::Invalid), naming the field, if that is no boolean.
+    ///
+    /// ```
+    /// use callboard_core::BalancerSettings;
+    /// use callboard_pick_first::PickFirst;
+    ///
+    /// let settings = BalancerSettings::parse("pick_first", r#"{"shuffleAddressList": false}"#)?;
+    /// assert_eq!(PickFirst::from_settings(&settings)?, PickFirst::new());
+    /// # Ok::<(), callboard_core::Error>(())
+    /// ```
+    pub fn from_settings(settings: &BalancerSettings) -> Result<Self> {
+        let Settings { shuffle_address_list } = settings.read()?;
+        Ok(Self::new().shuffle(shuffle_address_list.unwrap_or_default()))
     }
 
     /// Sets how long an attempt runs alone before the next one is started beside it. 250 ms by default. What is below

@@ -34,6 +34,11 @@ pub trait Harness: fmt::Debug + Send + Sync {
     /// How long things may take.
     fn bounds(&self) -> Bounds;
 
+    /// Whether a server that was killed has its data again when it is restarted.
+    fn keeps_data(&self) -> bool {
+        true
+    }
+
     /// Ends the server at once, as `kill -9` does. Its data stays, if it keeps any.
     async fn kill(&self);
 
@@ -51,6 +56,9 @@ pub trait Harness: fmt::Debug + Send + Sync {
 
     /// Puts a record there that no callboard could have written, where instances of this service are looked for.
     async fn put_garbage(&self, service: &Service);
+
+    /// Puts these bytes where the service's config stands, or removes it, as a person with the registry's own tool would.
+    async fn put_config(&self, service: &Service, config: Option<&[u8]>);
 
     /// Removes the entry of this instance, past its owner, as a person with the registry's own tool would.
     async fn delete(&self, service: &Service, instance: &Instance);

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod company;
+mod config;
 mod harness;
 mod meddling;
 mod outages;
@@ -11,6 +12,7 @@ mod takeover;
 mod traces;
 mod watcher;
 
+pub use config::*;
 pub use harness::{Bounds, Harness};
 pub use meddling::*;
 pub use outages::*;

@@ -39,6 +39,10 @@ macro_rules! suite {
             a_lease_ended_by_hand_is_made_again
             a_lost_entry_is_noticed_by_its_lease
             a_dropped_watch_leaves_nothing
+            a_config_is_seen_changed_and_removed
+            a_config_put_by_hand_is_seen
+            garbage_for_a_config_costs_nothing_else
+            a_config_outlasts_its_writer_and_an_outage
         }
     };
     (@each ($harness:expr) $ignored:tt $($property:ident)*) => {

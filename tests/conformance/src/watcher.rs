@@ -25,6 +25,8 @@ pub struct Seen {
     pub stale: Option<Stale>,
     /// How many records could not be read.
     pub skipped: usize,
+    /// The service's config, if there is one.
+    pub config: Option<Arc<[u8]>>,
     /// How often a set with instances was followed by one without.
     pub emptied: usize,
 }
@@ -46,6 +48,7 @@ impl Seen {
         self.set = view.instances.as_ref().map(|all| all.iter().map(|i| (i.id.clone(), Arc::clone(i))).collect());
         self.stale.clone_from(&view.stale);
         self.skipped = view.skipped;
+        self.config.clone_from(&view.config);
         self.emptied += usize::from(before && !somebody(self));
     }
 }

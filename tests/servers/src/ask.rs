@@ -27,12 +27,19 @@ pub struct Answer {
 ///
 /// # Errors
 /// What the network says, `TimedOut` after 10 s, and `InvalidData` for an answer that is not HTTP.
-pub async fn http(address: SocketAddr, method: &str, path: &str, headers: &[&str], body: &str) -> io::Result<Answer> {
+pub async fn http(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[&str],
+    body: impl AsRef<[u8]>,
+) -> io::Result<Answer> {
     let headers: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
+    let body = body.as_ref();
     // The older protocol has neither chunks nor connections that stay open.
-    let request =
-        format!("{method} {path} HTTP/1.0\r\nHost: {address}\r\nContent-Length: {}\r\n{headers}\r\n{body}", body.len());
-    let text = exchange(address, &request).await?;
+    let head =
+        format!("{method} {path} HTTP/1.0\r\nHost: {address}\r\nContent-Length: {}\r\n{headers}\r\n", body.len());
+    let text = exchange(address, &[head.as_bytes(), body].concat()).await?;
     let answer = text.split_once("\r\n\r\n").and_then(|(head, body)| {
         let (first, headers) = head.split_once("\r\n")?;
         let status = first.split(' ').nth(1)?.parse().ok()?;
@@ -46,13 +53,13 @@ pub async fn http(address: SocketAddr, method: &str, path: &str, headers: &[&str
 /// # Errors
 /// What the network says, and `TimedOut` after 10 s.
 pub async fn four_letters(address: SocketAddr, word: &str) -> io::Result<String> {
-    exchange(address, word).await
+    exchange(address, word.as_bytes()).await
 }
 
-async fn exchange(address: SocketAddr, request: &str) -> io::Result<String> {
+async fn exchange(address: SocketAddr, request: &[u8]) -> io::Result<String> {
     let exchange = async {
         let mut socket = TcpStream::connect(address).await?;
-        socket.write_all(request.as_bytes()).await?;
+        socket.write_all(request).await?;
         let mut answer = Vec::new();
         socket.read_to_end(&mut answer).await?;
         Ok(String::from_utf8_lossy(&answer).into_owned())

@@ -24,13 +24,19 @@ pub(crate) struct Agents {
     registering: SocketAddr,
     /// Where the resolvers watch.
     watching: SocketAddr,
+    keeps_data: bool,
 }
 
 impl Agents {
     pub(crate) fn on(cluster: Cluster) -> Self {
         let addresses = cluster.addresses();
         let (registering, watching) = (addresses[addresses.len() - 1], addresses[0]);
-        Self { cluster, registering, watching }
+        Self { cluster, registering, watching, keeps_data: true }
+    }
+
+    /// The same, where it is a development agent.
+    pub(crate) fn on_dev(cluster: Cluster) -> Self {
+        Self { keeps_data: false, ..Self::on(cluster) }
     }
 
     pub(crate) fn builder(&self) -> ConsulBuilder {
@@ -78,6 +84,11 @@ pub(crate) fn entry(service: &Service, instance: &Instance) -> String {
     format!("{service}:{}", instance.id)
 }
 
+/// Where the config of a service is, written by hand as well.
+pub(crate) fn config_path(service: &Service) -> String {
+    format!("/v1/kv/callboard/{service}/@config")
+}
+
 /// The ids of all checks that an agent holds for an entry.
 async fn checks(agent: SocketAddr, entry: &str) -> Vec<String> {
     let body = get(agent, &format!("/v1/agent/health/service/id/{entry}")).await;
@@ -108,6 +119,10 @@ impl Harness for Agents {
         Bounds { expiry: TTL * 2, heal: 10 * second, notice: 10 * second }
     }
 
+    fn keeps_data(&self) -> bool {
+        self.keeps_data
+    }
+
     async fn kill(&self) {
         self.cluster.kill().await;
     }
@@ -126,6 +141,12 @@ impl Harness for Agents {
 
     async fn wipe(&self) {
         self.cluster.wipe().await;
+    }
+
+    async fn put_config(&self, service: &Service, config: Option<&[u8]>) {
+        let (path, method) = (config_path(service), if config.is_some() { "PUT" } else { "DELETE" });
+        let answer = ask::http(self.registering, method, &path, &[], config.unwrap_or_default()).await.unwrap();
+        assert_eq!((answer.status, answer.body.trim()), (200, "true"), "{answer:?}");
     }
 
     /// An entry that is meant for callboard, and says what none has ever said.

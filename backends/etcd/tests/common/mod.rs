@@ -121,6 +121,14 @@ impl Harness for Servers {
         self.cluster.wipe().await;
     }
 
+    async fn put_config(&self, service: &Service, config: Option<&[u8]>) {
+        let (mut client, key) = (self.client().await, key(service, "@config"));
+        match config {
+            Some(config) => drop(client.put(key, config, None).await.unwrap()),
+            None => assert_eq!(client.delete(key, None).await.unwrap().deleted(), 1),
+        }
+    }
+
     async fn put_garbage(&self, service: &Service) {
         self.client().await.put(key(service, "garbage"), &b"\xff{}"[..], None).await.unwrap();
     }

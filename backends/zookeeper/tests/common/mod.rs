@@ -87,6 +87,11 @@ pub(crate) fn directory(service: &Service) -> String {
     format!("/callboard/{service}")
 }
 
+/// Written by hand: these tests know it, so that a change of it is noticed.
+pub(crate) fn config_of(service: &Service) -> String {
+    format!("{}/@config", directory(service))
+}
+
 #[async_trait]
 impl Harness for Zoo {
     fn registry(&self) -> Arc<dyn Registry> {
@@ -120,6 +125,14 @@ impl Harness for Zoo {
 
     async fn wipe(&self) {
         self.0.wipe().await;
+    }
+
+    async fn put_config(&self, service: &Service, config: Option<&[u8]>) {
+        let (hand, path) = (self.hand().await, config_of(service));
+        let Some(config) = config else { return hand.delete(&path, None).await.unwrap() };
+        let options = zk::CreateMode::Persistent.with_acls(zk::Acls::anyone_all());
+        hand.mkdir(&path, &options).await.unwrap();
+        hand.set_data(&path, config, None).await.unwrap();
     }
 
     async fn put_garbage(&self, service: &Service) {

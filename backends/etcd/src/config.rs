@@ -1,0 +1,29 @@
+//! Writing a service's config.
+
+use callboard_core::{Result, Service};
+use etcd_client::Client;
+
+use crate::connection::{Connection, ours};
+
+/// Puts the config under its key, without a lease, or deletes it.
+///
+/// If the answer to an attempt is lost, the next one does the same again: what somebody else has put there between the
+/// two is replaced, as it would be by one that came later.
+pub(crate) async fn configure(
+    connection: &Connection,
+    key: &str,
+    service: &Service,
+    config: Option<&str>,
+) -> Result<()> {
+    let written = match config {
+        Some(config) => {
+            let put = |client: Client| async move { client.kv_client().put(key, config, None).await.map(drop) };
+            connection.call("write the config", put).await
+        }
+        None => {
+            let delete = |client: Client| async move { client.kv_client().delete(key, None).await.map(drop) };
+            connection.call("remove the config", delete).await
+        }
+    };
+    written.map_err(|error| ours(error).for_service(service))
+}

@@ -1,0 +1,105 @@
+//! What a registry says of a service beside its instances: gRPC's service config.
+
+mod codes;
+mod methods;
+mod object;
+mod put;
+mod read;
+mod retry;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use self::methods::Methods;
+pub use self::put::{CONFIG_NAME, configure};
+pub use self::retry::{RetryPolicy, RetryThrottling};
+pub use self::settings::{BalancerSettings, PolicyConfig};
+use crate::Result;
+
+/// How a service is to be called: gRPC's [service config]. Read from JSON by [`parse`](Self::parse).
+///
+/// | field | meaning |
+/// |---|---|
+/// | `loadBalancingConfig` | balancers, each an object of one key: its name, and its settings. The first one that the client knows counts |
+/// | `loadBalancingPolicy` | the name of a balancer; counts if there is no `loadBalancingConfig` |
+/// | `methodConfig` | a list; each entry has a list `name` of methods, and what holds for these: `timeout`, `waitForReady`, `retryPolicy` |
+/// | `retryThrottling` | `maxTokens` and `tokenRatio`: when calls are not retried, as too many fail |
+/// | `healthCheckConfig` | `serviceName`; kept, and not acted on yet |
+///
+/// A name in `methodConfig` is an object: `{"service": "package.Service", "method": "Method"}` is one method; without
+/// `method` it is every method of the service, and `{}` is every method that no other name covers. `timeout` and the
+/// backoffs are such as `"1.5s"`. Other fields, such as gRPC's `maxRequestMessageBytes`, are ignored, as is a `null`.
+///
+/// ```
+/// use std::time::Duration;
+/// use callboard_core::ServiceConfig;
+///
+/// let config = ServiceConfig::parse(
+///     br#"{
+///         "loadBalancingConfig": [{"pick_first": {"shuffleAddressList": true}}],
+///         "methodConfig": [
+///             {"name": [{"service": "echo.Echo"}], "timeout": "1.5s"},
+///             {"name": [{"service": "echo.Echo", "method": "Slow"}], "timeout": "60s"}
+///         ]
+///     }"#,
+/// )?;
+/// let timeout = |path| config.method(path).and_then(|method| method.timeout);
+/// assert_eq!(timeout("/echo.Echo/Unary"), Some(Duration::from_millis(1500)));
+/// assert_eq!(timeout("/echo.Echo/Slow"), Some(Duration::from_secs(60)));
+/// assert_eq!(timeout("/other.Other/Unary"), None);
+///
+/// let error = ServiceConfig::parse(br#"{"methodConfig": [{"timeout": "fast"}]}"#).expect_err("no timeout");
+/// assert!(error.to_string().starts_with("service config: methodConfig[0].timeout: "), "{error}");
+/// # Ok::<(), callboard_core::Error>(())
+/// ```
+///
+/// [service config]: https://github.com/grpc/grpc/blob/master/doc/service_config.md
+#[non_exhaustive]
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ServiceConfig {
+    /// The balancers that the service asks for, `loadBalancingConfig`: the first one that the client knows counts. Empty
+    /// if it leaves the choice to the client.
+    pub load_balancing: Vec<PolicyConfig>,
+    /// Bounds the retries of all calls together. None if nothing does.
+    pub retry_throttling: Option<RetryThrottling>,
+    /// `healthCheckConfig.serviceName`: kept, and not acted on yet.
+    pub health_check: Option<String>,
+    methods: Arc<Methods>,
+}
+
+/// How the calls of some methods are made.
+#[non_exhaustive]
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct MethodConfig {
+    /// The deadline of calls that set none, or a later one.
+    pub timeout: Option<Duration>,
+    /// Whether calls wait for a ready endpoint that do not say themselves.
+    pub wait_for_ready: Option<bool>,
+    /// Which failures are tried again.
+    pub retry: Option<RetryPolicy>,
+}
+
+impl ServiceConfig {
+    /// Reads a config. Unknown fields are ignored; what is known and cannot be read refuses the whole. Of a key that
+    /// stands twice in a balancer's settings, the last one counts; any other known key may stand once.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid), naming the field by its path, such as `methodConfig[1].timeout`.
+    pub fn parse(stored: &[u8]) -> Result<Self> {
+        read::read(stored)
+    }
+
+    /// How calls of this method are made: `/package.Service/Method`. The config's entry for the method counts, else the
+    /// one for its service, else the one for all. Cheap enough for every call.
+    pub fn method(&self, path: &str) -> Option<&MethodConfig> {
+        self.methods.get(path)
+    }
+
+    /// Whether it says anything of how the calls of any method are made.
+    pub fn has_methods(&self) -> bool {
+        !self.methods.is_empty()
+    }
+}

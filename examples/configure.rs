@@ -1,0 +1,42 @@
+//! Puts, shows or removes the config of a service, in any registry that is compiled in:
+//!
+//! ```text
+//! cargo run --features etcd --example configure -- etcd://127.0.0.1:2379/project/test '{"loadBalancingConfig":[{"weighted":{}}]}'
+//! cargo run --features etcd --example configure -- etcd://127.0.0.1:2379/project/test
+//! cargo run --features etcd --example configure -- etcd://127.0.0.1:2379/project/test --remove
+//! ```
+
+use std::{error::Error, time::Duration};
+
+use callboard::{ConfigStatus, ConnectivityState, configure, dial};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [url] => show(url).await?,
+        [url, "--remove"] => configure(url, None).await?,
+        [url, json] => configure(url, Some(json)).await?,
+        _ => return Err("usage: configure URL [JSON | --remove]".into()),
+    }
+    Ok(())
+}
+
+/// Shows the config as a channel sees it.
+async fn show(url: &str) -> Result<(), Box<dyn Error>> {
+    let channel = dial(url).await?;
+    let mut state = channel.watch_state();
+    // The registry has answered, or cannot be reached, when the channel is more than connecting; or its servers hang.
+    let known = state.wait_for(|state| *state != ConnectivityState::Connecting);
+    let _ = tokio::time::timeout(Duration::from_secs(10), known).await;
+    if let Some(stale) = channel.stale() {
+        return Err(stale.error.chain().into());
+    }
+    let ConfigStatus { in_force, refused, balancer, .. } = channel.service_config();
+    match (in_force, refused) {
+        (_, Some(error)) => println!("refused: {}", error.chain()),
+        (Some(text), None) => println!("{text}"),
+        (None, None) => println!("none; by default the balancer is {balancer}"),
+    }
+    Ok(())
+}
