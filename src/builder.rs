@@ -59,6 +59,7 @@ pub struct ChannelBuilder {
     user_agent: Option<String>,
     timeout: Option<Duration>,
     wait_for_ready: bool,
+    retry_buffer: usize,
 }
 
 impl ChannelBuilder {
@@ -80,6 +81,7 @@ impl ChannelBuilder {
             user_agent: None,
             timeout: None,
             wait_for_ready: false,
+            retry_buffer: 256 << 10,
         }
     }
 
@@ -113,6 +115,16 @@ impl ChannelBuilder {
     /// [`WaitForReady`](crate::WaitForReady), or the service's config does for their method. They fail fast by default.
     pub fn wait_for_ready(mut self, wait: bool) -> Self {
         self.wait_for_ready = wait;
+        self
+    }
+
+    /// How many bytes of a request are kept until its response begins, so that it can be sent again. 256 KiB by default,
+    /// as in grpc-go. A larger request is not retried by the service's retry policy; a streamed one is not sent again for
+    /// any reason once more of it than that has been sent.
+    ///
+    /// It bounds each call. As in grpc-go, nothing bounds what all calls of a channel keep together.
+    pub fn retry_buffer(mut self, bytes: usize) -> Self {
+        self.retry_buffer = bytes;
         self
     }
 
@@ -264,6 +276,7 @@ impl ChannelBuilder {
             timeout: self.timeout,
             wait_for_ready: self.wait_for_ready,
             several_connections: self.most_connections > 1,
+            retry_buffer: self.retry_buffer,
         })
     }
 }

@@ -27,11 +27,14 @@ use crate::shared::Shared;
 /// |---|---|
 /// | nobody is signed in, or every endpoint is failing, and the call does not [wait](crate::WaitForReady) | `UNAVAILABLE` |
 /// | the connection was lost with the call in flight | `UNAVAILABLE` |
-/// | the deadline passed, wherever the call was | `DEADLINE_EXCEEDED` |
+/// | the deadline passed, wherever the call was, be it between two attempts | `DEADLINE_EXCEEDED` |
 /// | the server reset the stream | as gRPC maps the HTTP/2 error |
 /// | the metadata is larger than the server says it takes | `INTERNAL`; the request is not sent |
 ///
-/// A request that was never sent is sent elsewhere; one that the server refused unprocessed is sent once more.
+/// A request that was never sent is sent elsewhere; one that the server refused unprocessed is sent once more. A call
+/// that fails otherwise before its response begins is sent again if the service's config has a retry policy that lists
+/// the status: up to five times in all, and the caller sees what the last attempt ended with. If that was told by
+/// callboard and not by a server, the message says which attempt it was.
 #[derive(Clone)]
 pub struct Channel {
     shared: Arc<Shared>,

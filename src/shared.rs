@@ -40,6 +40,8 @@ pub(crate) struct Defaults {
     pub(crate) timeout: Option<Duration>,
     pub(crate) wait_for_ready: bool,
     pub(crate) several_connections: bool,
+    /// How many bytes of a request are kept to send it again.
+    pub(crate) retry_buffer: usize,
 }
 
 impl Defaults {

@@ -6,11 +6,13 @@
 mod common;
 
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use callboard::{Balancer, Call, Code, Endpoint, Outcome, Pick, Picker, Status};
 use callboard_echo::pb::EchoRequest;
+use common::refusing::{Policy, QUICK, Refusing, unavailable};
 use common::scripted::Scripted;
 use common::{Stage, echo, endpoint, in_time, request, slow, until, within};
 
@@ -285,4 +287,35 @@ async fn a_picker_is_told_of_a_call_whose_connection_was_lost() {
     assert_eq!(in_time(call).await.unwrap().unwrap_err().code(), tonic::Code::Unavailable);
     balancer.until_told(1).await;
     assert_eq!(balancer.told(), [("a".to_owned(), Code::Unavailable)]);
+}
+
+#[tokio::test]
+async fn a_status_of_the_picker_is_not_retried_whatever_the_policy_lists() {
+    for drop in [false, true] {
+        let stage = Stage::new();
+        let (server, _announcement) = stage.server("a").await;
+        let picks = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&picks);
+        let balancer = Custom::new(move |_, _| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            let status = Status::unavailable("no");
+            if drop { Pick::Drop(status) } else { Pick::Fail(status) }
+        });
+        let channel = stage.channel(stage.under(&QUICK).await.balancer(balancer), 1).await;
+        let status = in_time(echo(&channel).unary(request())).await.unwrap_err();
+        assert_eq!((status.code(), status.message()), (tonic::Code::Unavailable, "no"));
+        assert_eq!((picks.load(Ordering::SeqCst), server.calls()), (1, 0));
+    }
+}
+
+#[tokio::test]
+async fn a_picker_is_asked_for_each_attempt_and_told_how_it_went() {
+    let stage = Stage::new();
+    let server = Refusing::start(&stage, "a", [tonic::Status::aborted("no"), unavailable()]).await;
+    let (balancer, policy) = (Custom::first(), Policy { codes: &["ABORTED", "UNAVAILABLE"], ..QUICK });
+    let channel = stage.channel(stage.under(&policy).await.balancer(balancer.clone()), 1).await;
+    in_time(echo(&channel).unary(request())).await.unwrap();
+    balancer.until_told(3).await;
+    let told = [Code::Aborted, Code::Unavailable, Code::Ok].map(|code| ("a".to_owned(), code));
+    assert_eq!((balancer.told().as_slice(), server.attempts().len()), (&told[..], 3));
 }

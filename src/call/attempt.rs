@@ -1,24 +1,26 @@
-//! Sending a call, again where that is safe.
+//! Sending a call, again where that is safe or the service's config says so.
 
 use std::future::{poll_fn, ready};
 use std::sync::Arc;
 
-use callboard_core::{Address, Code, Endpoint};
+use callboard_core::Code;
 use futures_core::future::BoxFuture;
+use http::response::Parts;
 use tokio::time::Instant;
 use tonic::Status;
 use tonic::body::Body;
 
+use super::again::{Cause, Failed, again, again_when_up};
 use super::body::ResponseBody;
 use super::deadline::{self, Deadline};
-use super::head::{Head, Kept, field};
-use super::pick::{Wish, choose, choose_now};
-use super::status::GRPC_STATUS;
+use super::head::{Head, Kept};
+use super::pick::{Unchosen, Wish, choose, choose_now};
+use super::repetition::Repetition;
 use super::ticket::Ticket;
-use super::{Idempotent, ServedBy, WaitForReady, early, status};
+use super::{ServedBy, WaitForReady, early, status};
 use crate::control::Rules;
 use crate::shared::Shared;
-use crate::transport::{Failure, Incoming, Outgoing};
+use crate::transport::{Heard, Incoming, Outgoing, Sent};
 
 /// What comes of a call in the end.
 pub(crate) type Answer = Result<http::Response<Body>, Status>;
@@ -73,9 +75,10 @@ fn prepare(
     Ok(Prepared { head, body, deadline, wait_for_ready })
 }
 
-/// Attempts until there is a response, or a failure after which another attempt could do the call twice.
+/// Attempts until there is a response that the call is committed to, or a failure that no other attempt may follow.
 ///
-/// A block and no `async fn`, which would have room for its arguments twice: every call allocates and moves this.
+/// A block and no `async fn`, which would have room for its arguments twice: every call allocates and moves this. What
+/// is rare is boxed, else every call would carry the room for it.
 #[expect(clippy::manual_async_fn, reason = "see above")]
 fn attempts(
     shared: Arc<Shared>,
@@ -85,42 +88,51 @@ fn attempts(
     wait_for_ready: bool,
 ) -> impl Future<Output = Answer> + Send {
     async move {
-        let mut rules = Repetition::of(&head);
-        let mut body = Outgoing::of(body).await?;
+        let mut past: Option<Box<Repetition>> = None;
+        let mut body = Outgoing::of(body, shared.defaults.retry_buffer).await?;
         loop {
-            let wish = Wish { call: head.call(), wait_for_ready, avoid: &rules.failed_at };
+            let wish = Wish::new(head.call(), wait_for_ready, past.as_deref());
             let chosen = match choose_now(&shared, wish) {
                 Some(chosen) => Some(chosen),
-                // Boxed, because it is rare: every call would carry the room for it.
                 None => deadline::until(&mut deadline, Box::pin(choose(&shared, wish))).await,
             };
-            let Some(chosen) = chosen else { return Err(late(deadline.as_ref(), &shared, "a ready endpoint")) };
-            let (slot, ticket) = chosen?;
-            let (request, kept) = head.attempt(deadline.as_ref(), &shared.defaults);
-            let (failure, again) = match slot.send(request, body) {
-                Err(failed) => failed,
+            let (slot, ticket) = match chosen {
+                Some(Ok(chosen)) => chosen,
+                Some(Err(Unchosen::Failed(status))) => return Err(status),
+                Some(Err(Unchosen::Down(down))) => {
+                    Box::pin(again_when_up(&shared, &mut past, &mut deadline, &head, *down)).await?;
+                    continue;
+                }
+                None => return Err(unready(deadline.as_ref(), &shared, past.as_deref())),
+            };
+            let previous = Repetition::told(past.as_deref());
+            let (request, kept) = head.attempt(deadline.as_ref(), previous, &shared.defaults);
+            let (cause, again_body) = match slot.send(request, body) {
+                Err(failed) => Cause::failure(failed),
                 Ok(mut sent) => match deadline::until(&mut deadline, poll_fn(|cx| sent.poll_head(cx))).await {
-                    Some(Ok(response)) => return answer(sent.answered(response), ticket, &shared, deadline, kept),
-                    Some(Err(error)) => Box::pin(sent.failed(error)).await,
+                    Some(Ok(response)) if !is_retryable(&response, &ticket, &kept) => {
+                        return answer(sent.answered(response), ticket, &shared, deadline, kept);
+                    }
+                    Some(Ok(response)) => Cause::answer(Box::pin(sent.dismissed(response)).await),
+                    Some(Err(error)) => Cause::failure(Box::pin(sent.failed(error)).await),
                     None => return Err(unanswered(deadline.as_ref(), &shared, ticket)),
                 },
             };
-            let repeat = rules.permit(&failure, ticket.endpoint());
-            let status = failed(failure, &shared, ticket);
-            match again {
-                Some(again) if repeat => (body, head) = (again, kept.restored(&shared.defaults)),
-                _ => return Err(status),
-            }
+            let failed = Failed { cause, ticket, kept, body: again_body };
+            (head, body) = match Box::pin(again(&shared, &mut past, &mut deadline, failed)).await {
+                Ok(restored) => restored,
+                Err(answer) => return answer,
+            };
         }
     }
 }
 
-fn failed(failure: Failure, shared: &Shared, ticket: Ticket) -> Status {
-    let address = &ticket.endpoint().instance().address;
-    tracing::debug!(service = %shared.service, %address, ?failure, "attempt failed");
-    let status = status::of_failure(failure, |why| ticket.report(&shared.standing.now(), why));
-    ticket.done(status::from_tonic(status.code()));
-    status
+/// Whether a response ends with its head, by a failure that the retry policy of its method has a say about. Any other
+/// commits the call.
+fn is_retryable(response: &Heard, ticket: &Ticket, kept: &Kept) -> bool {
+    let Some(rules) = ticket.rules() else { return false };
+    let code = status::in_head(response.status(), response.headers(), Sent::is_all(response));
+    code.is_some_and(|code| code != Code::Ok) && rules.retry(kept.path()).is_some()
 }
 
 fn unanswered(deadline: Option<&Deadline>, shared: &Shared, ticket: Ticket) -> Status {
@@ -129,48 +141,13 @@ fn unanswered(deadline: Option<&Deadline>, shared: &Shared, ticket: Ticket) -> S
     status
 }
 
+fn unready(deadline: Option<&Deadline>, shared: &Shared, past: Option<&Repetition>) -> Status {
+    late(deadline, shared, &format!("a ready endpoint{}", Repetition::report(past)))
+}
+
 /// The status of a call that has run out of time, and how the channel stands.
-fn late(deadline: Option<&Deadline>, shared: &Shared, awaited: &str) -> Status {
+pub(super) fn late(deadline: Option<&Deadline>, shared: &Shared, awaited: &str) -> Status {
     deadline::exceeded(deadline, &format!("while waiting for {awaited}: {}", shared.published().summary))
-}
-
-/// What a call may be sent again after: gRPC's A6, and what the caller permits.
-struct Repetition {
-    idempotent: bool,
-    refused: bool,
-    lost: u32,
-    /// Where attempts have failed; the next one goes elsewhere, if there is another endpoint.
-    failed_at: Vec<Address>,
-}
-
-impl Repetition {
-    /// How often an idempotent call is sent again after a lost connection: with the first, gRPC's cap of five.
-    const MOST: u32 = 4;
-
-    fn of(head: &Head) -> Self {
-        let idempotent = head.extension::<Idempotent>().is_some();
-        Self { idempotent, refused: false, lost: 0, failed_at: Vec::new() }
-    }
-
-    fn permit(&mut self, failure: &Failure, endpoint: &Endpoint) -> bool {
-        let address = || endpoint.instance().address.clone();
-        match failure {
-            // It never left: as often as the deadline allows.
-            Failure::Unsent(_) => true,
-            // The server says that it has not processed it: once.
-            Failure::Refused(_) => {
-                self.failed_at.push(address());
-                !std::mem::replace(&mut self.refused, true)
-            }
-            // The connection was lost, and the server may have processed it.
-            Failure::Broken(Code::Unavailable, _) if self.idempotent => {
-                self.failed_at.push(address());
-                self.lost += 1;
-                self.lost <= Self::MOST
-            }
-            Failure::Broken(..) | Failure::Body(_) => false,
-        }
-    }
 }
 
 fn answer(
@@ -181,27 +158,26 @@ fn answer(
     kept: Kept,
 ) -> Answer {
     let served_by = ServedBy(ticket.endpoint().clone());
-    let (mut parts, incoming) = response.into_parts();
+    let (parts, incoming) = response.into_parts();
     if let Some(status) = status::of_http(&parts, |why| ticket.report(&shared.standing.now(), why)) {
         ticket.done(status::from_tonic(status.code()));
         return Err(status);
     }
-    parts.extensions = kept.into_room();
-    parts.extensions.insert(served_by);
     if incoming.is_end() {
         // Trailers only: the status stands in the headers.
         ticket.note_load(&parts.headers);
-        ticket.done(code_in(&parts.headers).unwrap_or(Code::Unknown));
-        return Ok(http::Response::from_parts(parts, Body::empty()));
+        ticket.done(status::in_fields(&parts.headers).unwrap_or(Code::Unknown));
+        return Ok(complete(parts, Body::empty(), served_by, kept));
     }
     let body = ResponseBody::new(incoming, ticket, Arc::clone(&shared.standing), deadline);
-    Ok(http::Response::from_parts(parts, Body::new(body)))
+    Ok(complete(parts, Body::new(body), served_by, kept))
 }
 
-/// The status in a block of headers or trailers, if there is one.
-pub(super) fn code_in(headers: &http::HeaderMap) -> Option<Code> {
-    let value = field(headers, &GRPC_STATUS)?;
-    Some(status::from_tonic(tonic::Code::from_bytes(value.as_bytes())))
+/// A response as the caller gets it: who has served it stands in its extensions.
+pub(super) fn complete(mut parts: Parts, body: Body, served_by: ServedBy, kept: Kept) -> http::Response<Body> {
+    parts.extensions = kept.into_room();
+    parts.extensions.insert(served_by);
+    http::Response::from_parts(parts, body)
 }
 
 #[cfg(test)]

@@ -9,7 +9,6 @@ use callboard_core::Code;
 use http_body::Frame;
 use tonic::Status;
 
-use super::attempt::code_in;
 use super::deadline::{self, Deadline};
 use super::status;
 use super::ticket::Ticket;
@@ -69,7 +68,7 @@ impl http_body::Body for ResponseBody {
 /// The status that a finished body ends the call with.
 fn code_of(result: Option<&Result<Frame<Bytes>, Status>>) -> Code {
     match result {
-        Some(Ok(trailers)) => trailers.trailers_ref().and_then(code_in).unwrap_or(Code::Unknown),
+        Some(Ok(trailers)) => trailers.trailers_ref().and_then(status::in_fields).unwrap_or(Code::Unknown),
         Some(Err(status)) => status::from_tonic(status.code()),
         None => Code::Unknown,
     }

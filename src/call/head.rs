@@ -8,6 +8,9 @@ use tonic::Status;
 use super::deadline::Deadline;
 use crate::shared::Defaults;
 
+/// Tells the server which attempt it sees: how many have failed.
+const PREVIOUS_ATTEMPTS: HeaderName = HeaderName::from_static("grpc-previous-rpc-attempts");
+
 /// A field's value, the first if there are several. Found by going through all: there are few, and to hash the name takes
 /// longer.
 pub(super) fn field<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
@@ -59,12 +62,22 @@ impl Head {
         Call::new(self.request.uri().path(), self.request.headers(), &self.extensions)
     }
 
+    pub(super) fn path(&self) -> &str {
+        self.request.uri().path()
+    }
+
     pub(super) fn extension<T: Clone + Send + Sync + 'static>(&self) -> Option<&T> {
         self.extensions.get()
     }
 
-    /// The head of one attempt, which tells the server how much time is left, and what it takes to make another one.
-    pub(super) fn attempt(self, deadline: Option<&Deadline>, defaults: &Defaults) -> (Request<()>, Kept) {
+    /// The head of one attempt, which tells the server how much time is left and how many attempts there have been, and
+    /// what it takes to make another one.
+    pub(super) fn attempt(
+        self,
+        deadline: Option<&Deadline>,
+        previous: Option<u32>,
+        defaults: &Defaults,
+    ) -> (Request<()>, Kept) {
         let Self { mut request, extensions } = self;
         let (method, uri) = (request.method().clone(), request.uri().clone());
         let headers = Headers::of(request.headers(), defaults);
@@ -72,11 +85,22 @@ impl Head {
             let (name, value) = deadline.header();
             request.headers_mut().insert(name, value);
         }
+        if let Some(previous) = previous {
+            request.headers_mut().insert(PREVIOUS_ATTEMPTS, previous.into());
+        }
         (request, Kept { method, uri, headers, extensions })
     }
 }
 
 impl Kept {
+    pub(super) fn path(&self) -> &str {
+        self.uri.path()
+    }
+
+    pub(super) fn extension<T: Clone + Send + Sync + 'static>(&self) -> Option<&T> {
+        self.extensions.get()
+    }
+
     /// The head as it was before the attempt.
     pub(super) fn restored(self, defaults: &Defaults) -> Head {
         let mut request = Request::new(());
@@ -122,14 +146,18 @@ mod tests {
             timeout: None,
             wait_for_ready: false,
             several_connections: false,
+            retry_buffer: 0,
         }
     }
 
     /// Sends a head twice: both attempts are alike. Returns the second, and what was kept of it.
     fn twice(request: http::request::Builder) -> (Request<()>, Kept) {
         let head = Head::new(request.body(()).expect("a request"), &defaults()).expect("a head");
-        let (first, kept) = head.attempt(None, &defaults());
-        let (second, kept) = kept.restored(&defaults()).attempt(None, &defaults());
+        let (first, kept) = head.attempt(None, None, &defaults());
+        let (second, kept) = kept.restored(&defaults()).attempt(None, Some(1), &defaults());
+        assert_eq!(second.headers().get(PREVIOUS_ATTEMPTS).map(HeaderValue::as_bytes), Some(&b"1"[..]));
+        let mut second = second;
+        second.headers_mut().remove(PREVIOUS_ATTEMPTS);
         assert_eq!(first.headers(), second.headers());
         assert_eq!((first.uri(), first.method()), (second.uri(), second.method()));
         (second, kept)

@@ -3,10 +3,13 @@
 //! ```text
 //! wait for a picker ─▶ pick ─▶ take a place on the connection ─▶ send ─▶ response ─▶ body ─▶ done
 //!        ▲                                                        │
-//!        └───────── never sent, or refused unprocessed ───────────┘
+//!        ├───────── never sent, or refused unprocessed ───────────┤
+//!        └──── a wait ◀──── failed as a retry policy lists it ────┘
 //! ```
-//! The deadline covers all of it.
+//! The deadline covers all of it. [`attempt`] makes the attempts, [`again`] is what follows one that has failed,
+//! [`repetition`] decides whether there is another one, and [`retry`] is what the service's policy says of that.
 
+mod again;
 mod attempt;
 mod body;
 mod deadline;
@@ -14,6 +17,8 @@ mod direct;
 mod early;
 mod head;
 mod pick;
+mod repetition;
+mod retry;
 mod status;
 mod ticket;
 
@@ -36,7 +41,12 @@ pub struct WaitForReady(pub bool);
 /// the response began, up to four times, each time elsewhere if there is another endpoint.
 ///
 /// Put it into the extensions of a request that does no harm when it is done twice. Without it, such a call ends with
-/// `UNAVAILABLE`.
+/// `UNAVAILABLE`, unless the service's config has a retry policy for it.
+///
+/// Where that policy lists `UNAVAILABLE`, it alone says what follows a lost connection, with or without this value: how
+/// often, after which wait, and whether too many calls fail. Where it lists only other statuses, or the request is larger
+/// than the [retry buffer](crate::ChannelBuilder::retry_buffer), lost connections are repeated by this value as without
+/// a policy; these attempts count as the policy's own, and there are never more than five of both together.
 ///
 /// ```
 /// let mut request = tonic::Request::new(());

@@ -7,9 +7,10 @@ use std::task::Poll;
 use callboard_core::{Address, Call, Pick};
 use tonic::Status;
 
+use super::repetition::Repetition;
 use super::status;
 use super::ticket::Ticket;
-use crate::control::{Published, Ready, Verdict};
+use crate::control::{Published, Ready, Rules, Verdict};
 use crate::shared::Shared;
 use crate::transport::{Connection, Slot};
 
@@ -19,11 +20,36 @@ const OTHER_CHOICES: usize = 8;
 /// What a call wants of the choice.
 #[derive(Clone, Copy)]
 pub(super) struct Wish<'a> {
-    pub(super) call: Call<'a>,
-    pub(super) wait_for_ready: bool,
+    call: Call<'a>,
+    wait_for_ready: bool,
+    /// Which attempt it is, from 1.
+    attempt: u32,
     /// Endpoints at which the call has failed: not again, if there is another one.
-    pub(super) avoid: &'a [Address],
+    avoid: &'a [Address],
 }
+
+impl<'a> Wish<'a> {
+    pub(super) fn new(call: Call<'a>, wait_for_ready: bool, past: Option<&'a Repetition>) -> Self {
+        Self { call, wait_for_ready, attempt: Repetition::number(past), avoid: Repetition::failed_at(past) }
+    }
+}
+
+/// Why no endpoint is chosen.
+pub(super) enum Unchosen {
+    /// The picker has failed the call, or nobody will choose any more.
+    Failed(Status),
+    /// No endpoint works for now, and there is a config that may say what to do about it.
+    Down(Box<Down>),
+}
+
+/// Why no endpoint works, and what the service's config says of calls.
+pub(super) struct Down {
+    pub(super) status: Status,
+    pub(super) rules: Arc<Rules>,
+}
+
+/// The endpoint's place and the attempt's ticket, or why there are none.
+pub(super) type Chosen = Result<(Slot, Ticket), Unchosen>;
 
 /// What one look at the published state gives.
 enum Look {
@@ -32,20 +58,20 @@ enum Look {
     Wait,
     /// These could be chosen, but have no free place.
     Full(Vec<Arc<Connection>>),
-    Fail(Status),
+    Fail(Unchosen),
 }
 
 /// Asks the picker that there is. None if the call has to wait: for a picker, or for a place.
-pub(super) fn choose_now(shared: &Shared, wish: Wish<'_>) -> Option<Result<(Slot, Ticket), Status>> {
+pub(super) fn choose_now(shared: &Shared, wish: Wish<'_>) -> Option<Chosen> {
     match look(&shared.published(), &wish) {
         Look::Chosen(slot, ticket) => Some(Ok((slot, ticket))),
-        Look::Fail(status) => Some(Err(status)),
+        Look::Fail(why) => Some(Err(why)),
         Look::Wait | Look::Full(_) => None,
     }
 }
 
 /// Waits for a picker, asks it, and waits for a place where it says. The caller bounds the time.
-pub(super) async fn choose(shared: &Shared, wish: Wish<'_>) -> Result<(Slot, Ticket), Status> {
+pub(super) async fn choose(shared: &Shared, wish: Wish<'_>) -> Chosen {
     let mut waited_at: Vec<Arc<Connection>> = Vec::new();
     loop {
         let changed = shared.changed();
@@ -61,7 +87,7 @@ pub(super) async fn choose(shared: &Shared, wish: Wish<'_>) -> Result<(Slot, Tic
         }
         match looked {
             Look::Chosen(slot, ticket) => return Ok((slot, ticket)),
-            Look::Fail(status) => return Err(status),
+            Look::Fail(why) => return Err(why),
             Look::Wait => changed.await,
             Look::Full(full) => {
                 shared.note_crowd();
@@ -93,18 +119,24 @@ async fn a_place(full: &[Arc<Connection>]) {
 
 fn look(published: &Published, wish: &Wish<'_>) -> Look {
     match &published.verdict {
-        Verdict::Pick(ready) => ask(ready, wish),
+        Verdict::Pick(ready) => ask(ready, published.rules.as_ref(), wish),
         Verdict::Wait => Look::Wait,
         Verdict::Fail if wish.wait_for_ready => Look::Wait,
-        Verdict::Fail => Look::Fail(Status::unavailable(published.summary.to_string())),
+        Verdict::Fail => {
+            let status = Status::unavailable(published.summary.to_string());
+            Look::Fail(match &published.rules {
+                None => Unchosen::Failed(status),
+                Some(rules) => Unchosen::Down(Box::new(Down { status, rules: Arc::clone(rules) })),
+            })
+        }
         Verdict::Ended => {
             let why = "the channel's task has ended, by a panic of its balancer or with its runtime";
-            Look::Fail(Status::unavailable(format!("{}; {why}", published.summary)))
+            Look::Fail(Unchosen::Failed(Status::unavailable(format!("{}; {why}", published.summary))))
         }
     }
 }
 
-fn ask(ready: &Ready, wish: &Wish<'_>) -> Look {
+fn ask(ready: &Ready, rules: Option<&Arc<Rules>>, wish: &Wish<'_>) -> Look {
     let Ready { choice, connections: all } = ready;
     let mut full: Vec<Arc<Connection>> = Vec::new();
     let mut insisted_on = None;
@@ -112,20 +144,20 @@ fn ask(ready: &Ready, wish: &Wish<'_>) -> Look {
         let index = match choice.picker.pick(&wish.call) {
             Pick::Endpoint(index) => index,
             Pick::Fail(_) if wish.wait_for_ready => return Look::Wait,
-            Pick::Fail(status) | Pick::Drop(status) => return Look::Fail(status::of_picker(status)),
+            Pick::Fail(status) | Pick::Drop(status) => return Look::Fail(Unchosen::Failed(status::of_picker(status))),
             // `Pick` may grow; what this channel does not know yet, it cannot do now.
             _ => return Look::Wait,
         };
         let (Some(endpoint), Some(connections)) = (choice.endpoints.get(index), all.get(index)) else {
             let message = format!("the picker chose endpoint {index} of {}", choice.endpoints.len());
-            return Look::Fail(Status::internal(message));
+            return Look::Fail(Unchosen::Failed(Status::internal(message)));
         };
         let refused = wish.avoid.contains(&endpoint.instance().address);
         if refused && asked < OTHER_CHOICES && choice.endpoints.len() > 1 {
             continue;
         }
         if let Some(slot) = connections.iter().find_map(Connection::try_reserve) {
-            return Look::Chosen(slot, Ticket::new(Arc::clone(choice), index));
+            return Look::Chosen(slot, Ticket::new(Arc::clone(choice), index, wish.attempt, rules.cloned()));
         }
         // A picker that insists has its reasons, such as a hash; do not ask it for ever.
         if insisted_on.replace(index) == Some(index) {

@@ -1,14 +1,14 @@
 //! Statuses of failed calls.
 
 use callboard_core::Code;
-use http::{HeaderName, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use tonic::Status;
 
 use super::head::field;
 use crate::transport::Failure;
 
 /// Where gRPC's status stands in headers or trailers.
-pub(super) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// What the content type of a gRPC message begins with.
 const GRPC: &[u8] = b"application/grpc";
@@ -67,15 +67,34 @@ pub(super) fn of_failure(failure: Failure, report: impl FnOnce(&str) -> String) 
     Status::new(to_tonic(code), report(&why))
 }
 
-/// The status of an answer that does not come from a gRPC server, such as a proxy's; None if it may be one. `report` adds
-/// to the cause where that was.
-pub(super) fn of_http(head: &http::response::Parts, report: impl FnOnce(&str) -> String) -> Option<Status> {
-    let foreign = field(&head.headers, &header::CONTENT_TYPE).filter(|kind| !kind.as_bytes().starts_with(GRPC));
-    if (head.status == StatusCode::OK && foreign.is_none()) || head.headers.contains_key(GRPC_STATUS) {
-        return None;
+/// What a response's head says of how the call ends: its code, if nothing else is awaited. `all` is whether nothing
+/// follows.
+pub(super) fn in_head(status: StatusCode, headers: &HeaderMap, all: bool) -> Option<Code> {
+    if is_foreign(status, headers) {
+        return Some(from_tonic(code_of_http(status)));
     }
-    // gRPC's http-grpc-status-mapping.md.
-    let code = match head.status {
+    all.then(|| in_fields(headers).unwrap_or(Code::Unknown))
+}
+
+/// The code in a block of headers or trailers, if there is one.
+pub(super) fn in_fields(headers: &HeaderMap) -> Option<Code> {
+    let value = field(headers, &GRPC_STATUS)?;
+    Some(from_tonic(tonic::Code::from_bytes(value.as_bytes())))
+}
+
+/// The content type, if it is not gRPC's.
+fn foreign_type(headers: &HeaderMap) -> Option<&HeaderValue> {
+    field(headers, &header::CONTENT_TYPE).filter(|kind| !kind.as_bytes().starts_with(GRPC))
+}
+
+/// Whether an answer does not come from a gRPC server.
+fn is_foreign(status: StatusCode, headers: &HeaderMap) -> bool {
+    (status != StatusCode::OK || foreign_type(headers).is_some()) && !headers.contains_key(GRPC_STATUS)
+}
+
+/// gRPC's http-grpc-status-mapping.md.
+fn code_of_http(status: StatusCode) -> tonic::Code {
+    match status {
         StatusCode::BAD_REQUEST => tonic::Code::Internal,
         StatusCode::UNAUTHORIZED => tonic::Code::Unauthenticated,
         StatusCode::FORBIDDEN => tonic::Code::PermissionDenied,
@@ -85,7 +104,16 @@ pub(super) fn of_http(head: &http::response::Parts, report: impl FnOnce(&str) ->
         | StatusCode::SERVICE_UNAVAILABLE
         | StatusCode::GATEWAY_TIMEOUT => tonic::Code::Unavailable,
         _ => tonic::Code::Unknown,
-    };
-    let kind = foreign.map(|kind| format!(" with content-type {kind:?}")).unwrap_or_default();
+    }
+}
+
+/// The status of an answer that does not come from a gRPC server, such as a proxy's; None if it may be one. `report` adds
+/// to the cause where that was.
+pub(super) fn of_http(head: &http::response::Parts, report: impl FnOnce(&str) -> String) -> Option<Status> {
+    if !is_foreign(head.status, &head.headers) {
+        return None;
+    }
+    let code = code_of_http(head.status);
+    let kind = foreign_type(&head.headers).map(|kind| format!(" with content-type {kind:?}")).unwrap_or_default();
     Some(Status::new(code, report(&format!("the answer is not gRPC's: HTTP {}{kind}", head.status))))
 }

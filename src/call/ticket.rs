@@ -7,7 +7,7 @@ use callboard_core::{Code, Endpoint, Load, Outcome, Service};
 use http::HeaderMap;
 use tokio::time::Instant;
 
-use crate::control::{Choice, Summary};
+use crate::control::{Choice, Rules, Summary};
 use crate::load;
 
 /// One attempt of a call, from sending to its end: counts it on its endpoint, and tells the picker how it went. Dropped
@@ -20,12 +20,16 @@ pub(super) struct Ticket {
     code: Code,
     /// What the response has reported.
     load: Option<Load>,
+    /// Which attempt of its call it is, from 1.
+    attempt: u32,
+    /// What the service's config says, if there is one.
+    rules: Option<Arc<Rules>>,
 }
 
 impl Ticket {
     /// A call that this endpoint was chosen for; there must be one of this index.
-    pub(super) fn new(choice: Arc<Choice>, index: usize) -> Self {
-        let ticket = Self { choice, index, begun: Instant::now(), code: Code::Cancelled, load: None };
+    pub(super) fn new(choice: Arc<Choice>, index: usize, attempt: u32, rules: Option<Arc<Rules>>) -> Self {
+        let ticket = Self { choice, index, begun: Instant::now(), code: Code::Cancelled, attempt, rules, load: None };
         ticket.endpoint().call_started();
         ticket
     }
@@ -34,9 +38,18 @@ impl Ticket {
         &self.choice.endpoints[self.index]
     }
 
+    /// What the service's config said when the endpoint was chosen.
+    pub(super) fn rules(&self) -> Option<&Rules> {
+        self.rules.as_deref()
+    }
+
     /// Where the call is, for messages about it.
     pub(super) fn whence(&self, service: &Service) -> String {
-        format!("service {service}, endpoint {}", self.endpoint().instance().address)
+        let address = &self.endpoint().instance().address;
+        match self.attempt {
+            1 => format!("service {service}, endpoint {address}"),
+            attempt => format!("service {service}, endpoint {address}, attempt {attempt}"),
+        }
     }
 
     /// What a call has failed by, with all that there is to know of it: where it is, and how the registry stands.
@@ -64,6 +77,11 @@ impl Drop for Ticket {
         // A call that was given up, or whose connection died, says nothing about the server's speed.
         let telling = !matches!(self.code, Code::Cancelled | Code::Unavailable);
         self.endpoint().call_ended(telling.then_some(latency));
+        if self.code == Code::Ok
+            && let Some(throttle) = self.rules().and_then(Rules::throttle)
+        {
+            throttle.succeeded();
+        }
         self.choice.picker.done(self.index, &Outcome::new(self.code, latency).load(self.load.take()));
     }
 }

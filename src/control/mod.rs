@@ -12,6 +12,7 @@ mod rotation;
 mod rules;
 mod subchannel;
 mod summary;
+mod throttle;
 
 use std::sync::{Arc, Weak};
 
@@ -33,6 +34,7 @@ pub(crate) use published::{Published, Verdict};
 pub(crate) use rotation::{Choice, Ready};
 pub(crate) use rules::Rules;
 pub(crate) use summary::{Standing, Summary};
+pub(crate) use throttle::Throttle;
 
 /// What a channel's task is started with.
 pub(crate) struct Parts {

@@ -7,7 +7,6 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use h2::client::ResponseFuture;
 
-use super::outgoing::Replay;
 use super::pump::Pump;
 use super::{Connection, Failure, Incoming, Outgoing};
 
@@ -69,7 +68,7 @@ pub(crate) struct Sent {
 }
 
 /// A response's head, and its body as `h2` has it.
-type Head = http::Response<h2::RecvStream>;
+pub(crate) type Heard = http::Response<h2::RecvStream>;
 
 /// The body of a request that has been sent, or is being sent.
 #[derive(Debug)]
@@ -80,12 +79,31 @@ enum Body {
 
 impl Sent {
     /// Resolves when the response's head is there, or will not come.
-    pub(crate) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, h2::Error>> {
+    pub(crate) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Heard, h2::Error>> {
         Pin::new(&mut self.response).poll(cx)
     }
 
+    /// Whether this head is all of the response: gRPC's "trailers only".
+    pub(crate) fn is_all(head: &Heard) -> bool {
+        head.body().is_end_stream()
+    }
+
+    /// Does without the rest of a response: gives its head, and the request's body if it can be sent again.
+    pub(crate) async fn dismissed(self, head: Heard) -> (http::response::Parts, Option<Outgoing>) {
+        // Before the wait, so that the server is told.
+        let (parts, _) = head.into_parts();
+        let body = match self.body {
+            Body::Whole(data) => Some(Outgoing::Whole(data)),
+            Body::Stream(pump) => {
+                pump.stop();
+                pump.rewound().await
+            }
+        };
+        (parts, body)
+    }
+
     /// The response with this head.
-    pub(crate) fn answered(self, head: Head) -> http::Response<Incoming> {
+    pub(crate) fn answered(self, head: Heard) -> http::Response<Incoming> {
         let pump = match self.body {
             Body::Whole(_) => None,
             Body::Stream(pump) => {
@@ -105,7 +123,7 @@ impl Sent {
                 if let Some(status) = pump.failure() {
                     return (Failure::Body(status.clone()), None);
                 }
-                (failure, pump.back().await.and_then(Replay::rewind).map(Outgoing::Stream))
+                (failure, pump.rewound().await)
             }
         }
     }

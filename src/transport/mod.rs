@@ -22,7 +22,7 @@ mod wire;
 
 pub(crate) use connection::{Connection, End, Event, Opening, open};
 pub(crate) use connector::{Connector, Custom, System};
-pub(crate) use exchange::Slot;
+pub(crate) use exchange::{Failed, Heard, Sent, Slot};
 pub(crate) use failure::Failure;
 pub(crate) use incoming::Incoming;
 pub use keepalive::Keepalive;

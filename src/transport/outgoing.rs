@@ -10,9 +10,6 @@ use http::HeaderMap;
 use http_body::Body as _;
 use tonic::body::Body;
 
-/// How much of a streamed body is kept so that a refused request can be sent again: what grpc-go keeps.
-const REPLAY_LIMIT: usize = 256 << 10;
-
 /// A request body, in a form that can be sent again as long as that is possible.
 #[derive(Debug)]
 pub(crate) enum Outgoing {
@@ -23,12 +20,12 @@ pub(crate) enum Outgoing {
 }
 
 impl Outgoing {
-    /// Looks at what is there already, without waiting.
-    pub(crate) async fn of(mut body: Body) -> Result<Self, tonic::Status> {
-        poll_fn(|cx| Poll::Ready(Self::begun(std::mem::take(&mut body), cx))).await
+    /// Looks at what is there already, without waiting. Of a streamed body, so many bytes are kept.
+    pub(crate) async fn of(mut body: Body, limit: usize) -> Result<Self, tonic::Status> {
+        poll_fn(|cx| Poll::Ready(Self::begun(std::mem::take(&mut body), limit, cx))).await
     }
 
-    fn begun(mut body: Body, cx: &mut Context<'_>) -> Result<Self, tonic::Status> {
+    fn begun(mut body: Body, limit: usize, cx: &mut Context<'_>) -> Result<Self, tonic::Status> {
         if body.is_end_stream() {
             return Ok(Self::Whole(Bytes::new()));
         }
@@ -38,18 +35,27 @@ impl Outgoing {
             Poll::Ready(None) => return Ok(Self::Whole(Bytes::new())),
             Poll::Ready(Some(frame)) => Some(Piece::of(frame?)),
         };
-        let Some(Piece::Data(data)) = first else { return Ok(Self::stream(body, [first, None])) };
+        let Some(Piece::Data(data)) = first else { return Ok(Self::stream(body, limit, [first, None])) };
         let second = match poll() {
             Poll::Pending => None,
             Poll::Ready(None) => return Ok(Self::Whole(data)),
             Poll::Ready(Some(frame)) => Some(Piece::of(frame?)),
         };
-        Ok(Self::stream(body, [Some(Piece::Data(data)), second]))
+        Ok(Self::stream(body, limit, [Some(Piece::Data(data)), second]))
     }
 
-    fn stream(body: Body, begun: [Option<Piece>; 2]) -> Self {
+    fn stream(body: Body, limit: usize, begun: [Option<Piece>; 2]) -> Self {
         let begun: VecDeque<_> = begun.into_iter().flatten().collect();
-        Self::Stream(Box::new(Replay { body, kept: begun, next: 0, size: 0, lost: false }))
+        let size = begun.iter().map(Piece::len).sum();
+        Self::Stream(Box::new(Replay { body, limit, kept: begun, next: 0, size, lost: false }))
+    }
+
+    /// Whether what is here of it has at most so many bytes.
+    pub(crate) fn is_within(&self, limit: usize) -> bool {
+        match self {
+            Self::Whole(data) => data.len() <= limit,
+            Self::Stream(replay) => replay.size <= limit,
+        }
     }
 }
 
@@ -81,10 +87,12 @@ impl Piece {
 #[derive(Debug)]
 pub(crate) struct Replay {
     body: Body,
+    /// How many bytes may be kept.
+    limit: usize,
     kept: VecDeque<Piece>,
     /// Which of `kept` is sent next; beyond its end, the body is asked.
     next: usize,
-    /// Bytes of `kept` that have been given out at least once.
+    /// Bytes that the body has given so far.
     size: usize,
     /// Something was given out and is not kept: it cannot be sent again.
     lost: bool,
@@ -108,7 +116,7 @@ impl Replay {
 
     fn keep(&mut self, piece: &Piece) {
         self.size += piece.len();
-        if self.lost || self.size > REPLAY_LIMIT {
+        if self.lost || self.size > self.limit {
             self.forget();
         } else {
             self.kept.push_back(piece.clone());

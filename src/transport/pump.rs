@@ -7,9 +7,10 @@ use std::task::Poll;
 
 use bytes::Bytes;
 use h2::{Reason, SendStream};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-use super::outgoing::{Piece, Replay};
+use super::outgoing::{Outgoing, Piece, Replay};
 
 /// A body that is being sent by a task of its own. Dropping it stops the task and with it the request's stream.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub(super) struct Pump {
 struct Shared {
     /// The server has begun to answer.
     answered: AtomicBool,
+    /// Told if the body is wanted back before it has been sent.
+    stop: Notify,
     /// The body's own error. Set before the stream is reset because of it, so that who reads the response can tell.
     failure: OnceLock<tonic::Status>,
 }
@@ -31,11 +34,20 @@ impl Pump {
     pub(super) fn start(stream: SendStream<Bytes>, mut body: Box<Replay>) -> Self {
         let shared = Arc::<Shared>::default();
         let sending = Sending { stream, shared: Arc::clone(&shared), over: false };
+        let stopped = Arc::clone(&shared);
         let task = tokio::spawn(async move {
-            pump(sending, &mut body).await;
+            tokio::select! {
+                () = pump(sending, &mut body) => {}
+                () = stopped.stop.notified() => {}
+            }
             body
         });
         Self { task, shared }
+    }
+
+    /// Sends no more: the stream is reset, if not all was sent.
+    pub(super) fn stop(&self) {
+        self.shared.stop.notify_one();
     }
 
     /// Notes that the server has begun to answer: what was sent need not be kept any more.
@@ -48,10 +60,12 @@ impl Pump {
         self.shared.failure.get()
     }
 
-    /// Gets the body back after the stream has failed, which ends the task. None if the task panicked, which a body
-    /// may do.
-    pub(super) async fn back(mut self) -> Option<Box<Replay>> {
-        (&mut self.task).await.ok()
+    /// Gets the body back, rewound, after the stream has failed or [`stop`](Self::stop), which end the task. None if it
+    /// cannot be sent again, because the task panicked, which a body may do, or by its own failure or size.
+    pub(super) async fn rewound(mut self) -> Option<Outgoing> {
+        let body = (&mut self.task).await.ok()?;
+        let failed = self.failure().is_some();
+        body.rewind().filter(|_| !failed).map(Outgoing::Stream)
     }
 }
 

@@ -132,6 +132,12 @@ impl Writer {
         self.trailers(stream, "0");
     }
 
+    /// A response that is all head: a status and nothing else.
+    pub fn refuse(&self, stream: u32, status: &str) {
+        let fields = [(":status", "200"), ("content-type", "application/grpc"), ("grpc-status", status)];
+        self.headers(stream, &fields, true);
+    }
+
     fn note_end(&self, stream: u32, end: bool) {
         if end {
             self.streams.server_ended(stream);

@@ -1,0 +1,152 @@
+//! What follows a failed attempt: another one, perhaps after a wait, or the end of the call.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use callboard_core::{Address, Code};
+use http::response::Parts;
+use tokio::time::sleep;
+use tonic::Status;
+use tonic::body::Body;
+
+use super::attempt::{Answer, complete};
+use super::deadline::{self, Deadline};
+use super::head::{Head, Kept};
+use super::pick::Down;
+use super::repetition::Repetition;
+use super::retry::Pushback;
+use super::ticket::Ticket;
+use super::{ServedBy, status};
+use crate::shared::Shared;
+use crate::transport::{self, Failure, Outgoing};
+
+/// An attempt that has failed before the call was committed to it, and what it takes to make another one.
+pub(super) struct Failed {
+    pub(super) cause: Cause,
+    pub(super) ticket: Ticket,
+    pub(super) kept: Kept,
+    /// None if it cannot be sent again.
+    pub(super) body: Option<Outgoing>,
+}
+
+/// How an attempt has failed.
+pub(super) enum Cause {
+    /// There is no response.
+    Failure(Failure),
+    /// There is a response, which is all head.
+    Answer(Box<Parts>),
+}
+
+impl Cause {
+    pub(super) fn failure((failure, body): transport::Failed) -> (Self, Option<Outgoing>) {
+        (Self::Failure(failure), body)
+    }
+
+    pub(super) fn answer((parts, body): (Parts, Option<Outgoing>)) -> (Self, Option<Outgoing>) {
+        (Self::Answer(Box::new(parts)), body)
+    }
+
+    /// How long to wait before another attempt, if there may be one.
+    fn wait(&self, repetition: &mut Repetition, at: &Address, within: bool) -> Option<Duration> {
+        match self {
+            Self::Failure(failure) => repetition.after_failure(failure, at, within),
+            Self::Answer(parts) => {
+                let code = status::in_head(parts.status, &parts.headers, true).unwrap_or(Code::Unknown);
+                repetition.after_status(code, Pushback::of(&parts.headers), at, within)
+            }
+        }
+    }
+
+    /// Ends the attempt with what the caller gets if no other follows.
+    fn end(self, shared: &Shared, mut ticket: Ticket) -> Result<Box<Parts>, Status> {
+        if let Self::Answer(parts) = &self {
+            ticket.note_load(&parts.headers);
+        }
+        let report = |why: &str| ticket.report(&shared.standing.now(), why);
+        let (code, ended) = match self {
+            Self::Failure(failure) => {
+                let status = status::of_failure(failure, report);
+                (status::from_tonic(status.code()), Err(status))
+            }
+            Self::Answer(parts) => match status::of_http(&parts, report) {
+                Some(status) => (status::from_tonic(status.code()), Err(status)),
+                None => (status::in_fields(&parts.headers).unwrap_or(Code::Unknown), Ok(parts)),
+            },
+        };
+        tracing::debug!(service = %shared.service, address = %ticket.endpoint().instance().address, ?code, "attempt failed");
+        ticket.done(code);
+        ended
+    }
+}
+
+/// Gives what to send again, when it is time for that; else the end of the call.
+pub(super) async fn again(
+    shared: &Shared,
+    past: &mut Option<Box<Repetition>>,
+    deadline: &mut Option<Deadline>,
+    failed: Failed,
+) -> Result<(Head, Outgoing), Answer> {
+    let Failed { cause, ticket, kept, body } = failed;
+    let begin = || Box::new(Repetition::new(kept.extension(), ticket.rules(), kept.path()));
+    let repetition = past.get_or_insert_with(begin);
+    let within = |body: &Outgoing| body.is_within(shared.defaults.retry_buffer);
+    let at = &ticket.endpoint().instance().address;
+    let wait = body.as_ref().and_then(|body| cause.wait(repetition, at, within(body)));
+    let served_by = ServedBy(ticket.endpoint().clone());
+    let ended = cause.end(shared, ticket);
+    let (Some(wait), Some(body)) = (wait, body) else {
+        return Err(ended.map(|parts| complete(*parts, Body::empty(), served_by, kept)));
+    };
+    let status = ended.map_or_else(|status| status, |parts| told(&parts));
+    pause(shared, repetition, deadline, wait, &status).await.map_err(Err)?;
+    Ok((kept.restored(&shared.defaults), body))
+}
+
+/// The same for an attempt that had no endpoint to go to.
+pub(super) async fn again_when_up(
+    shared: &Shared,
+    past: &mut Option<Box<Repetition>>,
+    deadline: &mut Option<Deadline>,
+    head: &Head,
+    down: Down,
+) -> Result<(), Status> {
+    let Down { status, rules } = down;
+    let before = Repetition::report(past.as_deref());
+    let begin = || Box::new(Repetition::new(head.extension(), Some(&rules), head.path()));
+    let repetition = past.get_or_insert_with(begin);
+    match repetition.after_none() {
+        Some(wait) => pause(shared, repetition, deadline, wait, &status).await,
+        None => Err(Status::new(status.code(), format!("{}{before}", status.message()))),
+    }
+}
+
+/// Waits before the next attempt, within the deadline.
+async fn pause(
+    shared: &Shared,
+    repetition: &Repetition,
+    deadline: &mut Option<Deadline>,
+    wait: Duration,
+    last: &Status,
+) -> Result<(), Status> {
+    let attempt = Repetition::number(Some(repetition));
+    tracing::debug!(service = %shared.service, attempt, code = ?last.code(), ?wait, "the call is sent again");
+    if wait.is_zero() {
+        return Ok(());
+    }
+    // A wait that is longer than what is left is waited for all the same, as in grpc-go: the caller gets the status
+    // that says that its time was too short.
+    let waited = deadline::until(deadline, pin!(sleep(wait))).await;
+    waited.ok_or_else(|| {
+        let so_far = Repetition::report(Some(repetition));
+        let last = format!("{:?}: {}", last.code(), last.message());
+        deadline::exceeded(
+            deadline.as_ref(),
+            &format!("while waiting to send the call again{so_far}; the last: {last}"),
+        )
+    })
+}
+
+/// What stands in a response that is all head.
+fn told(parts: &Parts) -> Status {
+    Status::from_header_map(&parts.headers).unwrap_or_else(|| Status::unknown("the response has no grpc-status"))
+}
