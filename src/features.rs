@@ -84,11 +84,12 @@ fn zookeeper() -> Option<Arc<MakeBackend>> {
 }
 
 /// The balancers that a URL or a service's config can name.
-pub(crate) fn balancers() -> [Known<MakeBalancer>; 3] {
+pub(crate) fn balancers() -> [Known<MakeBalancer>; 4] {
     [
         Known { name: "pick_first", feature: "pick-first", make: pick_first() },
         Known { name: "round_robin", feature: "round-robin", make: round_robin() },
         Known { name: "weighted", feature: "weighted", make: weighted() },
+        Known { name: "weighted_round_robin", feature: "weighted", make: weighted_round_robin() },
     ]
 }
 
@@ -119,5 +120,18 @@ fn weighted() -> Option<Arc<MakeBalancer>> {
 
 #[cfg(not(feature = "weighted"))]
 fn weighted() -> Option<Arc<MakeBalancer>> {
+    None
+}
+
+#[cfg(feature = "weighted")]
+fn weighted_round_robin() -> Option<Arc<MakeBalancer>> {
+    Some(Arc::new(|settings| {
+        let settings = settings.read()?;
+        Ok(Arc::new(callboard_weighted::WeightedRoundRobin::with_settings(settings)?))
+    }))
+}
+
+#[cfg(not(feature = "weighted"))]
+fn weighted_round_robin() -> Option<Arc<MakeBalancer>> {
     None
 }

@@ -67,6 +67,7 @@ mod channel;
 mod control;
 mod dial;
 mod features;
+pub mod load;
 pub mod lookaside;
 mod serve;
 mod shared;

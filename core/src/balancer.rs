@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::{Extensions, HeaderMap};
 
-use crate::{Code, Endpoint, Status};
+use crate::{Code, Endpoint, Load, Status};
 
 /// Decides which endpoints to connect, and makes a picker of those that are ready.
 ///
@@ -27,6 +27,19 @@ pub trait Balancer: fmt::Debug + Send + Sync + 'static {
 
     /// Makes the picker for these endpoints, all of them ready. It is called with at least one.
     fn picker(&self, ready: &[Endpoint]) -> Box<dyn Picker>;
+
+    /// How often to make a new picker although nothing has changed, for a balancer that looks at live figures. Never,
+    /// unless overridden. Times below 10 ms count as that.
+    fn renew_every(&self) -> Option<Duration> {
+        None
+    }
+
+    /// How often each connected endpoint is asked to report its load out of band: over gRPC's
+    /// `xds.service.orca.v3.OpenRcaService`, on its connection. The server may report less often, or not at all; see
+    /// [`Endpoint::out_of_band_load`]. Never, unless overridden: endpoints may report with each response all the same.
+    fn load_reports(&self) -> Option<Duration> {
+        None
+    }
 }
 
 impl<B: Balancer + ?Sized> Balancer for std::sync::Arc<B> {
@@ -40,6 +53,14 @@ impl<B: Balancer + ?Sized> Balancer for std::sync::Arc<B> {
 
     fn picker(&self, ready: &[Endpoint]) -> Box<dyn Picker> {
         (**self).picker(ready)
+    }
+
+    fn renew_every(&self) -> Option<Duration> {
+        (**self).renew_every()
+    }
+
+    fn load_reports(&self) -> Option<Duration> {
+        (**self).load_reports()
     }
 }
 
@@ -123,17 +144,25 @@ impl<'a> Call<'a> {
 
 /// How a call went.
 #[non_exhaustive]
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
     /// The status that the call ended with. `CANCELLED` if the caller went away before its end.
     pub code: Code,
     /// From sending the request to the end of the call.
     pub latency: Duration,
+    /// What the response has reported of the endpoint's load, and of the call's cost. None if it has not.
+    pub load: Option<Load>,
 }
 
 impl Outcome {
     /// Describes an outcome. Used by the channel, and by tests of pickers.
     pub fn new(code: Code, latency: Duration) -> Self {
-        Self { code, latency }
+        Self { code, latency, load: None }
+    }
+
+    /// The same, with a report.
+    #[must_use]
+    pub fn load(self, load: Option<Load>) -> Self {
+        Self { load, ..self }
     }
 }

@@ -1,11 +1,18 @@
 //! An instance as a channel sees it.
 
+mod reported;
+mod slots;
+
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::Instance;
+use tokio::time::Instant;
+
+use self::reported::Reported;
+use self::slots::Slots;
+use crate::{Instance, Load};
 
 /// The state of a connection, of an endpoint, or of a whole channel: gRPC's five.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -55,10 +62,15 @@ struct Inner {
 struct Live {
     /// Index into `ConnectivityState::ALL`.
     state: AtomicU8,
+    /// Set while it is ready. Changes with the state, which is seldom.
+    ready_since: Mutex<Option<Instant>>,
     started: AtomicU64,
     ended: AtomicU64,
     /// Nanoseconds; 0 until the first call has ended.
     latency: AtomicU64,
+    reported_by_calls: Reported,
+    reported_out_of_band: Reported,
+    slots: Slots,
 }
 
 impl Endpoint {
@@ -109,10 +121,46 @@ impl Endpoint {
         }
     }
 
-    /// Notes the state. Called by the channel, and by tests of pickers.
+    /// Since when it has been `READY`. None if it is not.
+    pub fn ready_since(&self) -> Option<Instant> {
+        *self.0.live.ready_since.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What it has reported of its load last: with the response of a call, or out of band. None if it never has. A
+    /// report stays until the next one, so look at its age.
+    pub fn load(&self) -> Option<Load> {
+        let (by_calls, out_of_band) = (self.0.live.reported_by_calls.get(), self.out_of_band_load());
+        by_calls.into_iter().chain(out_of_band).max_by_key(|load| load.at)
+    }
+
+    /// What it has reported of its load last out of band, which it does only if the balancer
+    /// [asks for it](crate::Balancer::load_reports).
+    pub fn out_of_band_load(&self) -> Option<Load> {
+        self.0.live.reported_out_of_band.get()
+    }
+
+    /// What a picker remembers of this endpoint from one picker to the next: one value for each type, shared by clones,
+    /// its default until somebody changes it. A type that nobody else can name is nobody else's to change.
+    pub fn slot<T: Default + Send + Sync + 'static>(&self) -> Arc<T> {
+        self.0.live.slots.get()
+    }
+
+    /// Notes the state, and when it became `READY`. Called by the channel, and by tests of pickers.
     pub fn set_state(&self, state: ConnectivityState) {
         let index = ConnectivityState::ALL.iter().position(|s| *s == state).expect("ALL lists every state");
         self.0.live.state.store(index as u8, Ordering::Relaxed);
+        let mut since = self.0.live.ready_since.lock().unwrap_or_else(PoisonError::into_inner);
+        *since = (state == ConnectivityState::Ready).then(|| since.unwrap_or_else(Instant::now));
+    }
+
+    /// Notes what a response has reported. Called by the channel, at most once per call, and by tests of pickers.
+    pub fn set_load(&self, load: Load) {
+        self.0.live.reported_by_calls.set(load);
+    }
+
+    /// Notes what was reported out of band. Called by the channel, and by tests of pickers.
+    pub fn set_out_of_band_load(&self, load: Load) {
+        self.0.live.reported_out_of_band.set(load);
     }
 
     /// Notes that a call is sent. Called by the channel, once per call, and by tests of pickers.
@@ -162,6 +210,21 @@ mod tests {
         assert_eq!((after.in_flight(), after.calls(), after.state()), (1, 1, ConnectivityState::Ready));
         after.call_ended(None);
         assert_eq!((before.in_flight(), before.weight(), after.weight()), (0, 1, 7));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_ready_since_it_became_so() {
+        let endpoint = endpoint();
+        assert_eq!(endpoint.ready_since(), None);
+        endpoint.set_state(ConnectivityState::Ready);
+        let begun = Instant::now();
+        tokio::time::advance(Duration::from_secs(1)).await;
+        endpoint.set_state(ConnectivityState::Ready);
+        assert_eq!(endpoint.ready_since(), Some(begun));
+        endpoint.set_state(ConnectivityState::Idle);
+        assert_eq!(endpoint.ready_since(), None);
+        endpoint.set_state(ConnectivityState::Ready);
+        assert_eq!(endpoint.ready_since(), Some(Instant::now()));
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod endpoint;
 mod error;
 mod follow;
 mod instance;
+mod load;
 mod proto_duration;
 mod record;
 mod registry;
@@ -42,6 +43,7 @@ pub use endpoint::{ConnectivityState, Endpoint};
 pub use error::{BoxError, Error, ErrorKind, Result};
 pub use follow::{Follow, FollowSettings, Stale, View, follow};
 pub use instance::{Incarnation, Instance, InstanceKind, MAX_WEIGHT};
+pub use load::{Load, LoadReport};
 pub use proto_duration::{deserialize_proto_duration, proto_duration};
 pub use record::{decode, encode};
 pub use registry::{Lease, Registry};
@@ -54,4 +56,6 @@ pub use service_config::{
 pub use snapshot::Snapshot;
 pub use status::{Code, Status};
 pub use target::{Target, TargetOptions};
+/// The clock of everything here, which a test can pause.
+pub use tokio::time::Instant;
 pub use turns::Turns;

@@ -62,7 +62,10 @@ impl Cause {
         match &self {
             Self::Failure(Failure::Unsent(_)) => ticket.unsent(),
             Self::Failure(_) => {}
-            Self::Answer(_) => ticket.answered(),
+            Self::Answer(parts) => {
+                ticket.answered();
+                ticket.note_load(&parts.headers);
+            }
         }
         let report = |why: &str| ticket.report(&shared.standing.now(), why);
         let (code, ended) = match self {

@@ -169,6 +169,7 @@ fn answer(
     }
     if incoming.is_end() {
         // Trailers only: the status stands in the headers.
+        ticket.note_load(&parts.headers);
         ticket.done(status::in_fields(&parts.headers).unwrap_or(Code::Unknown));
         return Ok(complete(parts, Body::empty(), served_by, kept));
     }

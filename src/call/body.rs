@@ -55,7 +55,10 @@ impl http_body::Body for ResponseBody {
         if data && !late {
             return Poll::Ready(result);
         }
-        if let Some((_, ticket)) = running.take() {
+        if let Some((_, mut ticket)) = running.take() {
+            if let Some(Ok(frame)) = &result {
+                frame.trailers_ref().into_iter().for_each(|trailers| ticket.note_load(trailers));
+            }
             ticket.done(code_of(result.as_ref()));
         }
         Poll::Ready(result)

@@ -13,6 +13,7 @@ mod again;
 mod attempt;
 mod body;
 mod deadline;
+mod direct;
 mod early;
 mod head;
 mod pick;
@@ -22,6 +23,7 @@ mod status;
 mod ticket;
 
 pub(crate) use attempt::run;
+pub(crate) use direct::Direct;
 
 /// Makes a call wait until an endpoint is ready, or makes it fail at once although the channel waits by default.
 ///

@@ -3,11 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use callboard_core::{Code, Endpoint, Outcome, Service};
-use http::HeaderValue;
+use callboard_core::{Code, Endpoint, Load, Outcome, Service};
+use http::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
 
 use crate::control::{Choice, Rules, Summary};
+use crate::load;
 use crate::lookaside::Errand;
 
 /// One attempt of a call, from sending to its end: counts it on its endpoint, and tells the picker how it went. Dropped
@@ -18,6 +19,8 @@ pub(super) struct Ticket {
     index: usize,
     begun: Instant,
     code: Code,
+    /// What the response has reported.
+    load: Option<Load>,
     /// Which attempt of its call it is, from 1.
     attempt: u32,
     /// What the service's config says, if there is one.
@@ -35,7 +38,8 @@ impl Ticket {
         rules: Option<Arc<Rules>>,
         errand: Option<Errand>,
     ) -> Self {
-        let ticket = Self { choice, index, begun: Instant::now(), code: Code::Cancelled, attempt, rules, errand };
+        let (begun, code, load) = (Instant::now(), Code::Cancelled, None);
+        let ticket = Self { choice, index, begun, code, attempt, rules, errand, load };
         ticket.endpoint().call_started();
         ticket
     }
@@ -82,6 +86,14 @@ impl Ticket {
         }
     }
 
+    /// Notes what the trailers report of the endpoint's load, if they do.
+    pub(super) fn note_load(&mut self, trailers: &HeaderMap) {
+        self.load = load::report_in(trailers).map(Load::now);
+        if let Some(load) = &self.load {
+            self.endpoint().set_load(load.clone());
+        }
+    }
+
     /// Notes how the call ended.
     pub(super) fn done(mut self, code: Code) {
         self.code = code;
@@ -99,7 +111,7 @@ impl Drop for Ticket {
         {
             throttle.succeeded();
         }
-        self.choice.picker.done(self.index, &Outcome::new(self.code, latency));
+        self.choice.picker.done(self.index, &Outcome::new(self.code, latency).load(self.load.take()));
     }
 }
 

@@ -21,7 +21,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use crate::lookaside::Source;
-use crate::shared::Shared;
+use crate::shared::{Defaults, Shared};
 use crate::transport::{Connector, Event, Settings};
 use plan::Walk;
 use roster::Roster;
@@ -64,6 +64,7 @@ pub(crate) struct Control {
     events: mpsc::UnboundedReceiver<(u64, Event)>,
     reports: mpsc::UnboundedSender<(u64, Event)>,
     last_id: u64,
+    asks_for_reports: bool,
 }
 
 impl Control {
@@ -82,6 +83,7 @@ impl Control {
             events,
             reports,
             last_id: 0,
+            asks_for_reports: false,
         }
     }
 
@@ -191,12 +193,23 @@ impl Control {
             None => subchannels.iter().filter_map(Subchannel::retry_at).min(),
             Some(walk) => walk.next_wake(subchannels),
         };
-        widen_at.into_iter().chain(dial_at).min()
+        widen_at.into_iter().chain(dial_at).chain(self.rotation.renew_at()).min()
+    }
+
+    /// Asks each ready endpoint to report out of band, if the balancer wants that.
+    fn ask_for_reports(&mut self, defaults: &Defaults) {
+        let every = self.parts.balancer.load_reports();
+        if every.is_some() || self.asks_for_reports {
+            let subchannels = self.roster.subchannels_mut();
+            subchannels.iter_mut().for_each(|subchannel| subchannel.ask_for_reports(every, defaults));
+        }
+        self.asks_for_reports = every.is_some();
     }
 
     /// Publishes what has changed. False if nobody is left to read it.
     fn publish(&mut self) -> bool {
         let Some(shared) = self.shared.upgrade() else { return false };
+        self.ask_for_reports(&shared.defaults);
         self.rotation.update(&*self.parts.balancer, &self.roster, self.follow.list());
         let view = self.follow.view();
         let summary = Summary::of(&shared.service, view, self.roster.subchannels());

@@ -3,11 +3,15 @@
 use std::sync::Arc;
 
 use callboard_core::{Balancer, Endpoint, Picker};
+use tokio::time::{Duration, Instant};
 
 use super::roster::Roster;
 use super::subchannel::Subchannel;
 use crate::lookaside::{List, Steering, Unasked};
 use crate::transport::Connection;
+
+/// A balancer cannot have a new picker made more often than this.
+const SHORTEST_LIFE: Duration = Duration::from_millis(10);
 
 /// What calls can choose from.
 #[derive(Debug)]
@@ -61,10 +65,13 @@ impl Connections {
     }
 }
 
-/// The ready endpoints as they were when the picker was made. A new picker is made only if they have changed.
+/// The ready endpoints as they were when the picker was made. A new picker is made only if they have changed, or if the
+/// balancer wants one every so often.
 #[derive(Debug, Default)]
 pub(super) struct Rotation {
     ready: Option<Arc<Ready>>,
+    /// When a new picker is due although nothing has changed.
+    renew_at: Option<Instant>,
     /// A new picker is to be made although the endpoints are the same.
     stale: bool,
 }
@@ -72,6 +79,11 @@ pub(super) struct Rotation {
 impl Rotation {
     pub(super) fn ready(&self) -> Option<&Arc<Ready>> {
         self.ready.as_ref()
+    }
+
+    /// When to [`update`](Self::update) although nothing has changed.
+    pub(super) fn renew_at(&self) -> Option<Instant> {
+        self.renew_at
     }
 
     /// Has a new picker made by the next update, even if nothing has changed. Calls are given to the old one until then.
@@ -88,9 +100,13 @@ impl Rotation {
                 && Arc::ptr_eq(&old.connections, &connections)
                 && old.choice.is_by(list)
         };
-        if old.is_some_and(same) && !self.stale {
+        let now = Instant::now();
+        let stale = self.stale || self.renew_at.is_some_and(|at| at <= now);
+        if old.is_some_and(same) && !stale {
             return;
         }
+        let life = balancer.renew_every().filter(|_| !endpoints.is_empty() && list.is_none());
+        self.renew_at = life.and_then(|life| now.checked_add(life.max(SHORTEST_LIFE)));
         self.stale = false;
         self.ready = (!endpoints.is_empty()).then(|| {
             let (picker, steering): (Box<dyn Picker>, _) = match list {

@@ -7,6 +7,8 @@ use tokio::sync::mpsc;
 use tokio::time::{Duration, Instant};
 
 use super::lines::Lines;
+use crate::load::Watch;
+use crate::shared::Defaults;
 use crate::transport::{Connection, Connector, End, Event, Opening, Settings, open};
 
 /// The second connection in a row that did not last as long as this counts as a failed attempt: a server that accepts
@@ -34,6 +36,8 @@ pub(super) struct Subchannel {
     /// How often the server has asked for fewer PINGs.
     calm: u32,
     lines: Lines,
+    /// Of what it reports out of band.
+    watch: Option<Watch>,
 }
 
 #[derive(Debug)]
@@ -54,6 +58,7 @@ impl Subchannel {
             hasty: false,
             calm: 0,
             lines: Lines::default(),
+            watch: None,
         }
     }
 
@@ -190,6 +195,17 @@ impl Subchannel {
         self.phase = Phase::Idle;
         self.lines.close_all();
         self.note_state();
+    }
+
+    /// Asks it to report its load so often on the connection that it has now, or no longer.
+    pub(super) fn ask_for_reports(&mut self, every: Option<Duration>, defaults: &Defaults) {
+        let wanted = every.zip(self.connections().next());
+        let asked = |(every, connection)| self.watch.as_ref().is_some_and(|watch| watch.is(connection, every));
+        if wanted.is_some_and(asked) {
+            return;
+        }
+        let start = |(every, connection)| Watch::start(connection, self.endpoint.clone(), every, defaults);
+        self.watch = wanted.map(start);
     }
 
     /// Takes an event of a connection that it owns.

@@ -26,7 +26,7 @@ pub type Resolved = Arc<dyn Resolver>;
 ///
 /// | key | meaning | default |
 /// |---|---|---|
-/// | `balancer` | how calls are shared out, unless the service's config says: `round_robin`, `weighted`, `pick_first` | `round_robin` |
+/// | `balancer` | how calls are shared out, unless the service's config says: `round_robin`, `weighted`, `weighted_round_robin`, `pick_first` | `round_robin` |
 /// | `shuffle` | with `pick_first`: whether each client tries the endpoints in an order of its own | `false` |
 /// | `timeout` | the deadline of calls that set none, nor their method's config | none |
 /// | `wait_for_ready` | whether calls wait for a ready endpoint instead of failing fast, unless their method's config says | `false` |

@@ -70,6 +70,11 @@ impl Connection {
         self.streams.used() < self.streams.limit()
     }
 
+    /// How many requests the peer takes at once.
+    pub(crate) fn places(&self) -> usize {
+        self.streams.limit()
+    }
+
     /// Tells the next one who waits that a place is free. Whoever was woken by a wait and then goes elsewhere owes
     /// this to those who wait on.
     pub(crate) fn pass_on(&self) {

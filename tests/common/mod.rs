@@ -5,6 +5,7 @@
 
 pub mod lookaside;
 pub mod refusing;
+pub mod reporting;
 pub mod scripted;
 pub mod silent;
 

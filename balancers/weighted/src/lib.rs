@@ -1,7 +1,11 @@
 #![doc = include_str!("../README.md")]
 
 mod circle;
+mod measured;
 mod picker;
+mod round_robin;
+mod scale;
+mod settings;
 mod step;
 
 use std::collections::HashMap;
@@ -11,6 +15,8 @@ use std::sync::{Mutex, PoisonError};
 use callboard_core::{Balancer, Connect, Endpoint, MAX_WEIGHT, Picker};
 
 use crate::picker::Walk;
+pub use crate::round_robin::WeightedRoundRobin;
+pub use crate::settings::WeightedRoundRobinSettings;
 
 /// Sends calls to the ready endpoints in turn, each as often as its weight in the registry says.
 ///

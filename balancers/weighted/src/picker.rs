@@ -22,8 +22,14 @@ pub(crate) struct Walk {
 }
 
 impl Walk {
+    /// By the weights in the registry.
     pub(crate) fn new(ready: &[Endpoint]) -> Self {
-        let circle = Circle::new(&reduced(ready.iter().map(Endpoint::weight).collect()));
+        Self::with_weights(clamped(ready.iter().map(Endpoint::weight).collect()))
+    }
+
+    /// By these weights, of which each is that of the endpoint of the same index.
+    pub(crate) fn with_weights(weights: Vec<u16>) -> Self {
+        let circle = Circle::new(&reduced(weights));
         let slots = u128::from(circle.slots().max(1));
         let first = u128::from(fastrand::u64(..circle.slots().max(1)));
         let step = u128::from(even_step(circle.slots()));
@@ -32,15 +38,17 @@ impl Walk {
     }
 }
 
-/// The weights as they count: clamped, 1 for all if all are 0, and without a common factor, which makes rounds as
-/// short as can be.
-fn reduced(mut weights: Vec<u32>) -> Vec<u16> {
+/// The weights as they count: not above the highest, and 1 for all if all are 0.
+fn clamped(mut weights: Vec<u32>) -> Vec<u16> {
     const { assert!(MAX_WEIGHT == u16::MAX as u32) };
     if weights.iter().all(|weight| *weight == 0) {
         weights.fill(1);
     }
-    let clamped = weights.into_iter().map(|weight| u16::try_from(weight).unwrap_or(u16::MAX));
-    let weights: Vec<u16> = clamped.collect();
+    weights.into_iter().map(|weight| u16::try_from(weight).unwrap_or(u16::MAX)).collect()
+}
+
+/// Without a common factor, which makes rounds as short as can be.
+fn reduced(weights: Vec<u16>) -> Vec<u16> {
     let factor = weights.iter().copied().fold(0, gcd).max(1);
     weights.into_iter().map(|weight| weight / factor).collect()
 }

@@ -1,0 +1,82 @@
+//! The weight of one endpoint, by what it reports.
+
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use callboard_core::{Endpoint, Instant, Load, LoadReport};
+
+use crate::WeightedRoundRobinSettings;
+
+/// What is known of an endpoint's weight. It stands in the endpoint's slot, so it outlives pickers.
+#[derive(Default)]
+pub(crate) struct Measured(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    /// Of the connection that the rest is about.
+    ready_since: Option<Instant>,
+    weight: f64,
+    /// When the weight was reported last.
+    updated: Option<Instant>,
+    /// Since when it has been reported without a break.
+    reporting_since: Option<Instant>,
+}
+
+impl Measured {
+    /// Notes a report. One that says nothing usable is ignored: the former weight stays until it expires.
+    pub(crate) fn note(&self, endpoint: &Endpoint, load: &Load, settings: &WeightedRoundRobinSettings) {
+        let Some(weight) = weight(&load.report, settings.error_utilization_penalty) else { return };
+        let mut state = self.state(endpoint);
+        // What was reported over a former connection, or is known already, is no news.
+        let stale = state.ready_since.is_some_and(|since| load.at < since);
+        if stale || state.updated.is_some_and(|updated| load.at <= updated) {
+            return;
+        }
+        state.weight = weight;
+        state.updated = Some(load.at);
+        state.reporting_since.get_or_insert(load.at);
+    }
+
+    /// The weight that counts now. None if there is none yet, not for long enough, or no longer.
+    pub(crate) fn weight(&self, endpoint: &Endpoint, settings: &WeightedRoundRobinSettings) -> Option<f64> {
+        let now = Instant::now();
+        let mut state = self.state(endpoint);
+        if now.saturating_duration_since(state.updated?) >= settings.weight_expiration_period {
+            state.reporting_since = None;
+        }
+        let reported_for = now.saturating_duration_since(state.reporting_since?);
+        (reported_for >= settings.blackout_period).then_some(state.weight)
+    }
+
+    /// A new connection starts from nothing.
+    fn state(&self, endpoint: &Endpoint) -> MutexGuard<'_, State> {
+        let ready_since = endpoint.ready_since();
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.ready_since != ready_since {
+            *state = State { ready_since, ..State::default() };
+        }
+        state
+    }
+}
+
+impl fmt::Debug for Measured {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Measured")
+    }
+}
+
+/// The weight that a report gives: how many requests per second the endpoint would serve at full utilisation, if each took
+/// what they take now. None if the report does not say it.
+fn weight(report: &LoadReport, penalty: f64) -> Option<f64> {
+    let utilization = match report.application_utilization {
+        application if application > 0.0 => application,
+        _ => report.cpu_utilization,
+    };
+    let requests = report.rps_fractional;
+    if !(utilization > 0.0 && requests > 0.0) {
+        return None;
+    }
+    let weight = requests / (utilization + report.eps / requests * penalty);
+    // A peer may report anything.
+    (weight.is_finite() && weight > 0.0).then_some(weight)
+}

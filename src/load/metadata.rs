@@ -1,0 +1,91 @@
+//! The report that a response carries in its trailers.
+
+use base64::Engine;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use callboard_core::LoadReport;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use prost::Message;
+
+use super::message::OrcaLoadReport;
+
+/// Where the report stands.
+pub(super) const LOAD_METRICS: HeaderName = HeaderName::from_static("endpoint-load-metrics-bin");
+
+/// Written without padding and read with or without, as gRPC wants it of binary metadata.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_encode_padding(false).with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// The report in trailers, or in the headers of a response that has no trailers. None if there is none, several, or one
+/// that cannot be read.
+pub(crate) fn report_in(trailers: &HeaderMap) -> Option<LoadReport> {
+    // By going through all: there are few, and to hash the name takes longer.
+    let mut found = trailers.iter().filter(|(name, _)| *name == LOAD_METRICS).map(|(_, value)| value);
+    let value = found.next()?;
+    let report = if found.next().is_some() { Err("there are several".to_owned()) } else { decode(value) };
+    report.map_err(|error| tracing::debug!(error, "a load report was ignored")).ok()
+}
+
+fn decode(value: &HeaderValue) -> Result<LoadReport, String> {
+    let bytes = BASE64.decode(value.as_bytes()).map_err(|error| error.to_string())?;
+    let message = OrcaLoadReport::decode(&*bytes).map_err(|error| error.to_string())?;
+    Ok(message.into())
+}
+
+/// The report as the value of a header.
+pub(super) fn encode(report: LoadReport) -> HeaderValue {
+    let text = BASE64.encode(OrcaLoadReport::from(report).encode_to_vec());
+    HeaderValue::try_from(text).expect("base64 is a header value")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn trailers(values: &[&str]) -> HeaderMap {
+        values.iter().map(|value| (LOAD_METRICS, HeaderValue::from_str(value).expect("a header value"))).collect()
+    }
+
+    fn full() -> LoadReport {
+        let mut report = LoadReport::default();
+        (report.cpu_utilization, report.mem_utilization, report.application_utilization) = (0.25, 0.5, 0.75);
+        (report.rps_fractional, report.eps) = (120.5, 1.5);
+        report.request_cost.insert("rows".into(), 7.0);
+        report.utilization.insert("disk".into(), 0.9);
+        report.named_metrics.insert("queue".into(), 3.0);
+        report
+    }
+
+    #[test]
+    fn a_report_is_read_as_it_was_written_with_or_without_padding() {
+        for report in [full(), LoadReport::default()] {
+            let text = encode(report.clone()).to_str().expect("text").to_owned();
+            assert!(!text.contains('='));
+            let padded = format!("{text}{}", "=".repeat((4 - text.len() % 4) % 4));
+            for text in [text, padded] {
+                assert_eq!(report_in(&trailers(&[&text])), Some(report.clone()), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_report_several_reports_and_garbage_are_none() {
+        let fine = encode(full()).to_str().expect("text").to_owned();
+        let cases: [&[&str]; 6] = [&[], &[&fine, &fine], &["!"], &["QUJD"], &[&fine[..fine.len() - 2]], &["CQ,CQ"]];
+        for values in cases {
+            assert_eq!(report_in(&trailers(values)), None, "{values:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_value_at_all_can_break_it(bytes in prop::collection::vec(any::<u8>(), 0..200), raw in any::<bool>()) {
+            let value = if raw { HeaderValue::from_bytes(&bytes).ok() } else { HeaderValue::try_from(BASE64.encode(&bytes)).ok() };
+            let _ = report_in(&value.into_iter().map(|value| (LOAD_METRICS, value)).collect());
+        }
+    }
+}
