@@ -36,6 +36,7 @@
 //! | say how one call behaves | [`WaitForReady`], [`Idempotent`]; learn who served it: [`ServedBy`] |
 //! | choose a registry | [`backend`] |
 //! | choose how calls are shared out | [`balancer`] |
+//! | report a server's load to its clients | [`load`] |
 //! | let a service say how it is to be called | [`configure`], [`ServiceConfig`], [`ConfigStatus`] |
 //! | write a registry's backend | [`Registry`], [`Lease`], [`Resolver`] |
 //! | write a balancer | [`Balancer`], [`Picker`] |

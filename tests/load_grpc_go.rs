@@ -8,6 +8,8 @@ mod common;
 #[allow(dead_code, reason = "other tests use the rest")]
 #[path = "common/grpc_go.rs"]
 mod grpc_go;
+#[path = "common/reporting.rs"]
+mod reporting;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -17,9 +19,9 @@ use callboard::load::CallLoad;
 use callboard::{Balancer, Call, Channel, Endpoint, Load, LoadReport, Outcome, Pick, Picker};
 use callboard_echo::pb::EchoResponse;
 use callboard_raw::Peer;
-use common::reporting::Reporting;
 use common::{Stage, echo, endpoint, in_time, request, until};
 use grpc_go::{Program, Tap, frames, recording};
+use reporting::Reporting;
 use tonic::{Code, Response};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;

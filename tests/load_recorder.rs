@@ -4,14 +4,16 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[path = "common/reporting.rs"]
+mod reporting;
 
 use std::time::Duration;
 
 use callboard::load::LoadRecorder;
 use callboard::{Balancer, Endpoint, LoadReport, Picker};
 use callboard_echo::pb::{EchoRequest, EchoResponse};
-use common::reporting::Reporting;
 use common::{Stage, echo, endpoint, request, until};
+use reporting::Reporting;
 use tonic::{Code, Response, Status};
 
 /// Round robin that asks for reports.

@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[path = "common/reporting.rs"]
+mod reporting;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,8 +15,8 @@ use callboard::balancer::{RoundRobin, WeightedRoundRobin, WeightedRoundRobinSett
 use callboard::load::CallLoad;
 use callboard::{Balancer, Call, Channel, Endpoint, Load, Outcome, Pick, Picker, ServedBy};
 use callboard_echo::pb::EchoResponse;
-use common::reporting::{Reporting, reporting};
 use common::{Stage, echo, endpoint, in_time, request, shares, tasks, until, until_ready};
+use reporting::{Reporting, reporting};
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Response, Status};
 
@@ -289,6 +291,33 @@ async fn weighted_round_robin_shares_by_what_servers_report_either_way() {
         b.recorder.set(|report| report.cpu_utilization = 0.1);
         until_share(&channel, "a", 50).await;
     }
+}
+
+#[tokio::test]
+async fn a_service_config_can_choose_it_and_a_change_of_its_settings_ends_the_streams_or_begins_them() {
+    let config = |settings: &str| format!(r#"{{"loadBalancingConfig": [{{"weighted_round_robin": {settings}}}]}}"#);
+    let stage = Stage::new();
+    let server = reporting(Some(SHORT), 5.0, 0.5).await;
+    let _announcement = stage.sign_in("a", server.address.into(), 1).await;
+    let channel = stage.channel(stage.builder(), 1).await;
+    let before = tasks();
+    let asking = config(r#"{"enableOobLoadReport": true, "oobReportingPeriod": "0.02s"}"#);
+    stage.configure(Some(&asking)).await;
+    until_reported(&channel, "a").await;
+    assert_eq!(channel.service_config().balancer, "weighted_round_robin");
+
+    stage.configure(Some(&config(r#"{"errorUtilizationPenalty": -1}"#))).await;
+    common::until_refused(&channel, "errorUtilizationPenalty -1").await;
+    until_reported(&channel, "a").await;
+
+    stage.configure(Some(&config("{}"))).await;
+    common::until_config(&channel, Some(&config("{}"))).await;
+    until("the stream has ended", || tasks() <= before).await;
+    shares_are(&channel, 10).await;
+    assert_eq!((server.asked(), endpoint(&channel, "a").endpoint.calls()), (1, 10));
+    stage.configure(Some(&asking)).await;
+    until("it is asked again", || server.asked() == 2).await;
+    until_reported(&channel, "a").await;
 }
 
 #[tokio::test]

@@ -5,9 +5,12 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[allow(dead_code, reason = "other tests use the rest")]
+#[path = "common/grpc_go.rs"]
+mod grpc_go;
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -19,20 +22,10 @@ use common::refusing::{Policy, QUICK, Refusing, pushback, unavailable};
 use common::{Stage, echo, in_time};
 use tonic::Status;
 
-/// Builds the client once for all tests.
+/// The client, built once for all tests.
 async fn client() -> PathBuf {
     static BUILT: tokio::sync::OnceCell<PathBuf> = tokio::sync::OnceCell::const_new();
-    let build = async || {
-        let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("retry_client");
-        let built = tokio::process::Command::new("go")
-            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/grpc-go"))
-            .args(["build", "-buildvcs=false", "-o"])
-            .args([&program, Path::new("./retry_client")])
-            .output();
-        let built = built.await.unwrap_or_else(|error| panic!("this test needs Go: {error}"));
-        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-        program
-    };
+    let build = async || tokio::task::spawn_blocking(|| grpc_go::build("retry_client")).await.unwrap();
     BUILT.get_or_init(build).await.clone()
 }
 

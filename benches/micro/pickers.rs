@@ -6,7 +6,7 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::Duration;
 
-use callboard::balancer::{RoundRobin, Weighted};
+use callboard::balancer::{RoundRobin, Weighted, WeightedRoundRobin};
 use callboard::{Balancer, Call, Endpoint, Pick, Picker};
 use callboard_bench::cpu;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
@@ -44,7 +44,8 @@ fn picks_by_two(picker: &dyn Picker, count: u64) -> Duration {
 fn pick(c: &mut Criterion) {
     let mut group = c.benchmark_group("pick");
     group.warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
-    let balancers: [Box<dyn Balancer>; 2] = [Box::new(RoundRobin::new()), Box::new(Weighted::new())];
+    let balancers: [Box<dyn Balancer>; 3] =
+        [Box::new(RoundRobin::new()), Box::new(Weighted::new()), Box::new(WeightedRoundRobin::new())];
     for balancer in balancers {
         for size in SIZES {
             let endpoints: Vec<_> = callboard_bench::instances(size).into_iter().map(Endpoint::new).collect();

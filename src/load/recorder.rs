@@ -27,7 +27,7 @@ const WINDOW: Duration = Duration::from_secs(5);
 /// They are over the last 5 s, unless [`with_window`](Self::with_window) says otherwise, or over the time since the last
 /// report if that is longer.
 ///
-/// So a busy neighbour on the same CPUs counts, and so does a limit of the container that throttles. On Linux, that is
+/// So a busy neighbour on the same CPUs counts (why it is measured so: `docs/decisions/cpu-utilisation.md`), and so does a limit of the container that throttles. On Linux, that is
 /// read from `/proc`; elsewhere the CPU is what the process used of as many CPUs as it may have. A process that has a
 /// better measure of what bounds it sets `application_utilization`, which comes first.
 ///

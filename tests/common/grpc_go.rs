@@ -69,7 +69,8 @@ impl Program {
     }
 }
 
-fn build(package: &str) -> PathBuf {
+/// Builds a program, unless it is there as it should be.
+pub fn build(package: &str) -> PathBuf {
     // One at a time: two would write one file.
     static BUILDING: Mutex<()> = Mutex::new(());
     let _building = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);

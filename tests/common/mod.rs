@@ -5,7 +5,6 @@
 
 pub mod lookaside;
 pub mod refusing;
-pub mod reporting;
 pub mod scripted;
 pub mod silent;
 

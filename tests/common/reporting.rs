@@ -1,5 +1,8 @@
 //! A server that reports its load, and counts how often it is asked to.
 
+// Each test binary compiles this file and uses a part of it.
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,7 +18,7 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
 use tower::util::MapRequestLayer;
 
-use super::scripted::Script;
+use super::common::scripted::Script;
 
 /// What a server of this file is like.
 pub struct Reporting {
