@@ -11,14 +11,14 @@ use callboard_core::{
 use http::HeaderValue;
 use http::uri::{Authority, Scheme};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::oneshot;
-use tracing::Instrument;
+use tokio::runtime::Handle;
 
 use crate::Channel;
-use crate::control::{Control, Parts};
+use crate::control::Parts;
 use crate::dial::Balancers;
 use crate::features;
-use crate::shared::{Defaults, Shared};
+use crate::lookaside;
+use crate::shared::Defaults;
 #[cfg(feature = "tls")]
 use crate::transport::Tls;
 use crate::transport::{Connector, Custom, Keepalive, Settings, System};
@@ -60,6 +60,7 @@ pub struct ChannelBuilder {
     timeout: Option<Duration>,
     wait_for_ready: bool,
     retry_buffer: usize,
+    lookaside_patience: Duration,
 }
 
 impl ChannelBuilder {
@@ -82,6 +83,7 @@ impl ChannelBuilder {
             timeout: None,
             wait_for_ready: false,
             retry_buffer: 256 << 10,
+            lookaside_patience: lookaside::PATIENCE,
         }
     }
 
@@ -196,6 +198,14 @@ impl ChannelBuilder {
         self
     }
 
+    /// How long calls wait for the first list of an external balancer, if the registry lists any; after that they go to the
+    /// backends that it lists itself. It is also how long a balancer may take to answer before the next one is asked. 10 s
+    /// by default, as in gRPC. See [`lookaside`](crate::lookaside).
+    pub fn lookaside_patience(mut self, patience: Duration) -> Self {
+        self.lookaside_patience = patience;
+        self
+    }
+
     /// Makes the channel and starts its task. No I/O happens here, and no server and no registry has to be up.
     ///
     /// # Errors
@@ -204,7 +214,7 @@ impl ChannelBuilder {
     /// not compiled in.
     pub fn build(self) -> Result<Channel> {
         let Self { service, resolver, balancer, follow: settings, transport, backoff, .. } = &self;
-        let runtime = tokio::runtime::Handle::try_current()
+        let runtime = Handle::try_current()
             .map_err(|error| Error::invalid("a channel is built within a Tokio runtime").with_source(error))?;
         let resolver = resolver.clone().ok_or_else(|| missing("resolver", service))?;
         let balancer = match balancer {
@@ -217,11 +227,12 @@ impl ChannelBuilder {
         if self.most_connections == 0 {
             return Err(Error::invalid("max_connections is 0, which leaves none to call on").for_service(service));
         }
+        if self.lookaside_patience.is_zero() {
+            return Err(Error::invalid("lookaside_patience is 0, in which no balancer can answer").for_service(service));
+        }
         let defaults = self.defaults()?;
         let connector = self.secured(&defaults)?;
-        let (alive, dropped) = oneshot::channel();
         let policy = self.policy(&balancer);
-        let shared = Arc::new(Shared::new(service.clone(), defaults, &policy, alive));
         let parts = Parts {
             balancer,
             connector,
@@ -229,10 +240,8 @@ impl ChannelBuilder {
             backoff: backoff.clone(),
             most_connections: self.most_connections,
         };
-        let control = Control::new(parts, policy, follow(resolver, service, settings.clone()), &shared);
-        let span = tracing::debug_span!("channel", %service).or_current();
-        runtime.spawn(control.run(dropped).instrument(span));
-        Ok(Channel::new(shared))
+        let follow = follow(resolver, service, settings.clone());
+        Ok(Channel::start(&runtime, service.clone(), defaults, parts, policy, follow, self.lookaside_patience))
     }
 
     #[cfg(feature = "tls")]

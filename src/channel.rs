@@ -5,15 +5,18 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use callboard_core::{ConnectivityState, Error, ErrorKind, Result, Service, Stale};
+use callboard_core::{ConnectivityState, Error, ErrorKind, Follow, Result, Service, Stale};
 use futures_core::future::BoxFuture;
-use tokio::sync::watch;
+use tokio::runtime::Handle;
+use tokio::sync::{oneshot, watch};
 use tonic::Status;
 use tonic::body::Body;
+use tracing::Instrument;
 
 use crate::builder::ChannelBuilder;
-use crate::control::{ConfigStatus, EndpointStatus};
-use crate::shared::Shared;
+use crate::control::{ConfigStatus, Control, EndpointStatus, Parts, Policy};
+use crate::lookaside::{Lookaside, Source, Way};
+use crate::shared::{Defaults, Shared};
 
 /// What a generated tonic client holds instead of tonic's own channel: calls are balanced over whoever is signed in.
 ///
@@ -46,7 +49,29 @@ impl Channel {
         ChannelBuilder::new(service)
     }
 
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+    /// Starts a channel's task.
+    pub(crate) fn start(
+        runtime: &Handle,
+        service: Service,
+        defaults: Defaults,
+        parts: Parts,
+        policy: Policy,
+        follow: Follow,
+        lookaside_patience: Duration,
+    ) -> Self {
+        let way = Way {
+            service: service.clone(),
+            defaults: defaults.clone(),
+            connector: Arc::clone(&parts.connector),
+            settings: parts.settings.clone(),
+            backoff: parts.backoff.clone(),
+            patience: lookaside_patience,
+        };
+        let span = tracing::debug_span!("channel", %service).or_current();
+        let (alive, dropped) = oneshot::channel();
+        let shared = Arc::new(Shared::new(service, defaults, &policy, alive));
+        let control = Control::new(parts, policy, Source::new(follow, way), &shared);
+        runtime.spawn(control.run(dropped).instrument(span));
         Self { shared }
     }
 
@@ -65,7 +90,8 @@ impl Channel {
         self.shared.state()
     }
 
-    /// Every endpoint that is signed in, in the registry's order: its state, its calls, and why it is not connected.
+    /// Every endpoint that is connected or to be, in the order of the registry, or of the list of the
+    /// [external balancer](Self::lookaside) that decides: its state, its calls, and why it is not connected.
     pub fn endpoints(&self) -> Vec<EndpointStatus> {
         self.shared.published().statuses()
     }
@@ -89,6 +115,12 @@ impl Channel {
     /// Calls go on meanwhile, on the last good set.
     pub fn stale(&self) -> Option<Stale> {
         self.shared.published().summary.stale().cloned()
+    }
+
+    /// How it stands with external balancers: who decides where calls go, and who is talked to. None while the registry
+    /// lists no balancer, and the channel's own one decides. See [`lookaside`](crate::lookaside).
+    pub fn lookaside(&self) -> Option<Lookaside> {
+        self.shared.published().summary.lookaside().cloned()
     }
 
     /// Waits until an endpoint is ready, for as long as `timeout`. For programs that want to know at start; calls need

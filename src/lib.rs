@@ -32,6 +32,7 @@
 //! | call a service | [`dial`], [`Dialer`], [`Channel`], [`ChannelBuilder`] |
 //! | run a server that signs in, drains and leaves | [`serve`], [`Serve`], [`Serving`] |
 //! | do that step by step | [`advertised`], [`registry`], [`announce`], [`Announcement`], [`Instance`] |
+//! | see who is signed in, without calling | [`resolver`], [`follow()`] |
 //! | say how one call behaves | [`WaitForReady`], [`Idempotent`]; learn who served it: [`ServedBy`] |
 //! | choose a registry | [`backend`] |
 //! | choose how calls are shared out | [`balancer`] |
@@ -39,6 +40,7 @@
 //! | let a service say how it is to be called | [`configure`], [`ServiceConfig`], [`ConfigStatus`] |
 //! | write a registry's backend | [`Registry`], [`Lease`], [`Resolver`] |
 //! | write a balancer | [`Balancer`], [`Picker`] |
+//! | let an external balancer decide, or write one | [`lookaside`] |
 //!
 //! # Features
 //! A feature makes something nameable and changes nothing else.
@@ -67,6 +69,7 @@ mod control;
 mod dial;
 mod features;
 pub mod load;
+pub mod lookaside;
 mod serve;
 mod shared;
 mod transport;
@@ -76,7 +79,7 @@ pub use call::{Idempotent, ServedBy, WaitForReady};
 pub use callboard_core::*;
 pub use channel::Channel;
 pub use control::{ConfigStatus, EndpointStatus};
-pub use dial::{Dialer, Resolved, configure, dial, registry};
+pub use dial::{Dialer, Resolved, configure, dial, registry, resolver};
 pub use serve::{Serve, Serving, Shutdown, advertised, serve};
 pub use transport::Keepalive;
 #[cfg(feature = "tls")]

@@ -158,6 +158,15 @@ async fn a_deadline_ends_a_wait_and_is_told_to_each_attempt_as_what_is_left() {
 }
 
 #[tokio::test]
+async fn a_server_that_names_a_wait_beyond_all_time_is_waited_for_until_the_deadline() {
+    let stage = Stage::new();
+    let _server = Refusing::always(&stage, "a", pushback(&[&i64::MAX.to_string()])).await;
+    let channel = stage.channel(stage.under(&QUICK).await, 1).await;
+    let status = in_time(echo(&channel).unary(within(Duration::from_millis(100), request()))).await.unwrap_err();
+    assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
+}
+
+#[tokio::test]
 async fn a_call_that_is_dropped_while_it_waits_leaves_nothing() {
     let stage = Stage::new();
     let server = Refusing::start(&stage, "a", [unavailable()]).await;
@@ -189,6 +198,34 @@ async fn another_attempt_goes_elsewhere_if_there_is_another_endpoint() {
     let attempts = failing.attempts();
     assert!((CALLS / 5..=CALLS).contains(&attempts.len()), "it had its share of first attempts: {}", attempts.len());
     assert!(attempts.iter().all(|attempt| attempt.previous.is_none()), "and no second one");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_calls_at_once_all_find_a_server_that_works() {
+    let stage = Stage::new();
+    let failing = Refusing::start(&stage, "a", std::iter::repeat_n(unavailable(), 100_000)).await;
+    let others = [stage.server("b").await, stage.server("c").await];
+    let channel = stage.channel(stage.under(&QUICK).await, 3).await;
+    let before = tasks();
+    const CALLERS: usize = 50;
+    const CALLS: usize = 40;
+    let callers = (0..CALLERS).map(|_| {
+        let mut client = echo(&channel);
+        tokio::spawn(async move {
+            for _ in 0..CALLS {
+                in_time(client.unary(request())).await.unwrap();
+            }
+        })
+    });
+    for caller in callers.collect::<Vec<_>>() {
+        caller.await.unwrap();
+    }
+    let answered: u64 = others.iter().map(|(server, _)| server.calls()).sum();
+    assert_eq!(answered, (CALLERS * CALLS) as u64);
+    let at = |id| endpoint(&channel, id).endpoint;
+    assert_eq!(at("a").calls(), failing.attempts().len() as u64);
+    until("no attempt is in flight", || ["a", "b", "c"].iter().all(|id| at(id).in_flight() == 0)).await;
+    until("the tasks are gone", || tasks() <= before).await;
 }
 
 #[tokio::test]

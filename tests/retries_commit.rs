@@ -12,8 +12,8 @@ use std::time::Duration;
 use callboard::{Announcement, Channel, Idempotent};
 use callboard_echo::pb::EchoRequest;
 use callboard_raw::{Event, Peer, RawServer, code};
-use common::refusing::{Policy, QUICK, Refusing, unavailable};
-use common::{Stage, echo, endpoint, in_time, quick, request, until, waiting};
+use common::refusing::{Policy, QUICK, Refusing, SLOW, unavailable};
+use common::{Stage, echo, endpoint, in_time, quick, request, tasks, until, waiting};
 use futures_util::{StreamExt, stream};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -270,6 +270,47 @@ async fn a_streamed_request_is_replayed_from_its_beginning_and_goes_on() {
     assert_eq!(payloads(&body), "firstsecondthird", "{body:?}");
     assert_eq!(server.stats().requests, 3);
     until("both refused streams are reset", || server.stats().open == 0).await;
+}
+
+#[tokio::test]
+async fn a_streamed_request_that_is_dropped_between_two_attempts_leaves_nothing() {
+    let stage = Stage::new();
+    let refuse_early = |mut peer: Peer| async move {
+        peer.settings(&[]);
+        while let Some(stream) = peer.opened().await {
+            peer.refuse(stream, "14");
+        }
+    };
+    let (server, _announcement) = stage.raw("a", refuse_early).await;
+    let channel = stage.channel(stage.under(&SLOW).await, 1).await;
+    let before = tasks();
+    let (parts, body) = mpsc::channel(1);
+    let mut client = echo(&channel);
+    let call = tokio::spawn(async move { client.client_streaming(ReceiverStream::new(body)).await });
+    parts.send(part("first")).await.unwrap();
+    until("it waits", || server.stats().requests == 1 && endpoint(&channel, "a").endpoint.in_flight() == 0).await;
+    until("its first stream is over", || server.stats().open == 0).await;
+    assert!(!call.is_finished() && !parts.is_closed(), "its stream is kept for the next attempt");
+    call.abort();
+    in_time(parts.closed()).await;
+    until("the tasks are gone", || tasks() <= before).await;
+}
+
+#[tokio::test]
+async fn a_streamed_request_that_says_nothing_does_not_hold_up_the_attempts() {
+    let stage = Stage::new();
+    let refuse_early = |mut peer: Peer| async move {
+        peer.settings(&[]);
+        while let Some(stream) = peer.opened().await {
+            peer.refuse(stream, "14");
+        }
+    };
+    let (server, _announcement) = stage.raw("a", refuse_early).await;
+    let channel = stage.channel(stage.under(&QUICK).await, 1).await;
+    // It has no message: the bodies of all attempts wait for one.
+    let status = in_time(echo(&channel).client_streaming(stream::pending())).await.unwrap_err();
+    assert_eq!((status.code(), server.stats().requests), (Code::Unavailable, 5), "{status:?}");
+    until("all its streams are over", || server.stats().open == 0).await;
 }
 
 #[tokio::test]

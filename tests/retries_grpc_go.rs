@@ -122,7 +122,7 @@ async fn retries_stop_and_come_back_as_those_of_grpc_go() {
         let rest = format!(r#", "retryThrottling": {{"maxTokens": {tokens}, "tokenRatio": {ratio}}}"#);
         let config = Policy { attempts: 3, ..QUICK }.config_with("{}", &rest);
         // Now and then most calls fail.
-        let status = |call: usize| match fastrand::usize(..if call / 30 % 2 == 0 { 4 } else { 20 }) {
+        let status = |call: usize| match fastrand::usize(..if (call / 30).is_multiple_of(2) { 4 } else { 20 }) {
             0 => unavailable(),
             1 => [Status::aborted("no"), pushback(&["-1"])][fastrand::usize(..2)].clone(),
             _ => Status::ok(""),

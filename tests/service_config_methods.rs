@@ -200,20 +200,31 @@ async fn a_call_waits_for_the_registry_within_its_own_deadline_or_the_builders()
 #[tokio::test]
 async fn a_call_before_the_registry_answers_fails_when_that_is_out_of_reach_unless_it_waits() {
     let stage = Stage::new();
-    let (_server, _a) = stage.server("a").await;
-    stage.configure(Some(&for_unary(r#""waitForReady": true"#))).await;
+    let (told, _server, _a) = noting(&stage).await;
+    stage.configure(Some(&for_unary(r#""timeout": "30s", "waitForReady": true"#))).await;
     let down = || callboard::Error::new(callboard::ErrorKind::Unavailable, "connection refused");
     stage.board.faults(|faults| faults.down = Some(down()));
     let channel = stage.builder().build().unwrap();
-    let patient = tokio::spawn({
+    let patient = || {
         let channel = channel.clone();
-        async move { unary(&channel, waiting(request())).await }
-    });
+        tokio::spawn(async move { unary(&channel, waiting(request())).await })
+    };
+    let early = patient();
     let status = unary(&channel, Request::new(request())).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
     assert!(status.message().contains("connection refused"), "{status}");
+    // The channel knows by now that the registry is out of reach; of the config it knows nothing.
+    let late = patient();
+    tokio::time::sleep(Duration::from_millis(50)).await;
     stage.board.faults(|faults| faults.down = None);
-    in_time(patient).await.unwrap().expect("it has waited");
+    for call in [early, late] {
+        in_time(call).await.unwrap().expect("it has waited");
+    }
+    let told = told.lock().unwrap();
+    assert!(
+        told.len() == 2 && told.iter().all(|left| left.is_some_and(|left| left < Duration::from_secs(30))),
+        "{told:?}"
+    );
 }
 
 #[tokio::test]

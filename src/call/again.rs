@@ -59,8 +59,13 @@ impl Cause {
 
     /// Ends the attempt with what the caller gets if no other follows.
     fn end(self, shared: &Shared, mut ticket: Ticket) -> Result<Box<Parts>, Status> {
-        if let Self::Answer(parts) = &self {
-            ticket.note_load(&parts.headers);
+        match &self {
+            Self::Failure(Failure::Unsent(_)) => ticket.unsent(),
+            Self::Failure(_) => {}
+            Self::Answer(parts) => {
+                ticket.answered();
+                ticket.note_load(&parts.headers);
+            }
         }
         let report = |why: &str| ticket.report(&shared.standing.now(), why);
         let (code, ended) = match self {

@@ -96,7 +96,7 @@ fn attempts(
                 Some(chosen) => Some(chosen),
                 None => deadline::until(&mut deadline, Box::pin(choose(&shared, wish))).await,
             };
-            let (slot, ticket) = match chosen {
+            let (slot, mut ticket) = match chosen {
                 Some(Ok(chosen)) => chosen,
                 Some(Err(Unchosen::Failed(status))) => return Err(status),
                 Some(Err(Unchosen::Down(down))) => {
@@ -106,9 +106,12 @@ fn attempts(
                 None => return Err(unready(deadline.as_ref(), &shared, past.as_deref())),
             };
             let previous = Repetition::told(past.as_deref());
-            let (request, kept) = head.attempt(deadline.as_ref(), previous, &shared.defaults);
+            let (request, kept) = head.attempt(deadline.as_ref(), previous, ticket.token(), &shared.defaults);
             let (cause, again_body) = match slot.send(request, body) {
-                Err(failed) => Cause::failure(failed),
+                Err(failed) => {
+                    ticket.unsent();
+                    Cause::failure(failed)
+                }
                 Ok(mut sent) => match deadline::until(&mut deadline, poll_fn(|cx| sent.poll_head(cx))).await {
                     Some(Ok(response)) if !is_retryable(&response, &ticket, &kept) => {
                         return answer(sent.answered(response), ticket, &shared, deadline, kept);
@@ -157,6 +160,7 @@ fn answer(
     deadline: Option<Deadline>,
     kept: Kept,
 ) -> Answer {
+    ticket.answered();
     let served_by = ServedBy(ticket.endpoint().clone());
     let (parts, incoming) = response.into_parts();
     if let Some(status) = status::of_http(&parts, |why| ticket.report(&shared.standing.now(), why)) {

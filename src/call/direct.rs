@@ -55,7 +55,7 @@ impl tower_service::Service<http::Request<Body>> for Direct {
 
 async fn send(slot: Slot, request: http::Request<Body>, defaults: Arc<Defaults>) -> Answer {
     let (parts, body) = request.into_parts();
-    let (head, _) = Head::new(http::Request::from_parts(parts, ()), &defaults)?.attempt(None, None, &defaults);
+    let (head, _) = Head::new(http::Request::from_parts(parts, ()), &defaults)?.attempt(None, None, None, &defaults);
     let body = Outgoing::of(body, defaults.retry_buffer).await?;
     let mut sent = slot.send(head, body).map_err(|(failure, _)| failed(failure))?;
     match poll_fn(|cx| sent.poll_head(cx)).await {

@@ -10,6 +10,8 @@ use crate::shared::Defaults;
 
 /// Tells the server which attempt it sees: how many have failed.
 const PREVIOUS_ATTEMPTS: HeaderName = HeaderName::from_static("grpc-previous-rpc-attempts");
+/// Where an external balancer's token stands.
+const LB_TOKEN: HeaderName = HeaderName::from_static("lb-token");
 
 /// A field's value, the first if there are several. Found by going through all: there are few, and to hash the name takes
 /// longer.
@@ -70,12 +72,13 @@ impl Head {
         self.extensions.get()
     }
 
-    /// The head of one attempt, which tells the server how much time is left and how many attempts there have been, and
-    /// what it takes to make another one.
+    /// The head of one attempt, which tells the server how much time is left, how many attempts there have been and what an
+    /// external balancer wants it to be told; and what it takes to make another one.
     pub(super) fn attempt(
         self,
         deadline: Option<&Deadline>,
         previous: Option<u32>,
+        token: Option<&HeaderValue>,
         defaults: &Defaults,
     ) -> (Request<()>, Kept) {
         let Self { mut request, extensions } = self;
@@ -87,6 +90,9 @@ impl Head {
         }
         if let Some(previous) = previous {
             request.headers_mut().insert(PREVIOUS_ATTEMPTS, previous.into());
+        }
+        if let Some(token) = token {
+            request.headers_mut().insert(LB_TOKEN, token.clone());
         }
         (request, Kept { method, uri, headers, extensions })
     }
@@ -153,8 +159,8 @@ mod tests {
     /// Sends a head twice: both attempts are alike. Returns the second, and what was kept of it.
     fn twice(request: http::request::Builder) -> (Request<()>, Kept) {
         let head = Head::new(request.body(()).expect("a request"), &defaults()).expect("a head");
-        let (first, kept) = head.attempt(None, None, &defaults());
-        let (second, kept) = kept.restored(&defaults()).attempt(None, Some(1), &defaults());
+        let (first, kept) = head.attempt(None, None, None, &defaults());
+        let (second, kept) = kept.restored(&defaults()).attempt(None, Some(1), None, &defaults());
         assert_eq!(second.headers().get(PREVIOUS_ATTEMPTS).map(HeaderValue::as_bytes), Some(&b"1"[..]));
         let mut second = second;
         second.headers_mut().remove(PREVIOUS_ATTEMPTS);

@@ -10,7 +10,8 @@ use tonic::Status;
 use super::repetition::Repetition;
 use super::status;
 use super::ticket::Ticket;
-use crate::control::{Published, Ready, Rules, Verdict};
+use crate::control::{Choice, Published, Ready, Rules, Verdict};
+use crate::lookaside::{Errand, Mark, Steered};
 use crate::shared::Shared;
 use crate::transport::{Connection, Slot};
 
@@ -136,12 +137,23 @@ fn look(published: &Published, wish: &Wish<'_>) -> Look {
     }
 }
 
+/// What the picker says or, if a balancer's list decides, that.
+fn pick(choice: &Choice, call: &Call<'_>, first: bool) -> (Pick, Option<Arc<Mark>>) {
+    let Some(steering) = &choice.steering else { return (choice.picker.pick(call), None) };
+    match steering.pick(first) {
+        Steered::To(index, mark) => (Pick::Endpoint(index), Some(mark)),
+        Steered::Drop(status) => (Pick::Drop(status), None),
+        Steered::Wait => (Pick::Wait, None),
+    }
+}
+
 fn ask(ready: &Ready, rules: Option<&Arc<Rules>>, wish: &Wish<'_>) -> Look {
     let Ready { choice, connections: all } = ready;
     let mut full: Vec<Arc<Connection>> = Vec::new();
     let mut insisted_on = None;
     for asked in 0..=OTHER_CHOICES {
-        let index = match choice.picker.pick(&wish.call) {
+        let (picked, mark) = pick(choice, &wish.call, asked == 0);
+        let index = match picked {
             Pick::Endpoint(index) => index,
             Pick::Fail(_) if wish.wait_for_ready => return Look::Wait,
             Pick::Fail(status) | Pick::Drop(status) => return Look::Fail(Unchosen::Failed(status::of_picker(status))),
@@ -157,7 +169,8 @@ fn ask(ready: &Ready, rules: Option<&Arc<Rules>>, wish: &Wish<'_>) -> Look {
             continue;
         }
         if let Some(slot) = connections.iter().find_map(Connection::try_reserve) {
-            return Look::Chosen(slot, Ticket::new(Arc::clone(choice), index, wish.attempt, rules.cloned()));
+            let errand = mark.map(Errand::new);
+            return Look::Chosen(slot, Ticket::new(Arc::clone(choice), index, wish.attempt, rules.cloned(), errand));
         }
         // A picker that insists has its reasons, such as a hash; do not ask it for ever.
         if insisted_on.replace(index) == Some(index) {

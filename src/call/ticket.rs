@@ -4,11 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use callboard_core::{Code, Endpoint, Load, Outcome, Service};
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
 
 use crate::control::{Choice, Rules, Summary};
 use crate::load;
+use crate::lookaside::Errand;
 
 /// One attempt of a call, from sending to its end: counts it on its endpoint, and tells the picker how it went. Dropped
 /// without [`done`](Self::done), it was cancelled.
@@ -24,12 +25,21 @@ pub(super) struct Ticket {
     attempt: u32,
     /// What the service's config says, if there is one.
     rules: Option<Arc<Rules>>,
+    /// Where a balancer's list has sent it, if one has.
+    errand: Option<Errand>,
 }
 
 impl Ticket {
     /// A call that this endpoint was chosen for; there must be one of this index.
-    pub(super) fn new(choice: Arc<Choice>, index: usize, attempt: u32, rules: Option<Arc<Rules>>) -> Self {
-        let ticket = Self { choice, index, begun: Instant::now(), code: Code::Cancelled, attempt, rules, load: None };
+    pub(super) fn new(
+        choice: Arc<Choice>,
+        index: usize,
+        attempt: u32,
+        rules: Option<Arc<Rules>>,
+        errand: Option<Errand>,
+    ) -> Self {
+        let (begun, code, load) = (Instant::now(), Code::Cancelled, None);
+        let ticket = Self { choice, index, begun, code, attempt, rules, errand, load };
         ticket.endpoint().call_started();
         ticket
     }
@@ -55,6 +65,25 @@ impl Ticket {
     /// What a call has failed by, with all that there is to know of it: where it is, and how the registry stands.
     pub(super) fn report(&self, summary: &Summary, why: &str) -> String {
         format!("{}: {why}; {}", self.whence(summary.service()), summary.registry())
+    }
+
+    /// What an external balancer wants the server to be told.
+    pub(super) fn token(&self) -> Option<&HeaderValue> {
+        self.errand.as_ref().and_then(Errand::token)
+    }
+
+    /// Notes that the server has answered.
+    pub(super) fn answered(&mut self) {
+        if let Some(errand) = &mut self.errand {
+            errand.received();
+        }
+    }
+
+    /// Notes that the request never left.
+    pub(super) fn unsent(&mut self) {
+        if let Some(errand) = &mut self.errand {
+            errand.unsent();
+        }
     }
 
     /// Notes what the trailers report of the endpoint's load, if they do.

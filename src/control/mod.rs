@@ -16,10 +16,11 @@ mod throttle;
 
 use std::sync::{Arc, Weak};
 
-use callboard_core::{Backoff, Balancer, Connect, ConnectivityState, Follow};
+use callboard_core::{Backoff, Balancer, Connect, ConnectivityState};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
+use crate::lookaside::Source;
 use crate::shared::{Defaults, Shared};
 use crate::transport::{Connector, Event, Settings};
 use plan::Walk;
@@ -51,7 +52,7 @@ pub(crate) struct Parts {
 pub(crate) struct Control {
     parts: Parts,
     policy: Policy,
-    follow: Follow,
+    follow: Source,
     /// Weak, so that the task ends with the last channel.
     shared: Weak<Shared>,
     standing: Arc<Standing>,
@@ -67,7 +68,7 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    pub(crate) fn new(parts: Parts, policy: Policy, follow: Follow, shared: &Arc<Shared>) -> Self {
+    pub(crate) fn new(parts: Parts, policy: Policy, follow: Source, shared: &Arc<Shared>) -> Self {
         let (reports, events) = mpsc::unbounded_channel();
         Self {
             parts,
@@ -92,7 +93,7 @@ impl Control {
             let wake = self.next_wake();
             tokio::select! {
                 _ = &mut dropped => return,
-                _ = self.follow.changed() => self.take_view(),
+                () = self.follow.changed() => self.take_view(),
                 // This task holds a sender, so the channel never ends.
                 Some((id, event)) = self.events.recv() => self.take_event(id, event),
                 () = self.crowd.notified() => {
@@ -104,6 +105,9 @@ impl Control {
             }
             while let Ok((id, event)) = self.events.try_recv() {
                 self.take_event(id, event);
+            }
+            if self.follow.heed(|| self.roster.subchannels().iter().any(Subchannel::is_ready)) {
+                self.take_view();
             }
             self.dial_what_is_due();
             if !self.publish() {
@@ -206,9 +210,10 @@ impl Control {
     fn publish(&mut self) -> bool {
         let Some(shared) = self.shared.upgrade() else { return false };
         self.ask_for_reports(&shared.defaults);
-        self.rotation.update(&*self.parts.balancer, &self.roster);
+        self.rotation.update(&*self.parts.balancer, &self.roster, self.follow.list());
         let view = self.follow.view();
-        let summary = Arc::new(Summary::of(&shared.service, view, self.roster.subchannels()));
+        let summary = Summary::of(&shared.service, view, self.roster.subchannels());
+        let summary = Arc::new(summary.beside(self.follow.lookaside()));
         let published = Published::new(&self.rotation, summary, &self.policy, view.instances.is_some(), &self.roster);
         shared.publish(published);
         true

@@ -105,7 +105,7 @@ impl Published {
         known: bool,
         roster: &Roster,
     ) -> Self {
-        let state = aggregate(known, summary.stale().is_some(), roster.subchannels());
+        let state = aggregate(known, summary.registry_fails(), roster.subchannels());
         let verdict = match (rotation.ready(), state) {
             (Some(ready), _) => Verdict::Pick(Arc::clone(ready)),
             (None, ConnectivityState::TransientFailure) => Verdict::Fail,

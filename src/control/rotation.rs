@@ -7,6 +7,7 @@ use tokio::time::{Duration, Instant};
 
 use super::roster::Roster;
 use super::subchannel::Subchannel;
+use crate::lookaside::{List, Steering, Unasked};
 use crate::transport::Connection;
 
 /// A balancer cannot have a new picker made more often than this.
@@ -25,6 +26,19 @@ pub(crate) struct Ready {
 pub(crate) struct Choice {
     pub(crate) picker: Box<dyn Picker>,
     pub(crate) endpoints: Arc<[Endpoint]>,
+    /// What chooses instead of the picker while a balancer's list decides.
+    pub(crate) steering: Option<Steering>,
+}
+
+impl Choice {
+    /// Whether it is by this list or, without one, by the channel's own balancer.
+    fn is_by(&self, list: Option<&Arc<List>>) -> bool {
+        match (&self.steering, list) {
+            (None, None) => true,
+            (Some(steering), Some(list)) => steering.is_by(list),
+            _ => false,
+        }
+    }
 }
 
 /// A ready endpoint's open connections: the first, and those that were opened because it was full.
@@ -77,22 +91,29 @@ impl Rotation {
         self.stale = true;
     }
 
-    pub(super) fn update(&mut self, balancer: &dyn Balancer, roster: &Roster) {
+    /// Makes a new choice if anything has changed. `list` is the balancer's, if one decides.
+    pub(super) fn update(&mut self, balancer: &dyn Balancer, roster: &Roster, list: Option<&Arc<List>>) {
         let old = self.ready.as_deref();
         let (endpoints, connections) = (ready_endpoints(old, roster), ready_connections(old, roster));
-        let same =
-            |old: &Ready| Arc::ptr_eq(&old.choice.endpoints, &endpoints) && Arc::ptr_eq(&old.connections, &connections);
+        let same = |old: &Ready| {
+            Arc::ptr_eq(&old.choice.endpoints, &endpoints)
+                && Arc::ptr_eq(&old.connections, &connections)
+                && old.choice.is_by(list)
+        };
         let now = Instant::now();
         let stale = self.stale || self.renew_at.is_some_and(|at| at <= now);
         if old.is_some_and(same) && !stale {
             return;
         }
-        let life = balancer.renew_every().filter(|_| !endpoints.is_empty());
+        let life = balancer.renew_every().filter(|_| !endpoints.is_empty() && list.is_none());
         self.renew_at = life.and_then(|life| now.checked_add(life.max(SHORTEST_LIFE)));
         self.stale = false;
         self.ready = (!endpoints.is_empty()).then(|| {
-            let choice = Arc::new(Choice { picker: balancer.picker(&endpoints), endpoints });
-            Arc::new(Ready { choice, connections })
+            let (picker, steering): (Box<dyn Picker>, _) = match list {
+                None => (balancer.picker(&endpoints), None),
+                Some(list) => (Box::new(Unasked), Some(Steering::new(list, &endpoints))),
+            };
+            Arc::new(Ready { choice: Arc::new(Choice { picker, endpoints, steering }), connections })
         });
     }
 }

@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use callboard_core::{ConnectivityState, Error, Service, Stale, View};
 
 use super::subchannel::Subchannel;
+use crate::lookaside::{Decides, Lookaside};
 
 /// How a channel stands, for error messages: the service, its endpoints by state, the last connection error, and what
 /// the registry says.
@@ -19,6 +20,8 @@ pub(crate) struct Summary {
     connection_error: Option<String>,
     stale: Option<Stale>,
     skipped: usize,
+    /// None while the registry lists no external balancer.
+    lookaside: Option<Lookaside>,
     /// Nobody follows the registry any more.
     ended: bool,
 }
@@ -43,13 +46,20 @@ impl Summary {
             }),
             stale: view.stale.clone(),
             skipped: view.skipped,
+            lookaside: None,
             ended: false,
         }
     }
 
+    /// The same, with how it stands with external balancers.
+    pub(super) fn beside(self, lookaside: Option<Lookaside>) -> Self {
+        Self { lookaside, ..self }
+    }
+
     /// Of a channel whose task has not looked yet.
     pub(crate) fn unknown(service: Service) -> Self {
-        Self { service, known: None, states: Vec::new(), connection_error: None, stale: None, skipped: 0, ended: false }
+        let (states, stale, lookaside) = Default::default();
+        Self { service, known: None, states, connection_error: None, stale, skipped: 0, lookaside, ended: false }
     }
 
     /// Of a channel whose task has ended: as it stood last.
@@ -65,13 +75,30 @@ impl Summary {
     /// How the registry stands.
     pub(crate) fn registry(&self) -> String {
         let when = if self.ended { ", when the channel ended" } else { "" };
-        let Some(stale) = &self.stale else { return format!("registry in reach{when}") };
+        let lookaside = self.lookaside.as_ref().map(|lookaside| format!("; {lookaside}")).unwrap_or_default();
+        let Some(stale) = &self.stale else { return format!("registry in reach{when}{lookaside}") };
         let age = stale.as_of.map(|as_of| format!("; the set is {:.1?} old", as_of.elapsed())).unwrap_or_default();
-        format!("registry out of reach: {}{age}{when}", stale.error.chain())
+        format!("registry out of reach: {}{age}{when}{lookaside}", stale.error.chain())
+    }
+
+    pub(crate) fn lookaside(&self) -> Option<&Lookaside> {
+        self.lookaside.as_ref()
+    }
+
+    /// Whether it is the registry's fault if nobody is known. While a balancer's first list is awaited it is not.
+    pub(super) fn registry_fails(&self) -> bool {
+        let awaited = self.lookaside.as_ref().is_some_and(|lookaside| lookaside.decides == Decides::Nobody);
+        self.stale.is_some() && !awaited
     }
 
     pub(crate) fn stale(&self) -> Option<&Stale> {
         self.stale.as_ref()
+    }
+}
+
+impl Summary {
+    fn is_steered(&self) -> bool {
+        self.lookaside.as_ref().is_some_and(|lookaside| matches!(lookaside.decides, Decides::Balancer { .. }))
     }
 }
 
@@ -98,7 +125,9 @@ impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "service {}: ", self.service)?;
         match self.known {
+            None if self.lookaside.is_some() => f.write_str("no balancer has sent a list yet")?,
             None => f.write_str("the registry has not answered yet")?,
+            Some(0) if self.is_steered() => f.write_str("the balancer's list has no server")?,
             Some(0) => f.write_str("nobody is signed in")?,
             Some(1) => f.write_str("1 endpoint")?,
             Some(count) => write!(f, "{count} endpoints")?,
@@ -115,9 +144,9 @@ impl fmt::Display for Summary {
         if let Some(error) = &self.connection_error {
             write!(f, "; last connection error: {error}")?;
         }
-        match &self.stale {
-            Some(_) => write!(f, "; {}", self.registry()),
-            None => Ok(()),
+        match (&self.stale, &self.lookaside) {
+            (None, None) => Ok(()),
+            _ => write!(f, "; {}", self.registry()),
         }
     }
 }

@@ -49,12 +49,40 @@ pub(crate) type MakeResolver = dyn Fn(&Target, &mut TargetOptions<'_>) -> Result
 /// [`Unsupported`](callboard_core::ErrorKind::Unsupported) if the scheme is not known, or needs a feature that is off:
 /// the message says which.
 pub fn registry(url: &str) -> Result<(Arc<dyn Registry>, Service)> {
+    let (Backend { registry, .. }, service) = both(url)?;
+    Ok((registry, service))
+}
+
+/// The resolver and the service that a URL names, to [`follow`](callboard_core::follow) who serves without calling them:
+/// for dashboards, and for [external balancers](crate::lookaside).
+///
+/// The URL is that of [`registry`], and so are the rules.
+///
+/// ```no_run
+/// # async fn doc() -> callboard::Result<()> {
+/// use callboard::{FollowSettings, follow, resolver};
+///
+/// let (resolver, service) = resolver("etcd://127.0.0.1:2379/project/test")?;
+/// let mut follow = follow(resolver, &service, FollowSettings::default());
+/// let view = follow.changed().await;
+/// println!("{:?}", view.instances);
+/// # Ok(()) }
+/// ```
+///
+/// # Errors
+/// As [`registry`] says.
+pub fn resolver(url: &str) -> Result<(Arc<dyn Resolver>, Service)> {
+    let (Backend { resolver, .. }, service) = both(url)?;
+    Ok((resolver, service))
+}
+
+fn both(url: &str) -> Result<(Backend, Service)> {
     let target: Target = url.parse()?;
     let mut options = target.options();
     let schemes: Names<MakeBackend> = Names::new("scheme", features::backends());
     let backend = schemes.find(target.scheme())?(&target, &mut options)?;
     options.finish()?;
-    Ok((backend.registry, target.service()?))
+    Ok((backend, target.service()?))
 }
 
 /// Puts a service's config into the registry that a URL names, or removes it with None. What channels could not read is

@@ -24,6 +24,11 @@ impl Balancers {
         Self(Names::new("balancer", features::balancers()))
     }
 
+    /// None at all.
+    pub(crate) fn none() -> Self {
+        Self(Names::new("balancer", []))
+    }
+
     /// Adds one that is made anew for each channel and for each change of its settings. It replaces the one of that name.
     pub(crate) fn add(
         &mut self,

@@ -11,7 +11,7 @@ use callboard_core::{Balancer, BalancerSettings, Resolver, Result, Target, Targe
 
 use self::backend::MakeResolver;
 pub(crate) use self::backend::{Backend, MakeBackend};
-pub use self::backend::{configure, registry};
+pub use self::backend::{configure, registry, resolver};
 pub(crate) use self::balancers::{Balancers, MakeBalancer};
 use self::names::Names;
 use crate::{Channel, ChannelBuilder};

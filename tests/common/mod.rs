@@ -3,6 +3,7 @@
 // Each test binary compiles this file and uses a part of it.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
+pub mod lookaside;
 pub mod refusing;
 pub mod reporting;
 pub mod scripted;

@@ -5,6 +5,7 @@
 mod churn;
 mod client;
 mod load;
+mod lookaside;
 mod outage;
 mod questions;
 mod rolling;
@@ -12,18 +13,21 @@ mod server;
 
 pub use churn::churn;
 pub use client::{Client, Line};
+pub use lookaside::lookaside;
 pub use outage::outage;
 pub use questions::four_questions;
 pub use rolling::rolling_restart;
 pub use server::Server;
 
-/// Where the two examples are. [`examples!`] knows.
+/// Where the examples are. [`examples!`] knows.
 #[derive(Clone, Copy, Debug)]
 pub struct Examples {
     /// The path of the example `server`.
     pub server: &'static str,
     /// The path of the example `client`.
     pub client: &'static str,
+    /// The path of the example `lookaside`.
+    pub lookaside: &'static str,
 }
 
 /// The [`Examples`], as Cargo has built them for the test that asks.
@@ -31,6 +35,10 @@ pub struct Examples {
 #[macro_export]
 macro_rules! examples {
     () => {
-        $crate::Examples { server: env!("CARGO_BIN_EXE_server"), client: env!("CARGO_BIN_EXE_client") }
+        $crate::Examples {
+            server: env!("CARGO_BIN_EXE_server"),
+            client: env!("CARGO_BIN_EXE_client"),
+            lookaside: env!("CARGO_BIN_EXE_lookaside"),
+        }
     };
 }

@@ -6,10 +6,14 @@
 mod common;
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
+use callboard::lookaside::FallbackReason;
+use callboard::lookaside::v1::Server;
 use callboard::{Announcement, Channel, ErrorKind, Tls};
 use callboard_echo::EchoServer;
 use callboard_tls_tests::{Authority, NAME, Pair, date_time_ymd};
+use common::lookaside::{Balancer, until_fallback};
 use common::{PATIENCE, Stage, echo, request, until};
 use tonic::transport::{Certificate, Identity, ServerTlsConfig};
 
@@ -171,5 +175,62 @@ fn the_system_s_roots_are_used_or_their_absence_is_told() {
     match Tls::with_system_roots() {
         Ok(tls) => assert!(format!("{tls:?}").contains("roots")),
         Err(error) => assert!(error.to_string().contains("system"), "{error}"),
+    }
+}
+
+/// An external balancer that shows this certificate, and sends calls to these servers.
+async fn secured_balancer(pair: &Pair, servers: &[&EchoServer]) -> Balancer {
+    let tls = ServerTlsConfig::new().identity(Identity::from_pem(&pair.certificate, &pair.key));
+    let server = tonic::transport::Server::builder().tls_config(tls).unwrap();
+    let balancer = Balancer::start_with(Duration::ZERO, server).await;
+    balancer.list(servers.iter().map(|server| Server::at(server.address(), "")));
+    balancer
+}
+
+#[tokio::test]
+async fn an_external_balancer_is_verified_as_a_server_is_and_so_are_the_servers_of_its_list() {
+    let (stage, ours, others) = (Stage::new(), authority("ours"), authority("others"));
+    let (good, foreign) = (ours.issue(|_| {}).unwrap(), others.issue(|_| {}).unwrap());
+    // One server shows what is expected, and one does not; neither has signed in.
+    let hidden = Stage::new();
+    let (trusted, _in_trusted) = secured(&hidden, &good, None).await;
+    let (untrusted, _in_untrusted) = secured(&hidden, &foreign, None).await;
+    let balancer = secured_balancer(&good, &[&trusted, &untrusted]).await;
+    let _balancer = stage.balancer("balancer", balancer.address()).await;
+    let channel = stage.builder().tls(trusting(&ours)).build().unwrap();
+    until("the list decides", || {
+        let statuses = channel.endpoints();
+        statuses.len() == 2 && statuses[1].connection_error.is_some()
+    })
+    .await;
+    channel.wait_ready(PATIENCE).await.unwrap();
+    for _ in 0..10 {
+        echo(&channel).unary(request()).await.unwrap();
+    }
+    assert_eq!((trusted.calls(), untrusted.calls()), (10, 0));
+    let refused = channel.endpoints()[1].connection_error.clone().unwrap().chain();
+    assert!(refused.contains("not trusted here"), "{refused}");
+}
+
+#[tokio::test]
+async fn an_external_balancer_that_is_not_trusted_is_not_listened_to() {
+    let (ours, others) = (authority("ours"), authority("others"));
+    let good = ours.issue(|_| {}).unwrap();
+    let other_name = ours.issue(|params| params.subject_alt_names.clear()).unwrap();
+    for pair in [&others.issue(|_| {}).unwrap(), &other_name] {
+        let stage = Stage::new();
+        let (server, _signed_in) = secured(&stage, &good, None).await;
+        let elsewhere = EchoServer::start("elsewhere").await.unwrap();
+        let balancer = secured_balancer(pair, &[&elsewhere]).await;
+        let in_the_clear = Balancer::listing([Server::at(elsewhere.address(), "")]).await;
+        let _balancer = stage.balancer("b0", balancer.address()).await;
+        let _in_the_clear = stage.balancer("b1", in_the_clear.address()).await;
+        let patience = Duration::from_millis(300);
+        let channel = stage.builder().tls(trusting(&ours)).lookaside_patience(patience).build().unwrap();
+        until_fallback(&channel, FallbackReason::Timeout).await;
+        channel.wait_ready(PATIENCE).await.unwrap();
+        echo(&channel).unary(request()).await.unwrap();
+        assert_eq!((server.calls(), elsewhere.accepted()), (1, 0));
+        assert!(balancer.names().is_empty() && in_the_clear.names().is_empty());
     }
 }

@@ -1,0 +1,113 @@
+//! An external balancer for the service that a URL names. It watches the service's registry, shares calls out by the
+//! weights that stand there, and signs itself in as a balancer, whereupon every client asks it:
+//!
+//! ```text
+//! cargo run --example lookaside -- "file:///project/test?root=$PWD/target/board" --listen 127.0.0.1:41300
+//! ```
+//!
+//! It prints `balancing 127.0.0.1:41300` once it listens, and each second in which clients report calls, how many.
+//! Ctrl-C makes it leave the board and end its conversations; clients go on with its last list. Clients of grpc-go, Java
+//! and C++ can ask it as well: the protocol is gRPC's grpclb.
+
+mod list;
+
+use std::error::Error;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use callboard::lookaside::v1::LoadBalanceResponse;
+use callboard::lookaside::{Answers, Asked, LoadBalancerServer};
+use callboard::{FollowSettings, InstanceKind, follow, resolver, serve};
+use futures_util::{StreamExt, stream};
+use lexopt::prelude::*;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::Status;
+use tonic::transport::Server;
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+/// The latest list. Its end ends all conversations.
+type Lists = watch::Receiver<LoadBalanceResponse>;
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let (url, listen) = options()?;
+    let (resolver, service) = resolver(&url)?;
+    let calls = Arc::<AtomicI64>::default();
+    let (say, lists) = watch::channel(LoadBalanceResponse::default());
+
+    // The weigher: a list whenever the board changes.
+    let counted = Arc::clone(&calls);
+    let mut follow = follow(resolver, &service, FollowSettings::default());
+    let weigh = async move {
+        let mut second = tokio::time::interval(Duration::from_secs(1));
+        loop {
+            tokio::select! {
+                view = follow.changed() => {
+                    let servers = list::of(view.instances.as_deref().unwrap_or_default());
+                    say.send_replace(LoadBalanceResponse::servers(servers));
+                }
+                _ = second.tick() => match counted.swap(0, Ordering::Relaxed) {
+                    0 => {}
+                    calls => println!("{calls} calls reported"),
+                },
+            }
+        }
+    };
+
+    let answer = move |asked: Asked| match asked.name() == service.as_str() {
+        true => Ok(answers(asked, lists.clone(), Arc::clone(&calls))),
+        false => Err(Status::not_found(format!("this balancer is for {service}, not for {:?}", asked.name()))),
+    };
+    let balancer = LoadBalancerServer::new(Duration::from_millis(500), answer);
+    let listener = TcpListener::bind(listen).await?;
+    println!("balancing {}", listener.local_addr()?);
+    serve(&url)?
+        .instance(|instance| instance.kind(InstanceKind::Balancer))
+        .run(listener, |listener, shutdown| {
+            // The lists end when the balancer is to shut down, and with them the conversations, which else would not.
+            let weighing = async {
+                tokio::select! { () = weigh => {}, () = shutdown => {} }
+            };
+            let server = Server::builder().add_service(balancer);
+            server.serve_with_incoming_shutdown(TcpListenerStream::new(listener), weighing)
+        })
+        .await?;
+    Ok(())
+}
+
+/// What one client is told: each list, as it is made. What it reports is counted.
+fn answers(asked: Asked, lists: Lists, calls: Arc<AtomicI64>) -> Answers {
+    let mut reports = asked.into_reports();
+    tokio::spawn(async move {
+        while let Some(stats) = reports.next().await {
+            calls.fetch_add(stats.num_calls_started, Ordering::Relaxed);
+        }
+    });
+    let next = |mut lists: Lists| async move {
+        lists.changed().await.ok()?;
+        let list = lists.borrow_and_update().clone();
+        Some((list, lists))
+    };
+    // Whoever comes later begins with the list that there is.
+    let mut lists = lists;
+    lists.mark_changed();
+    stream::unfold(lists, next).filter(|list| std::future::ready(list.response.is_some())).boxed()
+}
+
+fn options() -> Result<(String, SocketAddr)> {
+    let (mut url, mut listen) = (None, SocketAddr::from(([127, 0, 0, 1], 0)));
+    let mut arguments = lexopt::Parser::from_env();
+    while let Some(argument) = arguments.next()? {
+        match argument {
+            Long("listen") => listen = arguments.value()?.parse()?,
+            Value(value) if url.is_none() => url = Some(value.string()?),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    Ok((url.ok_or("usage: lookaside URL [--listen HOST:PORT]")?, listen))
+}

@@ -1,0 +1,262 @@
+//! Talking to balancers, one at a time, for as long as there are any.
+
+use std::convert::Infallible;
+use std::future::pending;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
+
+use callboard_core::{Address, ConnectivityState, Error, ErrorKind, Result, Retry};
+use futures_core::Stream;
+use http::uri::PathAndQuery;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tonic::Streaming;
+use tonic::client::Grpc;
+use tonic_prost::ProstCodec;
+
+use super::BALANCE_LOAD;
+use super::balancers::{Way, order};
+use super::list::List;
+use super::plan::News;
+use super::tally::Tally;
+use super::v1::{InitialLoadBalanceRequest, LoadBalanceRequest, LoadBalanceResponse, Request, Response};
+use crate::{Channel, EndpointStatus};
+
+/// The second conversation in a row that was over sooner than this counts as one that did not come about: a balancer
+/// that answers and hangs up is not asked without a pause.
+const SETTLED: Duration = Duration::from_secs(1);
+
+/// A list that comes sooner than this after the one before waits, and is forgotten if another one comes meanwhile.
+const COALESCE: Duration = Duration::from_millis(20);
+
+/// Reports are not sent more often than this, nor more seldom, whatever a balancer asks for.
+const MOST_OFTEN: Duration = Duration::from_millis(100);
+const LEAST_OFTEN: Duration = Duration::from_secs(86_400);
+
+/// Who the balancers are, as the registry says.
+pub(super) type Balancers = watch::Receiver<Arc<[Address]>>;
+
+/// One side of all conversations of a channel.
+pub(super) struct Talker {
+    pub(super) way: Way,
+    pub(super) balancers: Balancers,
+    pub(super) tally: Arc<Tally>,
+    pub(super) news: mpsc::Sender<News>,
+}
+
+/// How a conversation ended.
+struct End {
+    with: Option<Address>,
+    /// How long it went on. None if it did not come about.
+    lasted: Option<Duration>,
+    why: Error,
+}
+
+/// A conversation that has begun.
+struct Begun {
+    balancer: Address,
+    report_every: Option<Duration>,
+    answers: Streaming<LoadBalanceResponse>,
+    requests: mpsc::Sender<LoadBalanceRequest>,
+    /// Closed when this is dropped.
+    _channel: Channel,
+}
+
+impl Talker {
+    /// One conversation after the other. Whoever drops this future ends the one that there is.
+    pub(super) async fn run(mut self) -> Infallible {
+        let mut retry = Retry::new(self.way.backoff.clone());
+        let (mut asked_last, mut hasty) = (None, false);
+        loop {
+            let End { with, lasted, why } = self.converse(asked_last.as_ref()).await;
+            tracing::warn!(error = why.chain(), "the conversation with a balancer is over");
+            asked_last = with.or(asked_last);
+            self.tell(News::Lost(why)).await;
+            let short = lasted.is_none_or(|lasted| lasted < SETTLED);
+            if lasted.is_none() || short && hasty {
+                sleep(retry.failed()).await;
+            } else if !short {
+                retry.succeeded();
+            }
+            hasty = short;
+        }
+    }
+
+    async fn tell(&self, news: News) {
+        // The other end is dropped together with this future.
+        let _ = self.news.send(news).await;
+    }
+
+    async fn converse(&mut self, asked_last: Option<&Address>) -> End {
+        let channel = self.connect(asked_last).await;
+        let Some(with) = ready(&channel) else {
+            let why = Error::new(ErrorKind::Unavailable, "the connection to a balancer was lost at once");
+            return End { with: None, lasted: None, why };
+        };
+        let patience = self.way.patience;
+        let late = || lost(&with, &format!("it has not answered within {patience:?}"));
+        let answer = timeout(patience, shake_hands(channel, with.clone(), self.way.service.as_str()));
+        let begun = match answer.await.unwrap_or_else(|_| Err(late())) {
+            Ok(begun) => begun,
+            Err(why) => return End { with: Some(with), lasted: None, why },
+        };
+        let since = Instant::now();
+        tracing::info!(balancer = %with, report_every = ?begun.report_every, "a balancer has answered");
+        self.tally.ask(begun.report_every.is_some());
+        self.tell(News::Begun(with.clone())).await;
+        let why = self.go_on(begun).await;
+        End { with: Some(with), lasted: Some(since.elapsed()), why }
+    }
+
+    /// Waits for a connection to any of the balancers, whoever these are meanwhile.
+    async fn connect(&mut self, asked_last: Option<&Address>) -> Channel {
+        loop {
+            let channel = self.way.open(order(&self.balancers.borrow_and_update(), asked_last));
+            tokio::select! {
+                () = until_ready(&channel, &self.news) => return channel,
+                // The sender cannot be gone: it is held together with this.
+                _ = self.balancers.changed() => {}
+            }
+        }
+    }
+
+    /// Listens and reports until it is over; says why.
+    async fn go_on(&mut self, mut begun: Begun) -> Error {
+        let (mut list, mut last_list): (Option<Arc<List>>, Option<Instant>) = (None, None);
+        let mut report_at = begun.report_every.map(|every| Instant::now() + every);
+        let mut silent = false;
+        loop {
+            if !self.balancers.borrow_and_update().contains(&begun.balancer) {
+                return Error::new(ErrorKind::Closed, format!("balancer {} has left the registry", begun.balancer));
+            }
+            let pass_on_at = last_list.map_or_else(Instant::now, |at: Instant| at + COALESCE);
+            tokio::select! {
+                answer = begun.answers.message() => match answer {
+                    Ok(Some(answer)) => self.take(answer, &mut list).await,
+                    Ok(None) => return lost(&begun.balancer, "it has ended the stream"),
+                    Err(status) => return broken(&begun.balancer, &status),
+                },
+                () = sleep_until(pass_on_at), if list.is_some() => {
+                    if let Some(list) = list.take() {
+                        self.tell(News::List(list)).await;
+                    }
+                    last_list = Some(Instant::now());
+                }
+                () = until(report_at) => {
+                    self.report(&begun.requests, &mut silent);
+                    report_at = begun.report_every.map(|every| Instant::now() + every);
+                }
+                _ = self.balancers.changed() => {}
+            }
+            // However fast a balancer talks, others have their turn.
+            tokio::task::consume_budget().await;
+        }
+    }
+
+    async fn take(&self, answer: LoadBalanceResponse, list: &mut Option<Arc<List>>) {
+        match answer.response {
+            Some(Response::Servers(said)) => match List::read(&said.servers, &self.tally) {
+                Some(read) => *list = Some(Arc::new(read)),
+                None => tracing::warn!("a balancer's list is ignored: no entry of it makes sense"),
+            },
+            Some(Response::Fallback(_)) => {
+                *list = None;
+                self.tell(News::Fallback).await;
+            }
+            // A second first message says nothing new, and what this version does not know it skips.
+            Some(Response::Initial(_)) | None => tracing::debug!("a message of the balancer's is ignored"),
+        }
+    }
+
+    /// Sends a report, unless it and the last one say that nothing has happened. One that the balancer has no ear for
+    /// waits: what is to be reported is in the next one.
+    fn report(&self, requests: &mpsc::Sender<LoadBalanceRequest>, silent: &mut bool) {
+        let Ok(place) = requests.try_reserve() else { return };
+        let mut stats = self.tally.take();
+        if std::mem::replace(silent, stats.is_zero()) && stats.is_zero() {
+            return;
+        }
+        stats.timestamp = Some(SystemTime::now().into());
+        place.send(Request::Stats(stats).into());
+    }
+}
+
+/// Waits until one of the balancers is connected, and tells when none of them can be.
+async fn until_ready(channel: &Channel, news: &mpsc::Sender<News>) {
+    let mut state = channel.watch_state();
+    loop {
+        let now = *state.borrow_and_update();
+        match now {
+            ConnectivityState::Ready => return,
+            ConnectivityState::TransientFailure => drop(news.send(News::Unreachable(unreachable(channel))).await),
+            _ => {}
+        }
+        // The sender is in the channel.
+        let _ = state.changed().await;
+    }
+}
+
+/// Why none of them is connected: what is wrong with one, and how many there are.
+fn unreachable(channel: &Channel) -> Error {
+    let statuses = channel.endpoints();
+    let failed = statuses.iter().find_map(|EndpointStatus { endpoint, connection_error, .. }| {
+        Some(format!(": {}: {}", endpoint.instance().address, connection_error.as_ref()?.chain()))
+    });
+    let why = failed.unwrap_or_default();
+    Error::new(ErrorKind::Unavailable, format!("none of {} balancers can be reached{why}", statuses.len()))
+}
+
+/// Whom it is connected to.
+fn ready(channel: &Channel) -> Option<Address> {
+    let ready = |status: &EndpointStatus| status.endpoint.state() == ConnectivityState::Ready;
+    channel.endpoints().iter().find(|status| ready(status)).map(|status| status.endpoint.instance().address.clone())
+}
+
+/// Opens the stream, says what is to be balanced, and waits for the answer.
+async fn shake_hands(channel: Channel, balancer: Address, service: &str) -> Result<Begun> {
+    let (requests, queue) = mpsc::channel(1);
+    let initial = Request::Initial(InitialLoadBalanceRequest { name: service.to_owned() });
+    // There is room for one.
+    let _ = requests.try_send(initial.into());
+    let path = PathAndQuery::from_static(BALANCE_LOAD);
+    let mut client = Grpc::new(channel.clone());
+    let failed = |status| broken(&balancer, &status);
+    let codec = ProstCodec::<LoadBalanceRequest, LoadBalanceResponse>::default();
+    let response = client.streaming(tonic::Request::new(Requests(queue)), path, codec).await.map_err(failed)?;
+    let mut answers = response.into_inner();
+    let first = answers.message().await.map_err(failed)?;
+    let Some(Response::Initial(initial)) = first.and_then(|answer| answer.response) else {
+        return Err(lost(&balancer, "its first message is not an initial response"));
+    };
+    let asked = initial.client_stats_report_interval.map(Duration::from).unwrap_or_default();
+    let report_every = (!asked.is_zero()).then(|| asked.clamp(MOST_OFTEN, LEAST_OFTEN));
+    Ok(Begun { balancer, report_every, answers, requests, _channel: channel })
+}
+
+fn lost(balancer: &Address, why: &str) -> Error {
+    Error::new(ErrorKind::Unavailable, format!("balancer {balancer}: {why}"))
+}
+
+fn broken(balancer: &Address, status: &tonic::Status) -> Error {
+    lost(balancer, &format!("{:?}: {}", status.code(), status.message()))
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => pending().await,
+    }
+}
+
+/// What is said to a balancer, as the stream that tonic takes.
+struct Requests(mpsc::Receiver<LoadBalanceRequest>);
+
+impl Stream for Requests {
+    type Item = LoadBalanceRequest;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.poll_recv(cx)
+    }
+}

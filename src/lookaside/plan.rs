@@ -1,0 +1,218 @@
+//! When a balancer's list decides, and when the registry does.
+
+use std::sync::Arc;
+
+use callboard_core::{Address, Error};
+
+use super::list::List;
+use super::status::{Decides, FallbackReason, Lookaside};
+
+/// What a conversation with a balancer tells of itself.
+#[derive(Debug)]
+pub(super) enum News {
+    /// It has begun: the balancer has answered.
+    Begun(Address),
+    List(Arc<List>),
+    /// The balancer asks the client to do without one.
+    Fallback,
+    /// It is over, or did not come about.
+    Lost(Error),
+    /// No balancer can be connected, which is tried again.
+    Unreachable(Error),
+}
+
+/// Who decides, and what was heard last. It knows no time and no I/O.
+#[derive(Debug)]
+pub(super) struct Plan {
+    decides: Who,
+    balancer: Option<Address>,
+    /// Set from the end of a conversation to the next one's begin.
+    lost: bool,
+    error: Option<Error>,
+}
+
+#[derive(Debug)]
+enum Who {
+    Nobody,
+    List(Arc<List>),
+    Registry(FallbackReason),
+}
+
+impl Plan {
+    /// `in_use` says that calls go to the registry's backends already: they do until there is a list.
+    pub(super) fn new(in_use: bool) -> Self {
+        let decides = if in_use { Who::Registry(FallbackReason::FirstList) } else { Who::Nobody };
+        Self { decides, balancer: None, lost: false, error: None }
+    }
+
+    /// Takes over what a conversation tells.
+    pub(super) fn take(&mut self, news: News) {
+        match news {
+            News::Begun(address) => (self.balancer, self.lost, self.error) = (Some(address), false, None),
+            News::Lost(error) => (self.balancer, self.lost, self.error) = (None, true, Some(error)),
+            News::Unreachable(error) => self.error = Some(error),
+            News::Fallback => self.fall_back(FallbackReason::Asked),
+            News::List(list) => {
+                // One that says the same is ignored, so that picks go on where they are.
+                if !self.list().is_some_and(|known| known.same_as(&list)) {
+                    tracing::info!(%list, "a balancer's list decides");
+                    self.decides = Who::List(list);
+                }
+            }
+        }
+    }
+
+    /// Notes that the time for the first list is over. Later, that means nothing.
+    pub(super) fn first_list_is_late(&mut self) {
+        if matches!(self.decides, Who::Nobody) {
+            self.fall_back(FallbackReason::Timeout);
+        }
+    }
+
+    /// Looks whether the list is of use without its balancer, while there is none. True if from here on the registry
+    /// decides.
+    pub(super) fn heed(&mut self, any_ready: bool, backends: bool) -> bool {
+        let on_registry = matches!(self.decides, Who::Registry(_));
+        // Without backends there is nothing to fall back to: the list, or the next one, is the better hope.
+        let falls_back = self.lost && !any_ready && backends && !on_registry;
+        if falls_back {
+            self.fall_back(FallbackReason::Lost);
+        }
+        falls_back
+    }
+
+    fn fall_back(&mut self, reason: FallbackReason) {
+        if !matches!(&self.decides, Who::Registry(known) if *known == reason) {
+            tracing::warn!(%reason, "fallback: the registry's backends are used, without a balancer");
+        }
+        self.decides = Who::Registry(reason);
+    }
+
+    pub(super) fn waits_for_first_list(&self) -> bool {
+        matches!(self.decides, Who::Nobody)
+    }
+
+    /// The list that decides, if one does.
+    pub(super) fn list(&self) -> Option<&Arc<List>> {
+        match &self.decides {
+            Who::List(list) => Some(list),
+            _ => None,
+        }
+    }
+
+    pub(super) fn status(&self) -> Lookaside {
+        let decides = match &self.decides {
+            Who::Nobody => Decides::Nobody,
+            Who::Registry(reason) => Decides::Fallback(*reason),
+            Who::List(list) => Decides::Balancer {
+                servers: list.servers().len(),
+                entries: list.entries().len(),
+                drops: list.drops(),
+                skipped: list.skipped(),
+            },
+        };
+        Lookaside { decides, balancer: self.balancer.clone(), error: self.error.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use callboard_core::ErrorKind;
+
+    use super::*;
+    use crate::lookaside::v1::Server;
+
+    fn list(port: u16) -> News {
+        let said = [Server::at(([127, 0, 0, 1], port).into(), "")];
+        News::List(Arc::new(List::read(&said, &Arc::default()).expect("a list")))
+    }
+
+    fn begun() -> News {
+        News::Begun("127.0.0.1:1".parse().expect("an address"))
+    }
+
+    fn lost() -> News {
+        News::Lost(Error::new(ErrorKind::Unavailable, "gone"))
+    }
+
+    fn plan(news: impl IntoIterator<Item = News>) -> Plan {
+        let mut plan = Plan::new(false);
+        news.into_iter().for_each(|news| plan.take(news));
+        plan
+    }
+
+    fn reason(plan: &Plan) -> Option<FallbackReason> {
+        match plan.decides {
+            Who::Registry(reason) => Some(reason),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn the_registry_decides_when_the_first_list_is_late_and_only_then() {
+        let mut late = plan([begun()]);
+        late.first_list_is_late();
+        assert_eq!(reason(&late), Some(FallbackReason::Timeout));
+        late.take(list(1));
+        assert_eq!(reason(&late), None);
+        late.first_list_is_late();
+        assert_eq!(reason(&late), None);
+    }
+
+    #[test]
+    fn a_list_outlives_its_balancer_as_long_as_one_of_its_servers_is_ready() {
+        let mut plan = plan([begun(), list(1)]);
+        assert!(!plan.heed(false, true), "the balancer is there");
+        plan.take(lost());
+        assert!(!plan.heed(true, true));
+        assert!(plan.list().is_some() && plan.status().balancer.is_none());
+        assert!(!plan.heed(false, false), "nobody to fall back to");
+        assert!(plan.heed(false, true));
+        assert_eq!(reason(&plan), Some(FallbackReason::Lost));
+        plan.take(begun());
+        assert_eq!(reason(&plan), Some(FallbackReason::Lost), "a balancer without a list does not decide");
+        plan.take(list(1));
+        assert!(plan.list().is_some());
+    }
+
+    #[test]
+    fn a_conversation_that_is_lost_before_the_first_list_need_not_be_waited_for() {
+        let mut plan = plan([lost()]);
+        assert!(plan.heed(false, true));
+    }
+
+    #[test]
+    fn a_balancer_that_cannot_be_reached_may_still_be_waited_for() {
+        let mut plan = plan([News::Unreachable(Error::new(ErrorKind::Unavailable, "refused"))]);
+        assert!(!plan.heed(false, true) && plan.waits_for_first_list());
+        assert!(plan.status().error.is_some());
+        plan.take(begun());
+        assert!(plan.status().error.is_none());
+    }
+
+    #[test]
+    fn a_balancer_can_ask_for_fallback_and_end_it_with_the_same_list() {
+        let mut plan = plan([begun(), list(1), News::Fallback]);
+        assert_eq!(reason(&plan), Some(FallbackReason::Asked));
+        plan.take(list(1));
+        assert!(plan.list().is_some());
+    }
+
+    #[test]
+    fn a_list_that_says_the_same_is_ignored() {
+        let mut plan = plan([begun(), list(1)]);
+        let before = Arc::clone(plan.list().expect("a list"));
+        plan.take(list(1));
+        assert!(Arc::ptr_eq(&before, plan.list().expect("a list")));
+        plan.take(list(2));
+        assert!(!Arc::ptr_eq(&before, plan.list().expect("a list")));
+    }
+
+    #[test]
+    fn backends_that_are_in_use_stay_so_until_there_is_a_list() {
+        let mut plan = Plan::new(true);
+        assert_eq!(reason(&plan), Some(FallbackReason::FirstList));
+        plan.take(list(1));
+        assert_eq!(reason(&plan), None);
+    }
+}

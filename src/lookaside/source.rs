@@ -1,0 +1,164 @@
+//! What a channel connects to: what its registry says, or what a balancer says that the registry lists.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use callboard_core::{Address, Follow, Instance, InstanceKind, View};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+
+use super::Lookaside;
+use super::balancers::Way;
+use super::conversation::Talker;
+use super::list::List;
+use super::plan::{News, Plan};
+use super::tally::Tally;
+
+/// Follows the registry, and asks a balancer while it lists any. In the place of a [`Follow`].
+pub(crate) struct Source {
+    follow: Follow,
+    way: Way,
+    /// What is to be connected, as a view whose instances are those.
+    view: View,
+    /// None while the registry lists no balancer: then this adds nothing.
+    asking: Option<Box<Asking>>,
+}
+
+/// The balancers that there are, and what came of asking them.
+struct Asking {
+    balancers: watch::Sender<Arc<[Address]>>,
+    /// Ends with this, and with it every connection to a balancer.
+    talk: Pin<Box<dyn Future<Output = Infallible> + Send>>,
+    news: mpsc::Receiver<News>,
+    plan: Plan,
+    /// When the first list is late. None if that is too far away to be a time.
+    late_at: Option<Instant>,
+}
+
+impl Source {
+    pub(crate) fn new(follow: Follow, way: Way) -> Self {
+        Self { follow, way, view: View::default(), asking: None }
+    }
+
+    /// What is to be connected. Everything but the instances is as the registry says.
+    pub(crate) fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// The list that decides, if one does.
+    pub(crate) fn list(&self) -> Option<&Arc<List>> {
+        self.asking.as_ref()?.plan.list()
+    }
+
+    /// How it stands with balancers, if the registry lists any.
+    pub(crate) fn lookaside(&self) -> Option<Lookaside> {
+        self.asking.as_ref().map(|asking| asking.plan.status())
+    }
+
+    /// Waits until the view, the list, or who decides has changed.
+    ///
+    /// # Cancel safety
+    /// Cancel-safe: what was heard is kept in `self`.
+    pub(crate) async fn changed(&mut self) {
+        match &mut self.asking {
+            None => drop(self.follow.changed().await),
+            Some(asking) => tokio::select! {
+                _ = self.follow.changed() => {}
+                () = asking.changed() => return self.renew(),
+            },
+        }
+        self.take_registry();
+        self.renew();
+    }
+
+    /// Notes whether any endpoint is ready, which matters while no balancer is in reach. True if the view has changed.
+    pub(crate) fn heed(&mut self, any_ready: impl FnOnce() -> bool) -> bool {
+        let Some(asking) = &mut self.asking else { return false };
+        let backends = || self.follow.view().instances.iter().flat_map(|all| all.iter()).any(is_backend);
+        let changed = asking.plan.heed(any_ready(), backends());
+        if changed {
+            self.renew();
+        }
+        changed
+    }
+
+    /// Takes over who the balancers are.
+    fn take_registry(&mut self) {
+        let Some(instances) = &self.follow.view().instances else { return };
+        let balancers = instances.iter().filter(|instance| instance.kind == InstanceKind::Balancer);
+        let mut balancers: Vec<_> = balancers.map(|instance| instance.address.clone()).collect();
+        if balancers.is_empty() {
+            if self.asking.take().is_some() {
+                tracing::info!("the registry lists no balancer any more");
+            }
+            return;
+        }
+        balancers.sort();
+        match &self.asking {
+            None => {
+                let in_use = self.view.instances.as_ref().is_some_and(|instances| !instances.is_empty());
+                self.asking = Some(Asking::begin(self.way.clone(), balancers.into(), in_use));
+            }
+            Some(asking) => drop(asking.balancers.send_if_modified(|known| {
+                let changed = **known != *balancers;
+                if changed {
+                    *known = balancers.into();
+                }
+                changed
+            })),
+        }
+    }
+
+    /// Makes the view from what the registry says and who decides.
+    fn renew(&mut self) {
+        self.view = self.follow.view().clone();
+        let said = self.view.instances.as_ref();
+        let instances = match &self.asking {
+            None => return,
+            Some(asking) if asking.plan.waits_for_first_list() => None,
+            Some(asking) => match asking.plan.list() {
+                Some(list) => Some(listed(list, said.map_or(&[], |said| said))),
+                None => said.map(|said| said.iter().filter(|instance| is_backend(instance)).cloned().collect()),
+            },
+        };
+        self.view.instances = instances;
+    }
+}
+
+impl Asking {
+    fn begin(way: Way, balancers: Arc<[Address]>, in_use: bool) -> Box<Self> {
+        tracing::info!(balancers = balancers.len(), "the registry lists balancers: one of them is asked");
+        let late_at = Instant::now().checked_add(way.patience);
+        let (balancers, known) = watch::channel(balancers);
+        let (said, news) = mpsc::channel(1);
+        let talker = Talker { way, balancers: known, tally: Arc::<Tally>::default(), news: said };
+        Box::new(Self { balancers, talk: Box::pin(talker.run()), news, plan: Plan::new(in_use), late_at })
+    }
+
+    /// Waits until the plan has changed.
+    async fn changed(&mut self) {
+        let late_at = self.late_at.filter(|_| self.plan.waits_for_first_list());
+        tokio::select! {
+            never = &mut self.talk => match never {},
+            // The sender is in `talk`, so there is one.
+            Some(news) = self.news.recv() => self.plan.take(news),
+            () = sleep_until(late_at.unwrap_or_else(Instant::now)), if late_at.is_some() => self.plan.first_list_is_late(),
+        }
+    }
+}
+
+fn is_backend(instance: &Arc<Instance>) -> bool {
+    // Kinds may grow; what this channel does not know does not get calls of the service.
+    instance.kind == InstanceKind::Backend
+}
+
+/// The servers of a list. What the registry knows of one is shown with it, and tells of restarts; it has no say in
+/// where calls go.
+fn listed(list: &List, said: &[Arc<Instance>]) -> Arc<[Arc<Instance>]> {
+    let known: HashMap<&Address, &Arc<Instance>> =
+        said.iter().filter(|instance| is_backend(instance)).map(|instance| (&instance.address, instance)).collect();
+    let known = |server: &Arc<Instance>| Arc::clone(known.get(&server.address).copied().unwrap_or(server));
+    list.servers().iter().map(known).collect()
+}
