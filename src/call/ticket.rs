@@ -19,8 +19,8 @@ pub(super) struct Ticket {
     index: usize,
     begun: Instant,
     code: Code,
-    /// What the response has reported.
-    load: Option<Load>,
+    /// What the response has reported. Boxed, as most report nothing.
+    load: Option<Box<Load>>,
     /// Which attempt of its call it is, from 1.
     attempt: u32,
     /// What the service's config says, if there is one.
@@ -88,9 +88,9 @@ impl Ticket {
 
     /// Notes what the trailers report of the endpoint's load, if they do.
     pub(super) fn note_load(&mut self, trailers: &HeaderMap) {
-        self.load = load::report_in(trailers).map(Load::now);
-        if let Some(load) = &self.load {
+        if let Some(load) = load::report_in(trailers).map(Load::now) {
             self.endpoint().set_load(load.clone());
+            self.load = Some(Box::new(load));
         }
     }
 
@@ -111,7 +111,7 @@ impl Drop for Ticket {
         {
             throttle.succeeded();
         }
-        self.choice.picker.done(self.index, &Outcome::new(self.code, latency).load(self.load.take()));
+        self.choice.picker.done(self.index, &Outcome::new(self.code, latency).load(self.load.take().map(|load| *load)));
     }
 }
 
