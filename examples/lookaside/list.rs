@@ -1,25 +1,24 @@
 //! From who is signed in to a list.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
 use callboard::lookaside::v1::Server;
-use callboard::{Address, Instance, InstanceKind};
+use callboard::{Address, Instance};
 
 /// The finest share there is: of two servers, one gets at most so many times the calls of the other.
 const MOST: u32 = 100;
 
 /// A list in which each backend stands as often as its weight says, spread evenly. The protocol knows no names, so those
 /// at a host's name or a Unix socket are left out.
-pub(crate) fn of(instances: &[Arc<Instance>]) -> Vec<Server> {
-    let backends = instances.iter().filter(|instance| instance.kind == InstanceKind::Backend && instance.weight > 0);
+pub(crate) fn of(backends: &[Instance]) -> Vec<Server> {
+    let backends = backends.iter().filter(|backend| backend.weight > 0);
     let servers: Vec<_> = backends.filter_map(|instance| Some((socket(&instance.address)?, instance.weight))).collect();
-    let heaviest = servers.iter().map(|(_, weight)| *weight).max().unwrap_or(1);
-    let scaled = |weight: u32| if heaviest > MOST { (weight * MOST / heaviest).max(1) } else { weight };
-    let common = servers.iter().map(|(_, weight)| scaled(*weight)).fold(0, greatest_common_divisor).max(1);
+    let weights = reduced(servers.iter().map(|(_, weight)| *weight).collect());
+    let heaviest = weights.iter().copied().max().unwrap_or(1);
+    let scale = |weight: u32| (u64::from(weight) * u64::from(MOST) / u64::from(heaviest)).max(1) as u32;
+    let copies = if heaviest > MOST { reduced(weights.into_iter().map(scale).collect()) } else { weights };
     let mut places: Vec<(f64, SocketAddr)> = Vec::new();
-    for (address, weight) in &servers {
-        let copies = scaled(*weight) / common;
+    for ((address, _), copies) in servers.iter().zip(copies) {
         places.extend((0..copies).map(|copy| ((f64::from(copy) + 0.5) / f64::from(copies), *address)));
     }
     places.sort_by(|(one, _), (other, _)| one.total_cmp(other));
@@ -32,6 +31,12 @@ fn socket(address: &Address) -> Option<SocketAddr> {
         Address::Tcp { host, port, .. } => Some(SocketAddr::new(host.parse::<IpAddr>().ok()?, *port)),
         _ => None,
     }
+}
+
+/// Without a common factor, so that lists are as short as can be.
+fn reduced(weights: Vec<u32>) -> Vec<u32> {
+    let common = weights.iter().copied().fold(0, greatest_common_divisor).max(1);
+    weights.into_iter().map(|weight| weight / common).collect()
 }
 
 fn greatest_common_divisor(a: u32, b: u32) -> u32 {

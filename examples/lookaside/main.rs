@@ -1,5 +1,6 @@
 //! An external balancer for the service that a URL names. It watches the service's registry, shares calls out by the
-//! weights that stand there, and signs itself in as a balancer, whereupon every client asks it:
+//! weights that stand there and by the load that servers report, and signs itself in as a balancer, whereupon every client
+//! asks it:
 //!
 //! ```text
 //! cargo run --example lookaside -- "file:///project/test?root=$PWD/target/board" --listen 127.0.0.1:41300
@@ -10,6 +11,7 @@
 //! and C++ can ask it as well: the protocol is gRPC's grpclb.
 
 mod list;
+mod load;
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -40,22 +42,23 @@ async fn main() -> Result<()> {
     let calls = Arc::<AtomicI64>::default();
     let (say, lists) = watch::channel(LoadBalanceResponse::default());
 
-    // The weigher: a list whenever the board changes.
+    // The weigher: a list whenever the board changes, or the load.
+    let listening = load::listen(Arc::clone(&resolver), &service)?;
     let counted = Arc::clone(&calls);
     let mut follow = follow(resolver, &service, FollowSettings::default());
     let weigh = async move {
         let mut second = tokio::time::interval(Duration::from_secs(1));
         loop {
             tokio::select! {
-                view = follow.changed() => {
-                    let servers = list::of(view.instances.as_deref().unwrap_or_default());
-                    say.send_replace(LoadBalanceResponse::servers(servers));
-                }
+                _ = follow.changed() => {}
                 _ = second.tick() => match counted.swap(0, Ordering::Relaxed) {
                     0 => {}
                     calls => println!("{calls} calls reported"),
                 },
             }
+            let Some(instances) = &follow.view().instances else { continue };
+            let list = LoadBalanceResponse::servers(list::of(&load::weighed(instances, &listening)));
+            say.send_if_modified(|last| std::mem::replace(last, list.clone()) != list);
         }
     };
 
