@@ -293,6 +293,32 @@ async fn in_fallback_the_channel_s_own_balancer_decides() {
 }
 
 #[tokio::test]
+async fn all_servers_of_a_list_are_connected_whatever_the_channel_s_own_balancer_would_do() {
+    let stage = Stage::new();
+    let ((a, _in_a), (b, _in_b)) = (stage.server("a").await, stage.server("b").await);
+    let balancer = Balancer::listing([entry(&a), entry(&b)]).await;
+    let channel = stage.builder().balancer(callboard::balancer::PickFirst::new()).build().unwrap();
+    until_ready(&channel, 1).await;
+    assert_eq!(shares(&channel, 10).await.len(), 1, "nobody else decides yet");
+    let signed_in = stage.balancer("balancer", balancer.address()).await;
+    until_listed(&channel, 2).await;
+    assert_eq!(shares(&channel, 40).await["a"], 20);
+    for _ in 0..2 {
+        balancer.say(&LoadBalanceResponse::fallback());
+        until_fallback(&channel, FallbackReason::Asked).await;
+        until_ready(&channel, 1).await;
+        assert_eq!(shares(&channel, 10).await.len(), 1, "its own balancer decides");
+        balancer.list([entry(&a), entry(&b)]);
+        until_listed(&channel, 2).await;
+        assert_eq!(shares(&channel, 40).await["a"], 20);
+    }
+    signed_in.leave().await.unwrap();
+    until("nobody else decides any more", || decides(&channel).is_none()).await;
+    until_ready(&channel, 1).await;
+    assert_eq!(shares(&channel, 10).await.len(), 1);
+}
+
+#[tokio::test]
 async fn a_channel_that_is_dropped_leaves_nothing() {
     let stage = Stage::new();
     let (a, _signed_in) = stage.server("a").await;

@@ -65,6 +65,8 @@ pub(crate) struct Control {
     reports: mpsc::UnboundedSender<(u64, Event)>,
     last_id: u64,
     asks_for_reports: bool,
+    /// Whether an external balancer's list decides.
+    by_list: bool,
 }
 
 impl Control {
@@ -84,6 +86,7 @@ impl Control {
             reports,
             last_id: 0,
             asks_for_reports: false,
+            by_list: false,
         }
     }
 
@@ -126,7 +129,9 @@ impl Control {
             self.parts.balancer = balancer;
             self.rotation.renew();
         }
-        if self.roster.take(&instances, &self.parts.backoff) || switched {
+        let by_list = self.follow.list().is_some();
+        let other_decides = std::mem::replace(&mut self.by_list, by_list) != by_list;
+        if self.roster.take(&instances, &self.parts.backoff) || switched || other_decides {
             self.replan();
         }
     }
@@ -146,8 +151,12 @@ impl Control {
         }
     }
 
-    /// Asks the balancer anew which endpoints to connect.
+    /// Asks the balancer anew which endpoints to connect. While an external balancer's list decides, they all are.
     fn replan(&mut self) {
+        if self.by_list {
+            self.walk = None;
+            return;
+        }
         let endpoints = self.roster.endpoints();
         self.walk = match self.parts.balancer.connect(endpoints) {
             Connect::InOrder { order, stagger } => {

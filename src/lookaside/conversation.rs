@@ -71,7 +71,10 @@ impl Talker {
         let (mut asked_last, mut hasty) = (None, false);
         loop {
             let End { with, lasted, why } = self.converse(asked_last.as_ref()).await;
-            tracing::warn!(error = why.chain(), "the conversation with a balancer is over");
+            match why.kind() {
+                ErrorKind::Closed => tracing::info!(why = why.chain(), "the conversation with a balancer is over"),
+                _ => tracing::warn!(error = why.chain(), "the conversation with a balancer is over"),
+            }
             asked_last = with.or(asked_last);
             self.tell(News::Lost(why)).await;
             let short = lasted.is_none_or(|lasted| lasted < SETTLED);
