@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use callboard::lookaside::v1::{ClientStats, LoadBalanceResponse, Server};
 use callboard::lookaside::{Decides, FallbackReason};
-use callboard::{Address, ConnectivityState};
+use callboard::{Address, ConnectivityState, Registry};
 use common::lookaside::{Balancer, Noting, decides, served_by, until_fallback, until_listed};
 use common::silent::Refusing;
 use common::{Stage, echo, in_time, request, shares, slow, tasks, until, until_ready, waiting, within};
@@ -316,6 +316,20 @@ async fn all_servers_of_a_list_are_connected_whatever_the_channel_s_own_balancer
     until("nobody else decides any more", || decides(&channel).is_none()).await;
     until_ready(&channel, 1).await;
     assert_eq!(shares(&channel, 10).await.len(), 1);
+}
+
+#[tokio::test]
+async fn the_config_holds_for_calls_that_wait_for_the_first_list() {
+    let stage = Stage::new();
+    let balancer = Balancer::start(Duration::ZERO).await;
+    let _balancer = stage.balancer("balancer", balancer.address()).await;
+    let config = r#"{"methodConfig":[{"name":[{}],"timeout":"0.2s","waitForReady":true}]}"#;
+    stage.board.configure(&stage.service, Some(config)).await.unwrap();
+    let channel = stage.builder().lookaside_patience(Duration::from_secs(600)).build().unwrap();
+    let status = in_time(echo(&channel).unary(request())).await.unwrap_err();
+    assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
+    assert!(status.message().contains("200ms"), "{status}");
+    assert_eq!(channel.service_config().in_force.as_deref(), Some(config));
 }
 
 #[tokio::test]

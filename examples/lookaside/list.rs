@@ -5,8 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use callboard::lookaside::v1::Server;
 use callboard::{Address, Instance};
 
-/// The finest share there is: of two servers, one gets at most so many times the calls of the other.
-const MOST: u32 = 100;
+/// How long a list may be, in entries. Of many servers each may stand there a few times all the same.
+const LONGEST: usize = 400;
 
 /// A list in which each backend stands as often as its weight says, spread evenly. The protocol knows no names, so those
 /// at a host's name or a Unix socket are left out.
@@ -14,9 +14,11 @@ pub(crate) fn of(backends: &[Instance]) -> Vec<Server> {
     let backends = backends.iter().filter(|backend| backend.weight > 0);
     let servers: Vec<_> = backends.filter_map(|instance| Some((socket(&instance.address)?, instance.weight))).collect();
     let weights = reduced(servers.iter().map(|(_, weight)| *weight).collect());
+    // The finest share there is: of two servers, one gets at most so many times the calls of the other.
+    let most = (LONGEST / servers.len().max(1)).clamp(4, 100) as u32;
     let heaviest = weights.iter().copied().max().unwrap_or(1);
-    let scale = |weight: u32| (u64::from(weight) * u64::from(MOST) / u64::from(heaviest)).max(1) as u32;
-    let copies = if heaviest > MOST { reduced(weights.into_iter().map(scale).collect()) } else { weights };
+    let scale = |weight: u32| (u64::from(weight) * u64::from(most) / u64::from(heaviest)).max(1) as u32;
+    let copies = if heaviest > most { reduced(weights.into_iter().map(scale).collect()) } else { weights };
     let mut places: Vec<(f64, SocketAddr)> = Vec::new();
     for ((address, _), copies) in servers.iter().zip(copies) {
         places.extend((0..copies).map(|copy| ((f64::from(copy) + 0.5) / f64::from(copies), *address)));

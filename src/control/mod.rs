@@ -121,19 +121,25 @@ impl Control {
 
     /// Takes over what the registry says: connections of what stays are kept, whatever the balancer.
     fn take_view(&mut self) {
-        let view = self.follow.view();
-        let Some(instances) = view.instances.clone() else { return };
-        let chosen = self.policy.take(view.config.as_ref());
-        let switched = chosen.is_some();
-        if let Some(balancer) = chosen {
-            self.parts.balancer = balancer;
-            self.rotation.renew();
-        }
+        let switched = self.take_config();
+        let Some(instances) = self.follow.view().instances.clone() else { return };
         let by_list = self.follow.list().is_some();
         let other_decides = std::mem::replace(&mut self.by_list, by_list) != by_list;
         if self.roster.take(&instances, &self.parts.backoff) || switched || other_decides {
             self.replan();
         }
+    }
+
+    /// Takes over the service's config, as soon as the registry has answered, whoever decides about endpoints. True if it
+    /// has brought another balancer.
+    fn take_config(&mut self) -> bool {
+        if !self.follow.has_answered() {
+            return false;
+        }
+        let Some(balancer) = self.policy.take(self.follow.view().config.as_ref()) else { return false };
+        self.parts.balancer = balancer;
+        self.rotation.renew();
+        true
     }
 
     fn take_event(&mut self, id: u64, event: Event) {

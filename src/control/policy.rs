@@ -32,6 +32,8 @@ pub(crate) struct Policy {
     default: Arc<dyn Balancer>,
     /// What the balancer in use was chosen by. None if it is the default.
     chosen: Option<PolicyConfig>,
+    /// Whether the registry has said what config there is, if any.
+    told: bool,
     /// What stands in the registry, be it in force or refused.
     seen: Option<Arc<[u8]>>,
     rules: Option<Arc<Rules>>,
@@ -56,6 +58,7 @@ impl Policy {
             known,
             default,
             chosen: None,
+            told: false,
             seen: None,
             rules: None,
             status: Arc::new(status),
@@ -76,9 +79,15 @@ impl Policy {
         !self.obeys
     }
 
+    /// Whether calls need not wait to be told how they are to be made.
+    pub(super) fn is_settled(&self) -> bool {
+        self.told || self.is_off()
+    }
+
     /// Takes over what stands in the registry, if it can be read. Returns the balancer to use from now on, if that is
     /// another one.
     pub(super) fn take(&mut self, stored: Option<&Arc<[u8]>>) -> Option<Arc<dyn Balancer>> {
+        self.told = true;
         if self.is_off() || is_same(self.seen.as_ref(), stored) {
             return None;
         }

@@ -117,7 +117,7 @@ impl Published {
             state,
             summary,
             rules: policy.rules().cloned(),
-            settled: known || policy.is_off(),
+            settled: policy.is_settled(),
             config: Arc::clone(policy.status()),
             endpoints: Arc::clone(roster.endpoints()),
             troubles,

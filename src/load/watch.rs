@@ -19,6 +19,9 @@ use crate::transport::Connection;
 /// The method that reports are asked for with.
 pub(super) const STREAM_CORE_METRICS: &str = "/xds.service.orca.v3.OpenRcaService/StreamCoreMetrics";
 
+/// How large a report may be, in bytes. One has a handful of figures; a peer may send anything.
+const LARGEST_REPORT: usize = 64 << 10;
+
 /// One stream of reports on one connection of an endpoint, which is opened again whenever it ends. Dropping it ends it.
 #[derive(Debug)]
 pub(crate) struct Watch {
@@ -80,7 +83,8 @@ async fn stream(direct: &Direct, endpoint: &Endpoint, every: Duration, retry: &m
     let path = PathAndQuery::from_static(STREAM_CORE_METRICS);
     let codec = ProstCodec::<OrcaLoadReportRequest, OrcaLoadReport>::default();
     let request = Request::new(OrcaLoadReportRequest::new(every));
-    let mut reports = match Grpc::new(direct.clone()).server_streaming(request, path, codec).await {
+    let mut client = Grpc::new(direct.clone()).max_decoding_message_size(LARGEST_REPORT);
+    let mut reports = match client.server_streaming(request, path, codec).await {
         Ok(response) => response.into_inner(),
         Err(status) => return status,
     };

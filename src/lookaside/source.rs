@@ -47,6 +47,12 @@ impl Source {
         &self.view
     }
 
+    /// Whether the registry has said anything yet. While a balancer's first list is awaited it has, though the view has no
+    /// instances.
+    pub(crate) fn has_answered(&self) -> bool {
+        self.follow.view().instances.is_some()
+    }
+
     /// The list that decides, if one does.
     pub(crate) fn list(&self) -> Option<&Arc<List>> {
         self.asking.as_ref()?.plan.list()
