@@ -125,6 +125,9 @@ impl Program {
         let mut output = self.output.clone();
         let find = |output: &Output| output.lines.iter().skip(lines).position(|line| line.contains(text));
         let found = timeout(LIMIT, output.wait_for(|output| output.ended || find(output).is_some())).await;
+        // What was seen is let go before the next look: if the reader wants to write in between, it waits for the first
+        // look to end, and the second one for the reader.
+        let found = found.map(drop);
         let output = self.output.borrow();
         match (found, find(&output)) {
             (Ok(_), Some(at)) => (lines + at + 1, output.lines[lines + at].clone()),
