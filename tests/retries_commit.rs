@@ -272,15 +272,17 @@ async fn a_streamed_request_is_replayed_from_its_beginning_and_goes_on() {
     until("both refused streams are reset", || server.stats().open == 0).await;
 }
 
+/// Refuses each request as soon as it begins.
+async fn refuse_early(mut peer: Peer) {
+    peer.settings(&[]);
+    while let Some(stream) = peer.opened().await {
+        peer.refuse(stream, "14");
+    }
+}
+
 #[tokio::test]
 async fn a_streamed_request_that_is_dropped_between_two_attempts_leaves_nothing() {
     let stage = Stage::new();
-    let refuse_early = |mut peer: Peer| async move {
-        peer.settings(&[]);
-        while let Some(stream) = peer.opened().await {
-            peer.refuse(stream, "14");
-        }
-    };
     let (server, _announcement) = stage.raw("a", refuse_early).await;
     let channel = stage.channel(stage.under(&SLOW).await, 1).await;
     let before = tasks();
@@ -299,12 +301,6 @@ async fn a_streamed_request_that_is_dropped_between_two_attempts_leaves_nothing(
 #[tokio::test]
 async fn a_streamed_request_that_says_nothing_does_not_hold_up_the_attempts() {
     let stage = Stage::new();
-    let refuse_early = |mut peer: Peer| async move {
-        peer.settings(&[]);
-        while let Some(stream) = peer.opened().await {
-            peer.refuse(stream, "14");
-        }
-    };
     let (server, _announcement) = stage.raw("a", refuse_early).await;
     let channel = stage.channel(stage.under(&QUICK).await, 1).await;
     // It has no message: the bodies of all attempts wait for one.

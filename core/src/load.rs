@@ -39,6 +39,33 @@ pub struct LoadReport {
     pub named_metrics: BTreeMap<String, f64>,
 }
 
+impl LoadReport {
+    /// How many requests per second the server would serve at full utilisation, if each took what they take now: gRPC's
+    /// A58. The application's utilisation counts, or else the CPU's; to it is added the share of requests that ended with
+    /// an error, times `penalty`. None if the report does not say it: without utilisation or requests, or with figures
+    /// that make no sense.
+    ///
+    /// ```
+    /// let mut report = callboard_core::LoadReport::default();
+    /// assert_eq!(report.capacity(1.0), None);
+    /// (report.rps_fractional, report.cpu_utilization) = (30.0, 0.5);
+    /// assert_eq!(report.capacity(1.0), Some(60.0));
+    /// ```
+    pub fn capacity(&self, penalty: f64) -> Option<f64> {
+        let utilization = match self.application_utilization {
+            application if application > 0.0 => application,
+            _ => self.cpu_utilization,
+        };
+        let requests = self.rps_fractional;
+        if !(utilization > 0.0 && requests > 0.0) {
+            return None;
+        }
+        let capacity = requests / (utilization + self.eps / requests * penalty);
+        // A peer may report anything.
+        (capacity.is_finite() && capacity > 0.0).then_some(capacity)
+    }
+}
+
 /// A report, and when it came. Cloning is cheap.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Load {

@@ -61,17 +61,9 @@ pub(crate) fn weighed(instances: &[Arc<Instance>], channel: &Channel) -> Vec<Ins
     backends.iter().zip(capacities).map(weigh).collect()
 }
 
-/// The requests per second that it would serve if it were fully used. None if its report does not say that.
+/// What it could serve, by a report that is not too old.
 fn capacity(load: &Load) -> Option<f64> {
-    let report = &load.report;
-    let utilization = match report.application_utilization {
-        application if application > 0.0 => application,
-        _ => report.cpu_utilization,
-    };
-    let errors = report.eps / report.rps_fractional;
-    let capacity = report.rps_fractional / (utilization + errors);
-    let usable = utilization > 0.0 && capacity.is_finite() && capacity > 0.0 && load.at.elapsed() < EXPIRY;
-    usable.then_some(capacity)
+    load.report.capacity(1.0).filter(|_| load.at.elapsed() < EXPIRY)
 }
 
 /// Rounded, within a tenth and ten times: who gets no calls could not show that it has become better.

@@ -25,7 +25,7 @@ const LARGEST_REPORT: usize = 64 << 10;
 /// One stream of reports on one connection of an endpoint, which is opened again whenever it ends. Dropping it ends it.
 #[derive(Debug)]
 pub(crate) struct Watch {
-    /// Weak: whether the connection is kept is not for this to say.
+    /// Which one it is. The task holds the connection, and ends with this.
     connection: Weak<Connection>,
     every: Duration,
     task: AbortHandle,

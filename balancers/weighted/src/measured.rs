@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use callboard_core::{Endpoint, Instant, Load, LoadReport};
+use callboard_core::{Endpoint, Instant, Load};
 
 use crate::WeightedRoundRobinSettings;
 
@@ -25,7 +25,7 @@ struct State {
 impl Measured {
     /// Notes a report. One that says nothing usable is ignored: the former weight stays until it expires.
     pub(crate) fn note(&self, endpoint: &Endpoint, load: &Load, settings: &WeightedRoundRobinSettings) {
-        let Some(weight) = weight(&load.report, settings.error_utilization_penalty) else { return };
+        let Some(weight) = load.report.capacity(settings.error_utilization_penalty) else { return };
         let mut state = self.state(endpoint);
         // What was reported over a former connection, or is known already, is no news.
         let stale = state.ready_since.is_some_and(|since| load.at < since);
@@ -63,20 +63,4 @@ impl fmt::Debug for Measured {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Measured")
     }
-}
-
-/// The weight that a report gives: how many requests per second the endpoint would serve at full utilisation, if each took
-/// what they take now. None if the report does not say it.
-fn weight(report: &LoadReport, penalty: f64) -> Option<f64> {
-    let utilization = match report.application_utilization {
-        application if application > 0.0 => application,
-        _ => report.cpu_utilization,
-    };
-    let requests = report.rps_fractional;
-    if !(utilization > 0.0 && requests > 0.0) {
-        return None;
-    }
-    let weight = requests / (utilization + report.eps / requests * penalty);
-    // A peer may report anything.
-    (weight.is_finite() && weight > 0.0).then_some(weight)
 }
