@@ -27,7 +27,8 @@ impl Picker for Users {
     fn pick(&self, call: &Call<'_>) -> Pick {
         let user = call.headers().get("user");
         let score = |id: &String| BuildHasherDefault::<DefaultHasher>::default().hash_one((user, id));
-        let best = self.0.iter().enumerate().max_by_key(|(_, id)| score(id));
+        // Where the call has failed, or finds no place, comes after all others.
+        let best = self.0.iter().enumerate().max_by_key(|(index, id)| (!call.avoids(*index), score(id)));
         best.map_or(Pick::Wait, |(index, _)| Pick::Endpoint(index))
     }
 }

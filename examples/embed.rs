@@ -9,7 +9,6 @@ use callboard_echo::pb::echo_server::{Echo, EchoServer};
 use callboard_echo::pb::{EchoRequest, EchoResponse};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 use tonic::{Request, Response, Result, Status, Streaming};
 use tonic_health::ServingStatus;
@@ -60,13 +59,15 @@ async fn serve(
         .not_serving(async move { health.set_service_status("", ServingStatus::NotServing).await })
         .propagation_delay(Duration::from_millis(200))
         .until(stopped)
-        // callboard: was the same `serve_with_incoming_shutdown`, with `stopped`.
+        // callboard: was the same `serve_with_incoming_shutdown`, with a `TcpListenerStream` and `stopped`. Watches of its
+        // health end with it, and one upload that nobody reads does not stop all other calls of its connection.
         .run(listener, |listener, shutdown| {
-            let incoming = TcpListenerStream::new(listener);
             Server::builder()
-                .add_service(health_service)
+                .initial_stream_window_size(256 * 1024)
+                .initial_connection_window_size(64 * 1024 * 1024)
+                .add_service(shutdown.end_streams(health_service))
                 .add_service(service)
-                .serve_with_incoming_shutdown(incoming, shutdown)
+                .serve_with_incoming_shutdown(callboard::Incoming::new(listener), shutdown)
         })
         .await?;
     Ok(())

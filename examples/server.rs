@@ -5,7 +5,7 @@
 //! ```
 //!
 //! It prints `serving 127.0.0.1:41233` once it is on the board. Ctrl-C or SIGTERM makes it leave the board, go on serving
-//! while that gets around, and end; a second one ends it at once. `RUST_LOG=callboard=info` shows each step.
+//! while that gets around, and end; another one, a second later, ends it at once. `RUST_LOG=callboard=info` shows each step.
 
 use std::error::Error;
 use std::io;
@@ -71,14 +71,12 @@ async fn run() -> Result<()> {
     if let Some(id) = id {
         setup = setup.id(id);
     }
-    let serving = setup
-        .start(listener, |listener, shutdown| async {
-            let server = EchoServer::start_on(name, listener, |tonic| tonic)?;
-            shutdown.await;
-            server.stop().await;
-            io::Result::Ok(())
-        })
-        .await?;
+    let serving = setup.start(listener, |listener, shutdown| async {
+        let server = EchoServer::start_on(name, listener, |tonic| tonic)?;
+        shutdown.await;
+        server.stop().await;
+        io::Result::Ok(())
+    })?;
     // It may be told to stop before it is on the board, too.
     let ((), ended) = tokio::join!(say(&serving), serving.ended());
     Ok(ended?)
@@ -89,7 +87,8 @@ async fn say(serving: &Serving) {
     let mut state = serving.watch();
     let known =
         |state: &AnnouncementState| matches!(state, AnnouncementState::OnBoard { .. } | AnnouncementState::Left { .. });
-    if matches!(state.wait_for(known).await.as_deref(), Ok(AnnouncementState::OnBoard { .. })) {
-        println!("serving {}", serving.instance().address);
+    let on_board = matches!(state.wait_for(known).await.as_deref(), Ok(AnnouncementState::OnBoard { .. }));
+    if let (true, Some(instance)) = (on_board, serving.instance()) {
+        println!("serving {}", instance.address);
     }
 }

@@ -1,27 +1,29 @@
 //! Describing a channel.
 
+mod calls;
+mod connections;
+mod external_balancers;
 mod service_config;
+mod sockets;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use callboard_core::{
-    Address, Backoff, Balancer, BoxError, Error, ErrorKind, FollowSettings, Resolver, Result, Service, follow,
-};
+use callboard_core::{Backoff, Balancer, Error, ErrorKind, FollowSettings, Resolver, Result, Service, follow};
 use http::HeaderValue;
 use http::uri::{Authority, Scheme};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Handle;
 
 use crate::Channel;
-use crate::control::Parts;
+use crate::control::{MAX_DIALS, Parts};
+use crate::credentials::Credentials;
 use crate::dial::Balancers;
 use crate::features;
 use crate::lookaside;
 use crate::shared::Defaults;
 #[cfg(feature = "tls")]
 use crate::transport::Tls;
-use crate::transport::{Connector, Custom, Keepalive, Settings, System};
+use crate::transport::{Connector, Settings, Sockets};
 
 const USER_AGENT: &str = concat!("callboard/", env!("CARGO_PKG_VERSION"));
 
@@ -48,19 +50,27 @@ pub struct ChannelBuilder {
     balancer: Option<Arc<dyn Balancer>>,
     balancers: Balancers,
     service_config: bool,
+    default_service_config: Option<String>,
     follow: FollowSettings,
     transport: Settings,
     backoff: Backoff,
     most_connections: usize,
-    connector: Arc<dyn Connector>,
+    extra_idle: Duration,
+    sockets: Sockets,
+    connector: Option<Arc<dyn Connector>>,
     #[cfg(feature = "tls")]
     tls: Option<Tls>,
     authority: Option<String>,
     user_agent: Option<String>,
+    credentials: Option<Credentials>,
     timeout: Option<Duration>,
     wait_for_ready: bool,
     retry_buffer: usize,
+    max_waiting_calls: Option<usize>,
+    backpressure: bool,
+    external_balancers: bool,
     lookaside_patience: Duration,
+    max_dials: usize,
 }
 
 impl ChannelBuilder {
@@ -71,19 +81,27 @@ impl ChannelBuilder {
             balancer: None,
             balancers: Balancers::compiled_in(),
             service_config: true,
+            default_service_config: None,
             follow: FollowSettings::default(),
             transport: Settings::default(),
             backoff: Backoff::CONNECTION,
             most_connections: 1,
-            connector: Arc::new(System),
+            extra_idle: Duration::from_secs(60),
+            sockets: Sockets::default(),
+            connector: None,
             #[cfg(feature = "tls")]
             tls: None,
             authority: None,
             user_agent: None,
+            credentials: None,
             timeout: None,
             wait_for_ready: false,
             retry_buffer: 256 << 10,
+            max_waiting_calls: None,
+            backpressure: false,
+            external_balancers: true,
             lookaside_patience: lookaside::PATIENCE,
+            max_dials: MAX_DIALS,
         }
     }
 
@@ -106,103 +124,13 @@ impl ChannelBuilder {
         self
     }
 
-    /// The deadline of calls that set none, or a later one. None by default. Where the service's config gives a method a
-    /// timeout, that stands in the place of this one.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
-    }
-
-    /// Whether calls wait until an endpoint is ready, unless they say otherwise with
-    /// [`WaitForReady`](crate::WaitForReady), or the service's config does for their method. They fail fast by default.
-    pub fn wait_for_ready(mut self, wait: bool) -> Self {
-        self.wait_for_ready = wait;
-        self
-    }
-
-    /// How many bytes of a request are kept until its response begins, so that it can be sent again. 256 KiB by default,
-    /// as in grpc-go. A larger request is not retried by the service's retry policy; a streamed one is not sent again for
-    /// any reason once more of it than that has been sent.
+    /// How many instances of the service are used. 10,000 by default; 0 counts as 1. Of more, be they in the registry or in
+    /// the list of an [external balancer](crate::lookaside), a part is used that each channel draws for itself, and the log
+    /// says so. A URL says `max_instances=10000`.
     ///
-    /// It bounds each call. As in grpc-go, nothing bounds what all calls of a channel keep together.
-    pub fn retry_buffer(mut self, bytes: usize) -> Self {
-        self.retry_buffer = bytes;
-        self
-    }
-
-    /// The bound of one attempt to connect, up to the server's HTTP/2 SETTINGS. 20 s by default.
-    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.transport.connect_timeout = timeout;
-        self
-    }
-
-    /// The waits between attempts to connect to one endpoint. gRPC's [`Backoff::CONNECTION`] by default.
-    pub fn backoff(mut self, backoff: Backoff) -> Self {
-        self.backoff = backoff;
-        self
-    }
-
-    /// How many connections one endpoint may have. 1 by default. A further one is opened when those that there are
-    /// have as many calls in flight as the server allows (MAX_CONCURRENT_STREAMS); until then, calls wait for a place.
-    pub fn max_connections(mut self, most: usize) -> Self {
-        self.most_connections = most;
-        self
-    }
-
-    /// When silent connections are asked for a sign of life. See [`Keepalive`] for the default.
-    pub fn keepalive(mut self, keepalive: Keepalive) -> Self {
-        self.transport.keepalive = keepalive;
-        self
-    }
-
-    /// How an address becomes a byte stream: a service that dials. TCP and Unix sockets of the system by default. It is
-    /// bounded by [`connect_timeout`](Self::connect_timeout), and TLS, if there is any, is put around it.
-    ///
-    /// ```
-    /// # fn doc(builder: callboard::ChannelBuilder) -> callboard::ChannelBuilder {
-    /// use callboard::Address;
-    ///
-    /// // Whatever the registry says, the sidecar is asked. `service_fn` is tower's.
-    /// let dial = tower::service_fn(|_address: Address| tokio::net::UnixStream::connect("/run/sidecar.sock"));
-    /// builder.connector(dial)
-    /// # }
-    /// ```
-    pub fn connector<S>(mut self, connector: S) -> Self
-    where
-        S: tower_service::Service<Address> + Clone + Send + 'static,
-        S::Response: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-        S::Error: Into<BoxError>,
-        S::Future: Send,
-    {
-        self.connector = Arc::new(Custom::new(connector));
-        self
-    }
-
-    /// Encrypts the connections. In the clear by default.
-    #[cfg(feature = "tls")]
-    pub fn tls(mut self, tls: Tls) -> Self {
-        self.tls = Some(tls);
-        self
-    }
-
-    /// The `:authority` of requests, for servers and proxies that go by it. By default the service's name with `.` for
-    /// `/`. It never comes from the registry.
-    pub fn authority(mut self, authority: impl Into<String>) -> Self {
-        self.authority = Some(authority.into());
-        self
-    }
-
-    /// What stands in front of callboard's own name in the `user-agent` header. Nothing by default.
-    pub fn user_agent(mut self, name: impl Into<String>) -> Self {
-        self.user_agent = Some(name.into());
-        self
-    }
-
-    /// How long calls wait for the first list of an external balancer, if the registry lists any; after that they go to the
-    /// backends that it lists itself. It is also how long a balancer may take to answer before the next one is asked. 10 s
-    /// by default, as in gRPC. See [`lookaside`](crate::lookaside).
-    pub fn lookaside_patience(mut self, patience: Duration) -> Self {
-        self.lookaside_patience = patience;
+    /// It is [`FollowSettings::max_instances`]: what is given last counts, this or [`follow`](Self::follow).
+    pub fn max_instances(mut self, most: usize) -> Self {
+        self.follow.max_instances = most;
         self
     }
 
@@ -227,26 +155,30 @@ impl ChannelBuilder {
         if self.most_connections == 0 {
             return Err(Error::invalid("max_connections is 0, which leaves none to call on").for_service(service));
         }
-        if self.lookaside_patience.is_zero() {
-            return Err(Error::invalid("lookaside_patience is 0, in which no balancer can answer").for_service(service));
+        if self.max_dials == 0 {
+            return Err(Error::invalid("max_dials is 0, which leaves nobody to call").for_service(service));
         }
+        let terms = self.terms()?;
+        transport.http2.check().map_err(|error| error.for_service(service))?;
         let defaults = self.defaults()?;
         let connector = self.secured(&defaults)?;
-        let policy = self.policy(&balancer);
+        let (policy, balancer) = self.policy(balancer)?;
         let parts = Parts {
             balancer,
             connector,
             settings: transport.clone(),
             backoff: backoff.clone(),
             most_connections: self.most_connections,
+            extra_idle: self.extra_idle,
+            max_dials: self.max_dials,
         };
         let follow = follow(resolver, service, settings.clone());
-        Ok(Channel::start(&runtime, service.clone(), defaults, parts, policy, follow, self.lookaside_patience))
+        Ok(Channel::start(&runtime, service.clone(), defaults, parts, policy, follow, terms))
     }
 
     #[cfg(feature = "tls")]
     fn secured(&self, defaults: &Defaults) -> Result<Arc<dyn Connector>> {
-        let inner = Arc::clone(&self.connector);
+        let inner = self.plain_connector()?;
         match &self.tls {
             Some(tls) => tls.around(inner, defaults.authority.host()).map_err(|error| error.for_service(&self.service)),
             None => Ok(inner),
@@ -260,7 +192,7 @@ impl ChannelBuilder {
 
     #[cfg(not(feature = "tls"))]
     fn secured(&self, _: &Defaults) -> Result<Arc<dyn Connector>> {
-        Ok(Arc::clone(&self.connector))
+        self.plain_connector()
     }
 
     #[cfg(not(feature = "tls"))]
@@ -286,6 +218,9 @@ impl ChannelBuilder {
             wait_for_ready: self.wait_for_ready,
             several_connections: self.most_connections > 1,
             retry_buffer: self.retry_buffer,
+            max_waiting_calls: self.max_waiting_calls,
+            backpressure: self.backpressure,
+            credentials: self.credentials()?,
         })
     }
 }

@@ -1,6 +1,7 @@
 //! What a generated client holds.
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use callboard_core::{ConnectivityState, Error, ErrorKind, Follow, Result, Service, Stale};
 use futures_core::future::BoxFuture;
 use tokio::runtime::Handle;
+use tokio::sync::futures::OwnedNotified;
 use tokio::sync::{oneshot, watch};
 use tonic::Status;
 use tonic::body::Body;
@@ -15,7 +17,7 @@ use tracing::Instrument;
 
 use crate::builder::ChannelBuilder;
 use crate::control::{ConfigStatus, Control, EndpointStatus, Parts, Policy};
-use crate::lookaside::{Lookaside, Source, Way};
+use crate::lookaside::{Lookaside, Source, Terms, Way};
 use crate::shared::{Defaults, Shared};
 
 /// What a generated tonic client holds instead of tonic's own channel: calls are balanced over whoever is signed in.
@@ -23,7 +25,8 @@ use crate::shared::{Defaults, Shared};
 /// Made by [`dial`](crate::dial) or by a [builder](Self::builder). Cloning is cheap, and all clones are one channel;
 /// when the last one is dropped, its task ends, and its connections close after the calls in flight.
 ///
-/// As a [`tower_service::Service`] it is always ready. Waiting happens inside the call, under the call's deadline, and
+/// As a [`tower_service::Service`] it is always ready, unless [it is to say](ChannelBuilder::backpressure) that too many
+/// calls wait. Waiting happens inside the call, under the call's deadline, and
 /// the error of a call is a [`tonic::Status`]:
 ///
 /// | what happened | status |
@@ -33,14 +36,24 @@ use crate::shared::{Defaults, Shared};
 /// | the deadline passed, wherever the call was, be it between two attempts | `DEADLINE_EXCEEDED` |
 /// | the server reset the stream | as gRPC maps the HTTP/2 error |
 /// | the metadata is larger than the server says it takes | `INTERNAL`; the request is not sent |
+/// | the response's headers or trailers are larger than this side takes | `INTERNAL` |
+/// | a message is larger than the service's config permits, or more calls wait than may | `RESOURCE_EXHAUSTED` |
 ///
-/// A request that was never sent is sent elsewhere; one that the server refused unprocessed is sent once more. A call
+/// A request that was never sent is sent elsewhere; one that the server refused unprocessed is sent once more,
+/// and one that the orderly end of a connection overtook up to four times. A call
 /// that fails otherwise before its response begins is sent again if the service's config has a retry policy that lists
 /// the status: up to five times in all, and the caller sees what the last attempt ended with. If that was told by
 /// callboard and not by a server, the message says which attempt it was.
-#[derive(Clone)]
 pub struct Channel {
     shared: Arc<Shared>,
+    /// A wait for room for one more call.
+    room: Option<Pin<Box<OwnedNotified>>>,
+}
+
+impl Clone for Channel {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), room: None }
+    }
 }
 
 impl Channel {
@@ -49,7 +62,7 @@ impl Channel {
         ChannelBuilder::new(service)
     }
 
-    /// Starts a channel's task.
+    /// Starts a channel's task. It asks no external balancers if there are no terms for that.
     pub(crate) fn start(
         runtime: &Handle,
         service: Service,
@@ -57,22 +70,22 @@ impl Channel {
         parts: Parts,
         policy: Policy,
         follow: Follow,
-        lookaside_patience: Duration,
+        balancers: Option<Terms>,
     ) -> Self {
-        let way = Way {
+        let way = balancers.map(|terms| Way {
             service: service.clone(),
             defaults: defaults.clone(),
             connector: Arc::clone(&parts.connector),
             settings: parts.settings.clone(),
             backoff: parts.backoff.clone(),
-            patience: lookaside_patience,
-        };
+            terms,
+        });
         let span = tracing::debug_span!("channel", %service).or_current();
         let (alive, dropped) = oneshot::channel();
-        let shared = Arc::new(Shared::new(service, defaults, &policy, alive));
+        let shared = Arc::new(Shared::new(runtime, service, defaults, &policy, alive));
         let control = Control::new(parts, policy, Source::new(follow, way), &shared);
         runtime.spawn(control.run(dropped).instrument(span));
-        Self { shared }
+        Self { shared, room: None }
     }
 
     /// The service that was dialled.
@@ -88,6 +101,11 @@ impl Channel {
     /// The state as it is and every change of it. It ends when the last clone of the channel is dropped.
     pub fn watch_state(&self) -> watch::Receiver<ConnectivityState> {
         self.shared.state()
+    }
+
+    /// How many calls wait now for an endpoint or for a place on a connection.
+    pub fn waiting_calls(&self) -> usize {
+        self.shared.waiting.count()
     }
 
     /// Every endpoint that is connected or to be, in the order of the registry, or of the list of the
@@ -123,25 +141,62 @@ impl Channel {
         self.shared.published().summary.lookaside().cloned()
     }
 
+    /// Dials every endpoint now that waits for its backoff, and lets the next wait of each be the first one again: for a
+    /// program that knows better, because the network has just come back. grpc-go's `ResetConnectBackoff`. What is connected
+    /// or being dialled goes on, and the registry is asked again as it would be.
+    pub fn reset_connect_backoff(&self) {
+        self.shared.urge.notify_one();
+    }
+
     /// Waits until an endpoint is ready, for as long as `timeout`. For programs that want to know at start; calls need
     /// no such wait.
     ///
+    /// It does not wait for what waiting cannot bring: when the registry refuses to answer, or when every endpoint fails,
+    /// by what somebody has to change, it fails at once. Connections that are refused, names that are not found and a
+    /// registry out of reach are waited for, as is a service that nobody has signed in for: they may come up.
+    ///
     /// # Errors
-    /// [`Timeout`](ErrorKind::Timeout); the message says how the channel stands.
+    /// [`Timeout`](ErrorKind::Timeout). [`Denied`](ErrorKind::Denied), [`Invalid`](ErrorKind::Invalid) or
+    /// [`Unsupported`](ErrorKind::Unsupported), with the error of the registry or of an endpoint as its source, before the
+    /// time is over. [`Closed`](ErrorKind::Closed) if the channel's task has ended, by a panic of its balancer or with its
+    /// runtime. The message says how the channel stands.
     ///
     /// # Cancel safety
     /// Cancel-safe: it only looks.
     pub async fn wait_ready(&self, timeout: Duration) -> Result<()> {
-        let mut state = self.shared.state();
-        let ready = state.wait_for(|state| *state == ConnectivityState::Ready);
-        match tokio::time::timeout(timeout, ready).await {
-            Ok(Ok(_)) => Ok(()),
-            // The sender is in `self.shared`, so it is never gone; should that change, it is no success.
-            Ok(Err(_)) => Err(Error::new(ErrorKind::Closed, "the channel is closed")),
-            Err(_) => {
-                let summary = self.shared.published().summary.to_string();
-                Err(Error::new(ErrorKind::Timeout, format!("not ready within {timeout:?}: {summary}")))
+        // It may be awaited anywhere.
+        let bounded = {
+            let _entered = self.shared.runtime.enter();
+            tokio::time::timeout(timeout, self.ready_or_hopeless())
+        };
+        let outcome = bounded.await;
+        let summary = || self.shared.published().summary.to_string();
+        match outcome {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err((kind, why))) => {
+                let message = format!("not ready, and waiting does not help: {}", summary());
+                Err(Error::new(kind, message).with_source(why))
             }
+            Err(_) => Err(Error::new(ErrorKind::Timeout, format!("not ready within {timeout:?}: {}", summary()))),
+        }
+    }
+
+    async fn ready_or_hopeless(&self) -> Result<(), (ErrorKind, Error)> {
+        loop {
+            let changed = self.shared.publication();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            // In a block: what is published is not to be held while waiting.
+            {
+                let published = self.shared.published();
+                if published.state == ConnectivityState::Ready {
+                    return Ok(());
+                }
+                if let Some(why) = published.hopeless() {
+                    return Err(why);
+                }
+            }
+            changed.await;
         }
     }
 }
@@ -151,7 +206,17 @@ impl tower_service::Service<http::Request<Body>> for Channel {
     type Error = Status;
     type Future = BoxFuture<'static, std::result::Result<Self::Response, Status>>;
 
-    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<std::result::Result<(), Status>> {
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<std::result::Result<(), Status>> {
+        let Self { shared, room } = self;
+        while shared.defaults.backpressure && !shared.waiting.has_room() {
+            let waited = room.get_or_insert_with(|| Box::pin(shared.waiting.room())).as_mut().poll(cx);
+            // Asked again from when it is waited for: then no change is missed.
+            if waited.is_pending() && !shared.waiting.has_room() {
+                return Poll::Pending;
+            }
+            *room = None;
+        }
+        *room = None;
         Poll::Ready(Ok(()))
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use callboard_core::{Balancer, Error, ErrorKind, Result, Target, TargetOptions};
 
-use crate::dial::{Backend, MakeBackend, MakeBalancer};
+use crate::dial::{Both, MakeBackend, MakeBalancer};
 
 /// Something that this version knows by name. It can be made if its feature is on.
 pub(crate) struct Known<Make: ?Sized> {
@@ -36,7 +36,7 @@ pub(crate) fn backends() -> [Known<MakeBackend>; 5] {
 }
 
 /// A board in memory is a value of the program's; no URL can find it.
-fn no_board(_: &Target, _: &mut TargetOptions<'_>) -> Result<Backend> {
+fn no_board(_: &Target, _: &mut TargetOptions<'_>) -> Result<Arc<dyn Both>> {
     Err(Error::new(
         ErrorKind::Unsupported,
         "a memory board is a value in this process: give it to a Dialer with `.resolver(\"memory\", board)`, and to `announce`",
@@ -45,7 +45,7 @@ fn no_board(_: &Target, _: &mut TargetOptions<'_>) -> Result<Backend> {
 
 #[cfg(feature = "consul")]
 fn consul() -> Option<Arc<MakeBackend>> {
-    Some(Arc::new(|target, options| Ok(Backend::of(callboard_consul::Consul::from_target(target, options)?))))
+    Some(Arc::new(|target, options| Ok(Arc::new(callboard_consul::Consul::from_target(target, options)?))))
 }
 
 #[cfg(not(feature = "consul"))]
@@ -55,7 +55,7 @@ fn consul() -> Option<Arc<MakeBackend>> {
 
 #[cfg(feature = "etcd")]
 fn etcd() -> Option<Arc<MakeBackend>> {
-    Some(Arc::new(|target, options| Ok(Backend::of(callboard_etcd::Etcd::from_target(target, options)?))))
+    Some(Arc::new(|target, options| Ok(Arc::new(callboard_etcd::Etcd::from_target(target, options)?))))
 }
 
 #[cfg(not(feature = "etcd"))]
@@ -65,7 +65,7 @@ fn etcd() -> Option<Arc<MakeBackend>> {
 
 #[cfg(feature = "file")]
 fn file() -> Option<Arc<MakeBackend>> {
-    Some(Arc::new(|target, options| Ok(Backend::of(callboard_file::Directory::from_target(target, options)?))))
+    Some(Arc::new(|target, options| Ok(Arc::new(callboard_file::Directory::from_target(target, options)?))))
 }
 
 #[cfg(not(feature = "file"))]
@@ -75,7 +75,7 @@ fn file() -> Option<Arc<MakeBackend>> {
 
 #[cfg(feature = "zookeeper")]
 fn zookeeper() -> Option<Arc<MakeBackend>> {
-    Some(Arc::new(|target, options| Ok(Backend::of(callboard_zookeeper::ZooKeeper::from_target(target, options)?))))
+    Some(Arc::new(|target, options| Ok(Arc::new(callboard_zookeeper::ZooKeeper::from_target(target, options)?))))
 }
 
 #[cfg(not(feature = "zookeeper"))]

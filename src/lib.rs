@@ -30,10 +30,13 @@
 //! | you want to | look at |
 //! |---|---|
 //! | call a service | [`dial`], [`Dialer`], [`Channel`], [`ChannelBuilder`] |
-//! | run a server that signs in, drains and leaves | [`serve`], [`Serve`], [`Serving`] |
+//! | run a server that signs in, drains and leaves | [`serve`], [`Serve`], [`Serving`], [`Incoming`] |
+//! | let handlers hear that their server shuts down | [`Shutdown`] |
 //! | do that step by step | [`advertised`], [`registry`], [`announce`], [`Announcement`], [`Instance`] |
 //! | see who is signed in, without calling | [`resolver`], [`follow()`] |
-//! | say how one call behaves | [`WaitForReady`], [`Idempotent`]; learn who served it: [`ServedBy`] |
+//! | say how one call behaves | [`Timeout`], [`WaitForReady`], [`Idempotent`] |
+//! | learn who served a call, or why it failed | [`ServedBy`], [`Peer`], [`CallError`] |
+//! | add a token to each attempt | [`CallCredentials`] |
 //! | choose a registry | [`backend`] |
 //! | choose how calls are shared out | [`balancer`] |
 //! | report a server's load to its clients | [`load`] |
@@ -41,6 +44,8 @@
 //! | write a registry's backend | [`Registry`], [`Lease`], [`Resolver`] |
 //! | write a balancer | [`Balancer`], [`Picker`] |
 //! | let an external balancer decide, or write one | [`lookaside`] |
+//! | come from tonic's channel | [`guide::coming_from_tonic`] |
+//! | decide who may write to a registry | [`guide::who_may_write_what`] |
 //!
 //! # Features
 //! A feature makes something nameable and changes nothing else.
@@ -66,24 +71,32 @@ mod builder;
 mod call;
 mod channel;
 mod control;
+mod credentials;
 mod dial;
 mod features;
+pub mod guide;
 pub mod load;
 pub mod lookaside;
+mod runtime;
 mod serve;
 mod shared;
 mod transport;
+mod waiting;
 
 pub use builder::ChannelBuilder;
-pub use call::{Idempotent, ServedBy, WaitForReady};
+pub use call::{CallError, Idempotent, Peer, Phase, ServedBy, Timeout, WaitForReady};
 pub use callboard_core::*;
 pub use channel::Channel;
 pub use control::{ConfigStatus, EndpointStatus};
+pub use credentials::{Attempt, CallCredentials};
 pub use dial::{Dialer, Resolved, configure, dial, registry, resolver};
-pub use serve::{Serve, Serving, Shutdown, advertised, serve};
-pub use transport::Keepalive;
+pub use serve::{EndStreams, Incoming, LaterSignal, Listener, Serve, Serving, Shutdown, advertised, serve};
+/// The rustls that [`Tls`] is made of, to name its types.
+#[cfg(feature = "tls")]
+pub use tokio_rustls::rustls;
 #[cfg(feature = "tls")]
 pub use transport::Tls;
+pub use transport::{Keepalive, TcpKeepalive};
 
 /// The registries that are compiled in.
 pub mod backend {

@@ -1,16 +1,23 @@
 //! What a channel's clones, its calls and its task have in common.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use callboard_core::{ConnectivityState, Service};
+use http::header::Entry;
 use http::uri::{Authority, Scheme};
 use http::{HeaderMap, HeaderValue, header};
+use tokio::runtime::Handle;
+use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, oneshot, watch};
 
-use crate::control::{Policy, Published, Standing, Summary};
+use crate::control::{Policy, Published, Since, Standing, Summary};
+use crate::credentials::Credentials;
+use crate::runtime::Runtime;
+use crate::transport::Turn;
+use crate::waiting::Waiting;
 
 /// Held by every clone of a channel and by every call that has no response yet. Its end ends the control task.
 #[derive(Debug)]
@@ -22,10 +29,22 @@ pub(crate) struct Shared {
     unruled: AtomicBool,
     /// For responses that are on their way.
     pub(crate) standing: Arc<Standing>,
-    /// Told by each call that finds no place, if endpoints may have several connections.
-    pub(crate) crowd: Arc<Notify>,
+    /// Told by each call that waits for an endpoint, and by each that finds no place if endpoints may have several
+    /// connections.
+    pub(crate) wanted: Arc<Notify>,
+    /// Told by who wants every endpoint to be dialled now.
+    pub(crate) urge: Arc<Notify>,
     /// Told after each publication.
+    published_anew: Notify,
+    /// Told when there is something new for calls that wait for an endpoint.
     changed: Notify,
+    /// Told when there is something new for calls that wait for a place: other connections than before.
+    moved: Notify,
+    /// How many calls have ever waited for an endpoint or a place: the number of their turns.
+    turns: AtomicU64,
+    pub(crate) waiting: Waiting,
+    /// Where the channel's tasks run, wherever its calls are polled.
+    pub(crate) runtime: Arc<Runtime>,
     state: watch::Sender<ConnectivityState>,
     _alive: oneshot::Sender<()>,
 }
@@ -40,8 +59,14 @@ pub(crate) struct Defaults {
     pub(crate) timeout: Option<Duration>,
     pub(crate) wait_for_ready: bool,
     pub(crate) several_connections: bool,
+    /// How many calls may wait. None for no bound.
+    pub(crate) max_waiting_calls: Option<usize>,
+    /// Whether the channel is not ready while so many wait.
+    pub(crate) backpressure: bool,
     /// How many bytes of a request are kept to send it again.
     pub(crate) retry_buffer: usize,
+    /// What is asked for metadata for each attempt. None for most channels.
+    pub(crate) credentials: Option<Credentials>,
 }
 
 impl Defaults {
@@ -52,13 +77,28 @@ impl Defaults {
         HeaderMap::from_iter([trailers, grpc, (header::USER_AGENT, user_agent)])
     }
 
-    pub(crate) fn user_agent(&self) -> &HeaderValue {
-        &self.plain[header::USER_AGENT]
+    /// Says who calls. What the request says itself stands before it, as with tonic's channel.
+    pub(crate) fn sign(&self, headers: &mut HeaderMap) {
+        let ours = &self.plain[header::USER_AGENT];
+        match headers.entry(header::USER_AGENT) {
+            Entry::Vacant(entry) => drop(entry.insert(ours.clone())),
+            Entry::Occupied(mut entry) => {
+                let both = [entry.get().as_bytes(), b" ", ours.as_bytes()].concat();
+                // Two values and a space are a value.
+                entry.insert(HeaderValue::from_bytes(&both).unwrap_or_else(|_| ours.clone()));
+            }
+        }
     }
 }
 
 impl Shared {
-    pub(crate) fn new(service: Service, defaults: Defaults, policy: &Policy, alive: oneshot::Sender<()>) -> Self {
+    pub(crate) fn new(
+        runtime: &Handle,
+        service: Service,
+        defaults: Defaults,
+        policy: &Policy,
+        alive: oneshot::Sender<()>,
+    ) -> Self {
         let summary = Arc::new(Summary::unknown(service.clone()));
         let published = Published::unknown(Arc::clone(&summary), policy);
         Self {
@@ -66,8 +106,14 @@ impl Shared {
             state: watch::Sender::new(published.state),
             unruled: AtomicBool::new(published.is_unruled()),
             published: ArcSwap::from_pointee(published),
-            crowd: Arc::default(),
+            wanted: Arc::default(),
+            urge: Arc::default(),
+            published_anew: Notify::new(),
             changed: Notify::new(),
+            moved: Notify::new(),
+            turns: AtomicU64::new(0),
+            waiting: Waiting::new(defaults.max_waiting_calls),
+            runtime: Runtime::new(runtime),
             service,
             defaults,
             _alive: alive,
@@ -84,15 +130,32 @@ impl Shared {
         self.unruled.load(Ordering::Relaxed)
     }
 
-    /// Resolves at the next publication. It has to be enabled before [`published`](Self::published) is read.
-    pub(crate) fn changed(&self) -> tokio::sync::futures::Notified<'_> {
-        self.changed.notified()
+    /// Resolves at the next publication, whatever it is about. It has to be enabled before
+    /// [`published`](Self::published) is read. Not for calls, of which there may be many.
+    pub(crate) fn publication(&self) -> Notified<'_> {
+        self.published_anew.notified()
+    }
+
+    /// Resolve at the next publication that has something new for calls that wait for an endpoint, and for those that
+    /// wait for a place. They have to be enabled before [`published`](Self::published) is read.
+    pub(crate) fn changes(&self) -> (Notified<'_>, Notified<'_>) {
+        (self.changed.notified(), self.moved.notified())
+    }
+
+    /// A turn after all those that were given before.
+    pub(crate) fn next_turn(&self) -> Arc<Turn> {
+        Turn::new(self.turns.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Notes that a call waits for an endpoint.
+    pub(crate) fn note_wait(&self) {
+        self.wanted.notify_one();
     }
 
     /// Notes that a call has found no place.
     pub(crate) fn note_crowd(&self) {
         if self.defaults.several_connections {
-            self.crowd.notify_one();
+            self.wanted.notify_one();
         }
     }
 
@@ -101,8 +164,17 @@ impl Shared {
         self.standing.note(Arc::clone(&published.summary));
         // Before the rest: whoever sees what is published sees this too.
         self.unruled.store(published.is_unruled(), Ordering::Relaxed);
-        self.published.store(Arc::new(published));
-        self.changed.notify_waiters();
+        let former = self.published.swap(Arc::new(published));
+        self.published_anew.notify_waiters();
+        // Many calls may wait: they are woken only for what can make a difference to them.
+        match self.published().since(&former) {
+            Since::Alike => {}
+            Since::Renewed => self.changed.notify_waiters(),
+            Since::Moved => {
+                self.changed.notify_waiters();
+                self.moved.notify_waiters();
+            }
+        }
         self.state.send_if_modified(|old| {
             let modified = *old != state;
             *old = state;

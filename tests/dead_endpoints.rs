@@ -5,12 +5,17 @@
 
 mod common;
 
+use std::future::pending;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use callboard::{Address, Announcement, Channel, ConnectivityState};
+use callboard::{Address, Announcement, Channel, ChannelBuilder, ConnectivityState, Instance};
 use callboard_echo::EchoServer;
-use common::silent::{Deaf, Odd, Refusing, SETTINGS};
-use common::{Stage, echo, endpoint, in_time, quick, request, shares, until};
+use common::listing::Listing;
+use common::silent::{Deaf, Odd, Refusing, SETTINGS, loopback};
+use common::{Stage, echo, endpoint, in_time, quick, request, shares, until, waiting};
+use tokio::net::TcpStream;
 use tonic::Code;
 
 /// Far above what a call to a live server takes, also on a busy machine, and far below the time to connect.
@@ -79,13 +84,13 @@ async fn no_call_waits_on_an_endpoint_whose_queue_is_full() {
 }
 
 /// Its status says why it is not connected, once the time to connect has passed, and when it is dialled again.
-async fn tells_why(dead: Address) {
+async fn tells_why(dead: Address, why: &str) {
     let (stage, _live, _dead) = three_and(dead).await;
     let channel = stage.builder().connect_timeout(Duration::from_millis(200)).build().unwrap();
     until("the attempt has failed", || dead_state(&channel) == Some(ConnectivityState::TransientFailure)).await;
     let dead = endpoint(&channel, "dead");
     let error = dead.connection_error.expect("it has failed").chain();
-    assert!(error.contains("SETTINGS") && error.contains("200ms"), "{error}");
+    assert!(error.starts_with(why) && error.contains("200ms"), "{error}");
     let retry_at = dead.retry_at.expect("it is dialled again");
     assert!(retry_at > tokio::time::Instant::now() && retry_at < tokio::time::Instant::now() + Duration::from_secs(2));
     all_succeed_at_once(&channel, 100).await;
@@ -94,13 +99,13 @@ async fn tells_why(dead: Address) {
 #[tokio::test]
 async fn the_status_of_an_endpoint_that_never_speaks_says_so() {
     let hole = Odd::silent().await;
-    tells_why(hole.address.clone()).await;
+    tells_why(hole.address.clone(), "HTTP/2: no SETTINGS").await;
 }
 
 #[tokio::test]
 async fn the_status_of_an_endpoint_whose_queue_is_full_says_so() {
     let deaf = Deaf::new();
-    tells_why(deaf.address.clone()).await;
+    tells_why(deaf.address.clone(), "TCP: no connection").await;
 }
 
 #[tokio::test]
@@ -132,7 +137,7 @@ async fn is_dialled_with_backoff(odd: Odd) {
     let accepted = odd.accepted();
     let most = begun.elapsed().as_millis() as usize / 100 + 1;
     assert!(accepted <= most, "{accepted} connections in {:?}", begun.elapsed());
-    assert!(endpoint(&channel, "dead").connection_error.is_some());
+    until("the error is shown", || endpoint(&channel, "dead").connection_error.is_some()).await;
 }
 
 #[tokio::test]
@@ -148,4 +153,77 @@ async fn a_server_that_speaks_something_else_is_dialled_with_backoff() {
 #[tokio::test]
 async fn a_server_that_hangs_up_after_its_settings_is_dialled_with_backoff() {
     is_dialled_with_backoff(Odd::hanging_up(SETTINGS).await).await;
+}
+
+/// So many addresses of which no other test knows, each an instance.
+fn nowhere(count: usize) -> Vec<Instance> {
+    loopback(1).take(count).map(|address| Instance::at(address.into()).unwrap()).collect()
+}
+
+/// Attempts to connect that are under way, and how many there were at most at once.
+#[derive(Clone, Debug, Default)]
+struct Dials(Arc<AtomicUsize>, Arc<AtomicUsize>);
+
+impl Dials {
+    /// Lets all attempts hang but those at this address.
+    fn all_but(&self, good: Address, builder: ChannelBuilder) -> ChannelBuilder {
+        let dials = self.clone();
+        builder.connector(tower::service_fn(move |address: Address| {
+            let (dial, good) = (dials.begin(), address == good);
+            async move {
+                let _dial = dial;
+                match &address {
+                    Address::Tcp { host, port, .. } if good => TcpStream::connect((host.as_str(), *port)).await,
+                    _ => pending().await,
+                }
+            }
+        }))
+    }
+
+    fn begin(&self) -> Dial {
+        let now = self.0.fetch_add(1, Ordering::SeqCst) + 1;
+        self.1.fetch_max(now, Ordering::SeqCst);
+        Dial(Arc::clone(&self.0))
+    }
+}
+
+struct Dial(Arc<AtomicUsize>);
+
+impl Drop for Dial {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[tokio::test]
+async fn however_many_addresses_are_silent_few_are_dialled_at_once_and_a_live_one_has_its_turn() {
+    let server = EchoServer::start("live").await.unwrap();
+    let live = Instance::at(server.address().into()).unwrap();
+    let dials = Dials::default();
+    let set = Listing::new(nowhere(200).into_iter().chain([live]));
+    let builder = dials.all_but(server.address().into(), Stage::new().builder().resolver(set));
+    // All have had their turn after some 3 s.
+    let channel = builder.max_dials(20).connect_timeout(Duration::from_millis(200)).build().unwrap();
+    in_time(echo(&channel).unary(waiting(request()))).await.unwrap();
+    assert!((10..=20).contains(&dials.1.load(Ordering::SeqCst)), "{dials:?}");
+    // One that was connected does not wait for those that never were.
+    server.reset_connections().await;
+    let begun = Instant::now();
+    until("it is connected again", || server.accepted() >= 2).await;
+    println!("connected again after {:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_millis(150), "{:?}", begun.elapsed());
+    assert!(dials.1.load(Ordering::SeqCst) <= 20, "{dials:?}");
+}
+
+#[tokio::test]
+async fn a_call_does_not_wait_until_all_of_many_silent_addresses_have_had_their_turn() {
+    let (dials, set) = (Dials::default(), Listing::new(nowhere(500)));
+    let builder = dials.all_but("127.0.0.1:9".parse().unwrap(), Stage::new().builder().resolver(set));
+    // All would have had theirs after 20 s.
+    let channel = builder.max_dials(10).connect_timeout(Duration::from_millis(300)).build().unwrap();
+    let begun = Instant::now();
+    let status = in_time(echo(&channel).unary(request())).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+    assert!(status.message().contains("IDLE") && status.message().contains("TRANSIENT_FAILURE"), "{status:?}");
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
 }

@@ -4,6 +4,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
+use callboard::Timeout;
 use callboard_echo::pb::{EchoRequest, EchoResponse};
 use common::scripted::Scripted;
 use common::{Stage, echo, endpoint, in_time, request, slow, until, waiting, within};
@@ -128,4 +129,63 @@ async fn the_server_is_told_the_time_that_is_left_and_not_the_time_that_was_give
     let told = String::from_utf8(in_time(call).await.unwrap().unwrap().into_inner().payload).unwrap();
     let micros: u64 = told.strip_suffix('u').expect("microseconds").parse().unwrap();
     assert!(micros <= 19_700_000 && micros > 1_000_000, "{told}");
+}
+
+/// A stream of four answers that takes twice the channel's own timeout.
+async fn long_stream(
+    channel: &callboard::Channel,
+    configure: impl FnOnce(&mut tonic::Request<EchoRequest>),
+) -> Result<usize, tonic::Status> {
+    let delay_ms = (SOON / 2).as_millis() as u32;
+    let mut request = tonic::Request::new(EchoRequest { repeat: 4, delay_ms, ..request() });
+    configure(&mut request);
+    let mut answers = in_time(echo(channel).server_streaming(request)).await?.into_inner();
+    let mut heard = 0;
+    while in_time(answers.message()).await?.is_some() {
+        heard += 1;
+    }
+    Ok(heard)
+}
+
+#[tokio::test]
+async fn a_call_may_raise_the_channels_default_by_its_own_timeout_alone() {
+    let stage = Stage::new();
+    let (_server, _announcement) = stage.server("a").await;
+    // As a URL's `timeout` is.
+    let channel = stage.channel(stage.builder().timeout(SOON), 1).await;
+    let minute = Duration::from_secs(60);
+    let status = long_stream(&channel, |request| request.set_timeout(minute)).await.unwrap_err();
+    assert_eq!(status.code(), Code::DeadlineExceeded, "the earlier of two counts: {status}");
+    for own in [minute, Duration::MAX] {
+        let own = Timeout(own);
+        assert_eq!(
+            long_stream(&channel, |request| {
+                request.extensions_mut().insert(own);
+            })
+            .await
+            .ok(),
+            Some(4)
+        );
+    }
+
+    // It may as well be shorter, and does not lengthen what the call asks for itself.
+    for (own, asked) in [(SOON, minute), (minute, SOON)] {
+        let begun = Instant::now();
+        let mut request = within(asked, slow(LATE));
+        request.extensions_mut().insert(Timeout(own));
+        assert_ended_soon(begun, &echo(&channel).unary(request).await.unwrap_err());
+    }
+}
+
+#[tokio::test]
+async fn no_call_raises_what_the_services_config_says() {
+    let stage = Stage::new();
+    let (_server, _announcement) = stage.server("a").await;
+    let config = r#"{"methodConfig": [{"name": [{}], "timeout": "0.2s"}]}"#;
+    stage.configure(Some(config)).await;
+    let channel = stage.channel(stage.builder(), 1).await;
+    let begun = Instant::now();
+    let mut request = tonic::Request::new(slow(LATE));
+    request.extensions_mut().insert(Timeout(Duration::from_secs(60)));
+    assert_ended_soon(begun, &echo(&channel).unary(request).await.unwrap_err());
 }

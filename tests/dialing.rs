@@ -92,6 +92,13 @@ async fn what_is_not_known_is_refused_and_what_is_known_is_named() {
             ErrorKind::Invalid,
             ["wait_for_ready", "maybe", "true or false"],
         ),
+        ("board:///project/test?max_dials=0", ErrorKind::Invalid, ["max_dials", "\"0\"", "at least 1"]),
+        ("board:///project/test?max_instances=many", ErrorKind::Invalid, ["max_instances", "many", "a whole number"]),
+        (
+            "board:///project/test?external_balancers=no",
+            ErrorKind::Invalid,
+            ["external_balancers", "no", "true or false"],
+        ),
         ("board:///project//test", ErrorKind::Invalid, ["project//test", "empty segment", "path"]),
         ("board", ErrorKind::Invalid, ["board", "URL", "://"]),
         ("memory:///project/test", ErrorKind::Unsupported, ["Dialer", "resolver", "board"]),
@@ -102,6 +109,8 @@ async fn what_is_not_known_is_refused_and_what_is_known_is_named() {
             assert!(error.to_string().contains(part), "{url}: no {part} in: {error}");
         }
     }
+    let settings = "external_balancers=false&max_instances=100&max_dials=7";
+    dialer.dial(&format!("board:///project/test?{settings}")).await.unwrap();
     assert_eq!(dial("nothing://h/s").await.expect_err("no such scheme").kind(), ErrorKind::Unsupported);
 }
 

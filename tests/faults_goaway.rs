@@ -9,15 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use callboard_raw::{Event, Peer, Writer, code, serve};
+use callboard_echo::pb::EchoRequest;
+use callboard_raw::{Event, Peer, RawServer, Writer, code, serve, setting};
 use common::{Stage, echo, in_time, quick, request, until, until_ready};
 use tokio::sync::mpsc;
 use tonic::Code;
 
 /// The largest stream id: a GOAWAY with it refuses nothing that was sent.
 const NOTHING_REFUSED: u32 = (1 << 31) - 1;
-/// Longer than a connection has to last to be dialled again at once when it ends.
-const SETTLED: Duration = Duration::from_millis(1_100);
 
 /// Hands the writers of its connections to the test, and answers from the second connection on.
 async fn give_away(mut peer: Peer, writers: mpsc::UnboundedSender<(Writer, u32)>) {
@@ -36,7 +35,6 @@ async fn after_a_graceful_goaway_streams_finish_and_the_connection_is_replaced_b
     let (writers, mut given) = mpsc::unbounded_channel();
     let (server, _announcement) = stage.raw("a", move |peer| give_away(peer, writers.clone())).await;
     let channel = stage.channel(stage.builder(), 1).await;
-    tokio::time::sleep(SETTLED).await;
     let mut client = echo(&channel);
     let running = tokio::spawn(async move { client.unary(request()).await });
     let (writer, stream) = in_time(given.recv()).await.unwrap();
@@ -62,7 +60,6 @@ async fn a_call_does_not_fail_in_the_gap_between_a_goaway_and_the_next_connectio
     let (writers, mut given) = mpsc::unbounded_channel();
     let (_server, _announcement) = stage.raw("a", move |peer| give_away(peer, writers.clone())).await;
     let channel = stage.channel(stage.builder(), 1).await;
-    tokio::time::sleep(SETTLED).await;
     let mut client = echo(&channel);
     let running = tokio::spawn(async move { client.unary(request()).await });
     let (writer, stream) = in_time(given.recv()).await.unwrap();
@@ -341,4 +338,30 @@ async fn no_call_fails_while_all_connections_end_gracefully_again_and_again() {
         servers.iter().map(|(server, _)| server.stats().connections).sum::<usize>() <= 3
     })
     .await;
+}
+
+/// A server that ends while a client still writes answers that with a reset, and what it has said before is there to be
+/// read. The PING lets the client write before it reads.
+#[tokio::test]
+async fn a_goaway_is_heard_although_the_connection_can_not_be_written_any_more() {
+    const LARGE: usize = 15 << 20;
+    let stage = Stage::new();
+    let script = |mut peer: Peer| async move {
+        if peer.number() > 1 {
+            return serve("again", peer).await;
+        }
+        peer.settings(&[(setting::INITIAL_WINDOW_SIZE, 1 << 30)]);
+        peer.window(0, 1 << 30);
+        peer.opened().await;
+        // By then all queues on the way are full, and nobody reads them.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        peer.ping([7; 8]);
+        peer.go_away(0, code::NO_ERROR);
+    };
+    let server = RawServer::start_narrow(script).await.unwrap();
+    let _announcement = stage.sign_in("a", server.address().into(), 1).await;
+    let channel = stage.channel(stage.builder(), 1).await;
+    let large = EchoRequest { payload: vec![0; LARGE], ..EchoRequest::default() };
+    let answer = in_time(echo(&channel).unary(large)).await.unwrap();
+    assert_eq!(answer.into_inner().server, "again");
 }

@@ -89,3 +89,29 @@ async fn a_new_incarnation_at_a_dead_address_is_dialled_at_once() {
     assert_eq!(in_time(echo(&channel).unary(request())).await.unwrap().into_inner().server, "back");
     drop(announcement);
 }
+
+/// grpc-go's `ResetConnectBackoff`.
+#[tokio::test]
+async fn when_the_backoff_is_reset_everything_is_dialled_at_once_and_the_waits_begin_anew() {
+    let stage = Stage::new();
+    let (server, _announcement) = stage.raw("a", |peer| serve("a", peer)).await;
+    let address = server.address();
+    server.stop().await;
+    let hour = Duration::from_secs(3_600);
+    let backoff = Backoff::new(Duration::from_secs(60), hour, 60.0, 0.0).unwrap();
+    let channel = stage.builder().backoff(backoff).build().unwrap();
+    let wait = || {
+        let retry_at = channel.endpoints().first()?.retry_at?;
+        Some(retry_at.saturating_duration_since(tokio::time::Instant::now()))
+    };
+    until("it waits", || wait().is_some()).await;
+    // Dialled in vain, it waits the first wait again and not the second, which is an hour.
+    let first = endpoint(&channel, "a").retry_at;
+    channel.reset_connect_backoff();
+    until("it waits again", || wait().is_some() && endpoint(&channel, "a").retry_at != first).await;
+    assert!(wait().unwrap() <= Duration::from_secs(60), "{:?}", wait());
+    let _back = RawServer::start_at(address, |peer| serve("a", peer)).await.unwrap();
+    channel.reset_connect_backoff();
+    until_ready(&channel, 1).await;
+    in_time(echo(&channel).unary(request())).await.unwrap();
+}

@@ -55,7 +55,7 @@ impl Picker for Keeping {
     }
 
     fn done(&self, _: usize, outcome: &Outcome) {
-        let load = outcome.load.as_ref().map(|load| load.report.as_ref().clone());
+        let load = outcome.load.as_ref().map(|load| load.report().clone());
         self.1.0.lock().unwrap().extend(load);
     }
 }
@@ -86,7 +86,7 @@ async fn until_reported_twice(channel: &Channel) {
     for _ in 0..2 {
         let before = out_of_band(channel);
         until("it reports", || out_of_band(channel) != before).await;
-        assert_eq!(*out_of_band(channel).unwrap().report, of_server());
+        assert_eq!(*out_of_band(channel).unwrap().report(), of_server());
     }
 }
 
@@ -169,7 +169,7 @@ async fn what_was_recorded_of_go_is_read() {
     let balancer = Asking::default();
     let channel = stage.channel(stage.builder().balancer(balancer.clone()), 1).await;
     until("it has reported", || out_of_band(&channel).is_some()).await;
-    assert_eq!(*out_of_band(&channel).unwrap().report, of_server());
+    assert_eq!(*out_of_band(&channel).unwrap().report(), of_server());
     in_time(echo(&channel).unary(request())).await.unwrap();
     assert_eq!(*balancer.0.lock().unwrap(), [of_call()]);
 }

@@ -46,7 +46,7 @@ async fn requests_and_the_servers_own_errors_are_counted_and_streams_of_reports_
     .await;
     let _announcement = stage.sign_in("a", server.address.into(), 1).await;
     let channel = stage.channel(stage.builder().balancer(Asking(often)), 1).await;
-    let seen = || endpoint(&channel, "a").endpoint.out_of_band_load().map(|load| load.report);
+    let seen = || endpoint(&channel, "a").endpoint.out_of_band_load().map(|load| load.report().clone());
     until("it has reported", || seen().is_some()).await;
     for (payload, code) in [("", Code::Ok), ("internal", Code::Internal), ("missing", Code::NotFound)].repeat(20) {
         let request = EchoRequest { payload: payload.into(), ..request() };
@@ -55,7 +55,7 @@ async fn requests_and_the_servers_own_errors_are_counted_and_streams_of_reports_
     }
     let third =
         |report: &LoadReport| report.rps_fractional > 0.0 && (3.0 * report.eps - report.rps_fractional).abs() < 1e-6;
-    until("a third of the requests counts as errors", || seen().as_deref().is_some_and(third)).await;
+    until("a third of the requests counts as errors", || seen().as_ref().is_some_and(third)).await;
     assert!(seen().unwrap().cpu_utilization > 0.0, "answering takes a processor");
     // All calls are over; the stream of reports is not, and is no request.
     until("nothing is left", || seen().is_some_and(|report| report.rps_fractional == 0.0)).await;

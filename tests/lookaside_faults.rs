@@ -144,6 +144,43 @@ async fn when_no_balancer_can_be_reached_the_backends_are_used_after_a_while() {
 }
 
 #[tokio::test]
+async fn when_every_balancer_refuses_the_backends_are_used_at_once_and_balancers_are_tried_on() {
+    let stage = Stage::new();
+    let ((a, _in_a), (_plain, _in_plain)) = (stage.server("a").await, stage.server("plain").await);
+    let (refusing, later) = (Refusing::new(), Balancer::listing([entry(&a)]).await);
+    later.kill().await;
+    let _refusing = stage.balancer("b0", refusing.address.clone()).await;
+    let _later = stage.balancer("b1", later.address()).await;
+    let hour = Duration::from_secs(3600);
+    let channel = stage.builder().backoff(quick()).lookaside_patience(hour).build().unwrap();
+    // A call that does not wait for ready, nor for a list.
+    in_time(echo(&channel).unary(request())).await.unwrap();
+    until_fallback(&channel, FallbackReason::Unreachable).await;
+    until_ready(&channel, 2).await;
+    assert_eq!(shares(&channel, 20).await["plain"], 10);
+    later.revive().await;
+    until_listed(&channel, 1).await;
+    assert_eq!(shares(&channel, 20).await["a"], 20);
+}
+
+#[tokio::test]
+async fn balancers_are_ignored_where_they_are_not_to_be_asked() {
+    let stage = Stage::new();
+    let ((elsewhere, _in_a), (_plain, _in_plain)) = (stage.server("a").await, stage.server("plain").await);
+    let balancer = Balancer::listing([entry(&elsewhere)]).await;
+    let record = stage.balancer("zz", balancer.address()).await;
+    let channel = stage.channel(stage.builder().external_balancers(false), 2).await;
+    let even = || async { shares(&channel, 20).await.into_values().eq([10, 10]) };
+    assert!(even().await && channel.lookaside().is_none());
+    // Nor while it is in use.
+    in_time(record.leave()).await.unwrap();
+    let _again = stage.balancer("zz", balancer.address()).await;
+    let (_third, _in_third) = stage.server("third").await;
+    until_ready(&channel, 3).await;
+    assert_eq!((channel.lookaside().is_none(), balancer.names().len()), (true, 0));
+}
+
+#[tokio::test]
 async fn the_first_list_is_waited_for_as_long_as_grpc_does() {
     let stage = Stage::new();
     let (_plain, _in_plain) = stage.server("plain").await;

@@ -8,8 +8,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use callboard::balancer::Weighted;
-use callboard::{AnnouncementState, Balancer, Connect, ConnectivityState, Endpoint, Picker, ServedBy};
+use callboard::{
+    AnnouncementState, Balancer, Connect, ConnectivityState, Endpoint, ErrorKind, Instance, Picker, ServedBy,
+};
 use callboard_echo::EchoServer;
+use common::listing::Listing;
 use common::{Stage, echo, endpoint, in_time, request, shares, slow, until, until_endpoints, until_ready};
 
 #[tokio::test]
@@ -124,19 +127,45 @@ async fn an_instance_that_moves_is_called_at_its_new_address() {
     shares(&channel, 10).await;
     assert_eq!((former.calls(), latter.calls()), (10, 10));
     until("the old socket is closed", || former.connections() == 0).await;
-    until("the first has ended", || matches!(first.state(), AnnouncementState::Left { .. })).await;
+    let taken = |state| matches!(state, AnnouncementState::Lost { error, .. } if error.kind() == ErrorKind::Conflict);
+    until("the first knows that its id is another's", || taken(first.state())).await;
 }
 
 #[tokio::test]
 async fn an_address_under_a_new_name_keeps_its_socket() {
+    let server = EchoServer::start("a").await.unwrap();
+    let under = |id| vec![Instance::new(id, server.address().into()).unwrap()];
+    let listing = Listing::by_turns(Duration::from_millis(100), ["old", "new"].map(under));
+    let channel = Stage::new().builder().resolver(listing).build().unwrap();
+    for id in ["old", "new", "old"] {
+        until_endpoints(&channel, &[id]).await;
+        echo(&channel).unary(request()).await.unwrap();
+    }
+    assert_eq!(server.accepted(), 1);
+}
+
+#[tokio::test]
+async fn two_instances_at_one_address_both_get_calls() {
     let stage = Stage::new();
     let server = EchoServer::start("a").await.unwrap();
-    let _first = stage.sign_in("old", server.address().into(), 1).await;
-    let channel = stage.channel(stage.builder(), 1).await;
-    let _second = stage.sign_in("new", server.address().into(), 1).await;
-    until_endpoints(&channel, &["new"]).await;
-    echo(&channel).unary(request()).await.unwrap();
-    assert_eq!(server.accepted(), 1);
+    let _first = stage.sign_in("a", server.address().into(), 1).await;
+    let _second = stage.sign_in("b", server.address().into(), 1).await;
+    let channel = stage.channel(stage.builder(), 2).await;
+    let each_gets_ten = async |ids: &[&str]| {
+        let mut served = BTreeMap::<String, usize>::new();
+        for _ in 0..10 * ids.len() {
+            let response = echo(&channel).unary(request()).await.unwrap();
+            let ServedBy(endpoint) = response.extensions().get().unwrap();
+            *served.entry(endpoint.instance().id.clone()).or_default() += 1;
+        }
+        assert!(served.into_iter().eq(ids.iter().map(|id| ((*id).to_owned(), 10))));
+    };
+    each_gets_ten(&["a", "b"]).await;
+    // Each has a connection of its own, and keeps it when somebody else comes.
+    let (_other, _third) = stage.server("c").await;
+    until_ready(&channel, 3).await;
+    each_gets_ten(&["a", "b", "c"]).await;
+    assert_eq!(server.accepted(), 2);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@
 
 mod common;
 
-use callboard::{Channel, ConnectivityState};
+use callboard::{CallError, Channel, ConnectivityState, Phase};
 use callboard_echo::pb::{EchoRequest, EchoResponse};
 use callboard_raw::{Peer, Writer};
 use common::{Stage, echo, endpoint, in_time, request, slow, until};
@@ -29,6 +29,7 @@ async fn call(channel: &Channel, bytes: usize) -> Result<Response<EchoResponse>,
 /// How large the header list was and how large it may be, as the status says.
 fn told(status: &Status) -> (usize, usize) {
     assert_eq!(status.code(), Code::Internal, "{status:?}");
+    assert_eq!(CallError::of(status).map(CallError::phase), Some(Phase::Request), "nothing was sent");
     let message = status.message();
     assert!(message.starts_with("service project/test, endpoint 127.0.0.1:"), "{message}");
     assert!(message.contains("the request's metadata is too large"), "{message}");

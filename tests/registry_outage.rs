@@ -12,10 +12,14 @@ use callboard::{Channel, ConnectivityState, Error, ErrorKind};
 use callboard_echo::EchoServer;
 use callboard_echo::pb::{EchoRequest, EchoResponse};
 use common::{
-    Stage, echo, in_time, request, shares, slow, tasks, until, until_endpoints, until_ready, waiting, within,
+    Stage, echo, in_time, request, shares, slow, tasks, until, until_config, until_endpoints, until_ready, waiting,
+    within,
 };
 use tokio::time::{advance, pause, resume};
 use tonic::{Code, Streaming};
+
+/// A config that says nothing. What a registry says later has come when it has.
+const CONFIG: &str = "{}";
 
 fn down() -> Option<Error> {
     Some(Error::new(ErrorKind::Unavailable, "registry: connection refused"))
@@ -190,7 +194,7 @@ async fn a_set_that_was_empty_for_a_moment_costs_no_connection() {
 #[tokio::test]
 async fn records_that_cannot_be_read_cost_nothing_and_are_counted() {
     let stage = Stage::new();
-    let (_server, announcement) = stage.server("a").await;
+    let (server, announcement) = stage.server("a").await;
     stage.board.put(&stage.service, "garbage", Some(b"\xff{"));
     let channel = stage.channel(stage.builder(), 1).await;
     shares(&channel, 10).await;
@@ -198,10 +202,19 @@ async fn records_that_cannot_be_read_cost_nothing_and_are_counted() {
     shares(&channel, 10).await;
     announcement.leave().await.unwrap();
     shares(&channel, 10).await;
-    pass(Duration::from_secs(31)).await;
-    until_endpoints(&channel, &[]).await;
+    // Nobody can say whose they are, so what was known stays.
+    pass(Duration::from_secs(60)).await;
+    shares(&channel, 10).await;
+    server.kill().await;
     let status = in_time(echo(&channel).unary(request())).await.unwrap_err();
     assert!(status.message().contains("2 unreadable records"), "{status:?}");
+    // Without them nobody is there.
+    stage.board.put(&stage.service, "garbage", None);
+    stage.board.put(&stage.service, "more", None);
+    stage.configure(Some(CONFIG)).await;
+    until_config(&channel, Some(CONFIG)).await;
+    pass(Duration::from_secs(31)).await;
+    until_endpoints(&channel, &[]).await;
 }
 
 #[tokio::test]
@@ -220,4 +233,27 @@ async fn many_outages_leave_the_channel_as_it_was() {
     let (_b, _b2) = stage.server("b").await;
     until_ready(&channel, 2).await;
     assert_eq!(server.accepted(), 1);
+}
+
+#[tokio::test]
+async fn records_that_cannot_be_read_are_told_and_never_end_the_calls() {
+    let stage = Stage::new();
+    let newer = |id: &str| stage.board.put(&stage.service, id, Some(br#"{"v":9}"#));
+    newer("a");
+    let channel = stage.builder().build().unwrap();
+    let status = in_time(echo(&channel).unary(request())).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    let said = "no record in the registry can be read, 1 unreadable record (written by a newer version?)";
+    assert!(status.message().contains(said), "{}", status.message());
+    let server = EchoServer::start("b").await.unwrap();
+    let instance = callboard::Instance::new("b", server.address().into()).unwrap();
+    stage.board.put(&stage.service, "b", Some(callboard::encode(&instance).as_bytes()));
+    until_ready(&channel, 1).await;
+    // Its server is replaced by one of a newer version, and the grace of an empty set passes.
+    newer("b");
+    stage.configure(Some(CONFIG)).await;
+    until_config(&channel, Some(CONFIG)).await;
+    pass(Duration::from_secs(60)).await;
+    assert_eq!(shares(&channel, 100).await["b"], 100);
+    assert_eq!(channel.endpoints().len(), 1);
 }

@@ -216,3 +216,45 @@ async fn faults_below_the_status_are_met_as_by_grpc_go() {
         same_with("a lost connection", &waiting, 4, faults, cut).await;
     }
 }
+
+/// The config of grpc-go's example of retries, and one that shouts.
+#[tokio::test]
+#[ignore = "needs Go: make test"]
+async fn configs_are_read_as_grpc_go_reads_them() {
+    let policy = r#""MaxAttempts": 4, "InitialBackoff": ".01s", "MaxBackoff": "0.s", "BackoffMultiplier": 1.0,
+        "RetryableStatusCodes": [ "UNAVAILABLE" ]"#;
+    let config = |policy: &str| {
+        format!(
+            r#"{{"METHODCONFIG": [{{"Name": [{{"SERVICE": "callboard.echo.v1.Echo"}}], "retrypolicy": {{{policy}}}}}]}}"#
+        )
+    };
+    let example = config(&policy.replace("\"0.s\"", "\".01s\""));
+    let (attempts, codes) = same(&example, 1, &vec![unavailable(); 20]).await;
+    assert_eq!((attempts.len(), codes), (4, vec![14]));
+    let (attempts, _) = same(&config(&policy.replace("\"0.s\"", "\"1.s\"")), 1, &[unavailable(), unavailable()]).await;
+    assert_eq!(attempts.len(), 3);
+}
+
+#[tokio::test]
+#[ignore = "needs Go: make test"]
+async fn message_limits_end_calls_as_grpc_gos_do() {
+    let stage = Stage::new();
+    let (server, _a) = stage.server("a").await;
+    for (field, limit) in
+        [("maxRequestMessageBytes", 1_000), ("maxResponseMessageBytes", 1_000), ("maxRequestMessageBytes", 0)]
+    {
+        let config = format!(r#"{{"methodConfig": [{{"name": [{{}}], "{field}": {limit}}}]}}"#);
+        let channel = stage.channel(stage.builder().default_service_config(&config), 1).await;
+        let mut ends = std::collections::BTreeSet::new();
+        for size in [1, 993, 994, 995, 996, 997, 998, 2_000, 100_000] {
+            let before = server.calls();
+            let of_go = codes_of_grpc_go(server.address(), &config, 1, size).await;
+            let arrived = server.calls() - before;
+            let ours = codes_of_callboard(&channel, 1, size).await;
+            assert_eq!((&ours, server.calls() - before - arrived), (&of_go, arrived), "{config}, {size} bytes");
+            ends.extend(ours);
+        }
+        let expected = if limit == 0 { &[8][..] } else { &[0, 8] };
+        assert_eq!(ends.into_iter().collect::<Vec<_>>(), expected, "{config}");
+    }
+}

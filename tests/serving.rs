@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use callboard::{AnnounceSettings, AnnouncementState, Channel, ConnectivityState, ErrorKind, Serve, Shutdown};
+use callboard::{Address, AnnounceSettings, AnnouncementState, Channel, ConnectivityState, ErrorKind, Serve, Shutdown};
 use callboard_echo::EchoServer;
 use callboard_echo::pb::EchoRequest;
 use common::{PATIENCE, Stage, echo, endpoint, in_time, request, slow, until, until_endpoints};
@@ -18,13 +18,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::Code;
-use tonic::transport::Server;
-use tonic_health::ServingStatus;
-use tonic_health::pb::HealthCheckRequest;
-use tonic_health::pb::health_check_response::ServingStatus as HealthStatus;
-use tonic_health::pb::health_client::HealthClient;
 
 /// What happened, in order.
 type Log = Arc<std::sync::Mutex<Vec<&'static str>>>;
@@ -115,9 +109,8 @@ async fn a_server_that_stops_under_load_loses_no_call_and_goes_step_by_step() {
             server.stop().await;
             io::Result::Ok(())
         })
-        .await
         .unwrap();
-    let direct = serving.instance().address.to_string();
+    let direct = serving.instance().expect("it is bound there").address.to_string();
     let channel = stage.channel(stage.builder(), 2).await;
     let load = Load::start(&channel);
     load.more(200).await;
@@ -153,7 +146,6 @@ async fn the_calls_in_flight_are_waited_for() {
         .propagation_delay(Duration::ZERO)
         .until(async { drop(stopped.await) })
         .start(listener().await, |listener, shutdown| serve_echo("a", listener, shutdown))
-        .await
         .unwrap();
     let channel = stage.channel(stage.builder(), 1).await;
     let mut client = echo(&channel);
@@ -175,7 +167,6 @@ async fn a_call_that_takes_longer_than_the_grace_is_cut() {
         .grace(grace)
         .until(async { drop(stopped.await) })
         .start(listener().await, |listener, shutdown| serve_echo("a", listener, shutdown))
-        .await
         .unwrap();
     let channel = stage.channel(stage.builder(), 1).await;
     let mut client = echo(&channel);
@@ -190,46 +181,11 @@ async fn a_call_that_takes_longer_than_the_grace_is_cut() {
     assert_eq!(in_time(call).await.unwrap().unwrap_err().code(), Code::Unavailable);
 }
 
-#[tokio::test]
-async fn a_tonic_router_tells_its_health_and_what_it_does_not_finish_ends_with_its_runtime() {
-    let stage = Stage::new();
-    let (stop, stopped) = oneshot::channel();
-    let serve = stage
-        .serve("a")
-        .propagation_delay(Duration::ZERO)
-        .grace(Duration::from_millis(200))
-        .until(async { drop(stopped.await) });
-    let server = std::thread::spawn(move || {
-        // It ends with this function, as that of a program does with `main`.
-        let runtime = tokio::runtime::Runtime::new().unwrap();
-        runtime.block_on(async {
-            let (health, service) = tonic_health::server::health_reporter();
-            health.set_service_status("", ServingStatus::Serving).await;
-            serve
-                .not_serving(async move { health.set_service_status("", ServingStatus::NotServing).await })
-                .run(listener().await, |listener, shutdown| {
-                    let incoming = TcpListenerStream::new(listener);
-                    Server::builder().add_service(service).serve_with_incoming_shutdown(incoming, shutdown)
-                })
-                .await
-        })
-    });
-    let channel = stage.channel(stage.builder(), 1).await;
-    let mut client = HealthClient::new(channel.clone());
-    let mut health = client.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
-    let mut said = async || in_time(health.message()).await.map(|answer| answer.unwrap().status());
-    assert_eq!(said().await.unwrap(), HealthStatus::Serving);
-    stop.send(()).unwrap();
-    assert_eq!(said().await.unwrap(), HealthStatus::NotServing);
-    // The watch has no end of its own, so that it is a call in flight.
-    assert_eq!(said().await.unwrap_err().code(), Code::Unavailable);
-    let error = server.join().unwrap().unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
-}
-
 #[tokio::test(start_paused = true)]
 async fn each_step_has_the_bound_that_is_said() {
-    for (silent, health_hangs, off_the_board_by) in [(false, false, 0), (true, false, 10), (true, true, 20)] {
+    for (silent, health_hangs, goes_on_after) in
+        [(false, false, 0), (false, true, 1), (true, false, 5), (true, true, 5)]
+    {
         let stage = Stage::new();
         let (stop, stopped) = oneshot::channel();
         let (tell, shut_down_at) = oneshot::channel();
@@ -248,7 +204,6 @@ async fn each_step_has_the_bound_that_is_said() {
                 tell.send(Instant::now()).unwrap();
                 std::future::pending::<io::Result<()>>().await
             })
-            .await
             .unwrap();
         on_board(&serving).await;
         stage.board.faults(|faults| faults.hang = silent);
@@ -257,7 +212,8 @@ async fn each_step_has_the_bound_that_is_said() {
         let error = serving.ended().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
         let steps = [shut_down_at.await.unwrap() - begun, begun.elapsed()].map(|step| step.as_secs_f64().round());
-        assert_eq!(steps, [off_the_board_by + 3, off_the_board_by + 3 + 30].map(f64::from));
+        assert_eq!(steps, [goes_on_after + 3, goes_on_after + 3 + 20].map(f64::from));
+        assert!(begun.elapsed() < Duration::from_secs(30), "Kubernetes waits no longer");
     }
 }
 
@@ -271,7 +227,6 @@ async fn failing(stage: &Stage, fail: fn() -> io::Result<()>) -> (callboard::Ser
             let _ = told.await;
             fail()
         })
-        .await
         .unwrap();
     on_board(&serving).await;
     (serving, now)
@@ -325,7 +280,6 @@ async fn a_registry_that_is_down_does_not_hold_up_the_end() {
         .propagation_delay(Duration::ZERO)
         .until(async { drop(stopped.await) })
         .start(listener().await, |listener, shutdown| serve_echo("a", listener, shutdown))
-        .await
         .unwrap();
     on_board(&serving).await;
     stage.board.faults(|faults| faults.hang = true);
@@ -335,13 +289,81 @@ async fn a_registry_that_is_down_does_not_hold_up_the_end() {
 }
 
 #[tokio::test]
-async fn a_server_whose_id_is_taken_drains_and_says_so() {
+async fn a_server_whose_id_is_taken_serves_on_and_waits_for_it() {
     let stage = Stage::new();
+    let (stop, stopped) = oneshot::channel();
     let serving = stage
         .serve("a")
         .propagation_delay(Duration::ZERO)
+        .until(async { drop(stopped.await) })
         .start(listener().await, |listener, shutdown| serve_echo("a", listener, shutdown))
-        .await
+        .unwrap();
+    on_board(&serving).await;
+    let own = serving.instance().expect("it is bound there").address.to_string();
+    let (newer, announcement) = stage.server("a").await;
+    let mut state = serving.watch();
+    let conflict = |state: &AnnouncementState| matches!(state, AnnouncementState::Lost { error, .. } if error.kind() == ErrorKind::Conflict);
+    let lost = in_time(state.wait_for(conflict)).await.unwrap().clone();
+    assert!(format!("{lost:?}").contains(&newer.address().to_string()), "it says whose the id is: {lost:?}");
+    let direct = tonic::transport::Endpoint::new(format!("http://{own}")).unwrap().connect().await.unwrap();
+    callboard_echo::client(direct).unary(request()).await.expect("it serves on");
+    // The other goes, and it has its id again.
+    announcement.leave().await.unwrap();
+    on_board(&serving).await;
+    stop.send(()).unwrap();
+    in_time(serving.ended()).await.unwrap();
+}
+
+/// Replicas behind one advertised address have one id. Neither that, nor a record that claims it for ever, ends any of them.
+#[tokio::test]
+async fn replicas_of_one_address_serve_on_whoever_claims_it() {
+    let (stage, shared): (_, Address) = (Stage::new(), "10.9.9.9:50051".parse().unwrap());
+    let (stop, _) = tokio::sync::watch::channel(());
+    let mut replicas = Vec::new();
+    for _ in 0..3 {
+        let (listener, mut stopped) = (listener().await, stop.subscribe());
+        let at = listener.local_addr().unwrap();
+        let serving = Serve::new(Arc::new(stage.board.clone()), stage.service.clone())
+            .signals(false)
+            .advertise(shared.clone())
+            // As of a process of its own.
+            .instance(|instance| instance.incarnation(callboard::Incarnation::fresh()))
+            .propagation_delay(Duration::ZERO)
+            .until(async move { drop(stopped.changed().await) })
+            .start(listener, |listener, shutdown| serve_echo("a", listener, shutdown))
+            .unwrap();
+        on_board(&serving).await;
+        replicas.push((at, serving));
+    }
+    let is_on_board = |state: &AnnouncementState| matches!(state, AnnouncementState::OnBoard { .. });
+    let mut holder = replicas[2].1.watch();
+    let forged = format!(r#"{{"v":1,"id":"{shared}","address":"10.9.9.8:1","incarnation":{}}}"#, u64::MAX);
+    stage.board.put(&stage.service, &shared.to_string(), Some(forged.as_bytes()));
+    in_time(holder.wait_for(|state| !is_on_board(state))).await.unwrap();
+    let mut states: Vec<_> = replicas.iter().map(|(_, serving)| serving.watch()).collect();
+    let back = states.iter_mut().map(|state| Box::pin(state.wait_for(is_on_board)));
+    assert!(in_time(futures_util::future::select_all(back)).await.0.is_ok(), "one of them has the place again");
+    for (at, serving) in &replicas {
+        assert!(!matches!(serving.state(), AnnouncementState::Left { .. }), "{:?}", serving.state());
+        let direct = tonic::transport::Endpoint::new(format!("http://{at}")).unwrap().connect().await.unwrap();
+        callboard_echo::client(direct).unary(request()).await.expect("it serves on");
+    }
+    stop.send(()).unwrap();
+    for (_, serving) in replicas {
+        in_time(serving.ended()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_server_whose_id_is_taken_for_too_long_drains_and_says_so() {
+    let stage = Stage::new();
+    let mut impatient = AnnounceSettings::default();
+    impatient.conflict_patience = Some(Duration::ZERO);
+    let serving = stage
+        .serve("a")
+        .announcing(impatient)
+        .propagation_delay(Duration::ZERO)
+        .start(listener().await, |listener, shutdown| serve_echo("a", listener, shutdown))
         .unwrap();
     on_board(&serving).await;
     let (_newer, _announcement) = stage.server("a").await;
@@ -363,7 +385,6 @@ async fn weight_zone_and_metadata_change_in_place() {
             instance.zone("eu-1")
         })
         .start(listener().await, |listener, shutdown| serve_echo("a", listener, shutdown))
-        .await
         .unwrap();
     let channel = stage.channel(stage.builder(), 1).await;
     let seen = || endpoint(&channel, "a").endpoint.instance().clone();
@@ -376,16 +397,13 @@ async fn weight_zone_and_metadata_change_in_place() {
 #[tokio::test]
 async fn dropping_the_wait_ends_the_server_and_leaves() {
     let stage = Stage::new();
-    let serving = stage
-        .serve("a")
-        .start(listener().await, |listener, shutdown| serve_echo("a", listener, shutdown))
-        .await
-        .unwrap();
+    let serving =
+        stage.serve("a").start(listener().await, |listener, shutdown| serve_echo("a", listener, shutdown)).unwrap();
     on_board(&serving).await;
     let waited = tokio::time::timeout(Duration::from_millis(10), serving.ended()).await;
     assert!(waited.is_err(), "nobody has asked it to stop");
     until("it has left", || has_left(&serving)).await;
-    let address = serving.instance().address.to_string();
+    let address = serving.instance().expect("it is bound there").address.to_string();
     let bound = async {
         while TcpListener::bind(&address).await.is_err() {
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -397,21 +415,50 @@ async fn dropping_the_wait_ends_the_server_and_leaves() {
 #[tokio::test]
 async fn it_does_not_start_with_an_address_that_nobody_can_reach() {
     let stage = Stage::new();
-    let anywhere = TcpListener::bind("0.0.0.0:0").await.unwrap();
-    let port = anywhere.local_addr().unwrap().port();
-    let mut started = false;
-    let outcome = stage
-        .serve("a")
-        .start(anywhere, |listener, shutdown| {
+    // Of a socket's address, an `Address` is made unseen.
+    let unspecified = |text: &str| Address::from(text.parse::<std::net::SocketAddr>().unwrap());
+    for (serve, part) in [
+        (stage.serve("a"), "CALLBOARD_ADVERTISE"),
+        (stage.serve("a").registry_hosts(["127.0.0.1:2379", "localhost"]), "loopback"),
+        (stage.serve("a").registry_hosts(["0x0:2379", "no host"]), "CALLBOARD_ADVERTISE"),
+        (stage.serve("a").advertise(unspecified("0.0.0.0:1")), "0.0.0.0:1"),
+        (stage.serve("a").advertise(unspecified("[::ffff:0.0.0.0]:1")), "where a server listens"),
+    ] {
+        let anywhere = TcpListener::bind("0.0.0.0:0").await.unwrap();
+        let mut started = false;
+        let outcome = serve.start(anywhere, |listener, shutdown| {
             started = true;
             serve_echo("a", listener, shutdown)
-        })
-        .await;
-    let error = outcome.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Invalid);
-    assert!(
-        error.to_string().contains(&port.to_string()) && error.to_string().contains("CALLBOARD_ADVERTISE"),
-        "{error}"
-    );
-    assert!(!started);
+        });
+        let error = outcome.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert!(error.to_string().contains(part), "no {part} in {error}");
+        assert!(!started);
+    }
+}
+
+#[tokio::test]
+async fn a_server_whose_registry_s_name_is_not_known_yet_serves_and_says_why_it_is_not_announced() {
+    let stage = Stage::new();
+    let (stop, stopped) = oneshot::channel();
+    let anywhere = TcpListener::bind("0.0.0.0:0").await.unwrap();
+    let port = anywhere.local_addr().unwrap().port();
+    let serving = stage
+        .serve("a")
+        .registry_hosts(["registry.invalid:2379"])
+        .until(async { drop(stopped.await) })
+        .propagation_delay(Duration::ZERO)
+        .start(anywhere, |listener, shutdown| serve_echo("a", listener, shutdown))
+        .unwrap();
+    let direct = tonic::transport::Endpoint::new(format!("http://127.0.0.1:{port}")).unwrap().connect().await.unwrap();
+    callboard_echo::client(direct).unary(request()).await.expect("it serves");
+    let mut state = serving.watch();
+    let twice = |state: &AnnouncementState| matches!(state, AnnouncementState::SigningIn { failures: 2.., .. });
+    let said = format!("{:?}", *in_time(state.wait_for(twice)).await.unwrap());
+    for part in ["Unavailable", "registry.invalid", "CALLBOARD_ADVERTISE", "project/test"] {
+        assert!(said.contains(part), "no {part} in {said}");
+    }
+    assert!(serving.instance().is_none());
+    stop.send(()).unwrap();
+    in_time(serving.ended()).await.unwrap();
 }

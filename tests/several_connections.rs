@@ -5,11 +5,9 @@
 
 mod common;
 
-use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use callboard::{Announcement, Channel};
-use callboard_echo::EchoServer;
+use callboard::Channel;
 use callboard_raw::{Peer, Writer, code, setting};
 use common::{Stage, echo, endpoint, in_time, quick, request, slow, until};
 use tokio::sync::{mpsc, watch};
@@ -20,15 +18,6 @@ use tonic::{Code, Status};
 const PLACES: usize = 5;
 /// The largest stream id: a GOAWAY with it refuses nothing that was sent.
 const NOTHING_REFUSED: u32 = (1 << 31) - 1;
-/// Longer than a connection has to last to be dialled again at once when it ends.
-const SETTLED: Duration = Duration::from_millis(1_100);
-
-async fn limited(stage: &Stage) -> (EchoServer, Announcement) {
-    let configure = |server: tonic::transport::Server| server.max_concurrent_streams(PLACES as u32);
-    let server = EchoServer::start_with("a", (Ipv4Addr::LOCALHOST, 0).into(), configure).await.unwrap();
-    let announcement = stage.sign_in("a", server.address().into(), 1).await;
-    (server, announcement)
-}
 
 /// Which server a call was answered by, or why it was not.
 type Answer = Result<String, Status>;
@@ -44,7 +33,7 @@ fn calls(channel: &Channel, count: usize, delay_ms: u32) -> Vec<JoinHandle<Answe
 #[tokio::test]
 async fn three_connections_carry_three_times_as_many_calls_and_there_is_no_fourth() {
     let stage = Stage::new();
-    let (server, _announcement) = limited(&stage).await;
+    let (server, _announcement) = stage.limited("a", PLACES as u32).await;
     let channel = stage.channel(stage.builder().max_connections(3), 1).await;
     let all = calls(&channel, 3 * PLACES, 15_000);
     in_time(server.until(|server| server.in_flight() == 3 * PLACES as u64)).await;
@@ -64,7 +53,7 @@ async fn three_connections_carry_three_times_as_many_calls_and_there_is_no_fourt
 #[tokio::test]
 async fn a_further_connection_is_opened_only_when_those_there_are_are_full() {
     let stage = Stage::new();
-    let (server, _announcement) = limited(&stage).await;
+    let (server, _announcement) = stage.limited("a", PLACES as u32).await;
     let channel = stage.channel(stage.builder().max_connections(3), 1).await;
     let mut held = Vec::new();
     for connections in 1..=3 {
@@ -80,7 +69,7 @@ async fn a_further_connection_is_opened_only_when_those_there_are_are_full() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_are_answered_when_there_are_more_calls_than_places() {
     let stage = Stage::new();
-    let (server, _announcement) = limited(&stage).await;
+    let (server, _announcement) = stage.limited("a", PLACES as u32).await;
     let channel = stage.channel(stage.builder().max_connections(3), 1).await;
     for call in calls(&channel, 60, 50) {
         in_time(call).await.unwrap().unwrap();
@@ -92,7 +81,7 @@ async fn all_are_answered_when_there_are_more_calls_than_places() {
 #[tokio::test]
 async fn by_default_there_is_one() {
     let stage = Stage::new();
-    let (server, _announcement) = limited(&stage).await;
+    let (server, _announcement) = stage.limited("a", PLACES as u32).await;
     let channel = stage.channel(stage.builder(), 1).await;
     for call in calls(&channel, 60, 5) {
         in_time(call).await.unwrap().unwrap();
@@ -148,7 +137,6 @@ async fn calls_on_the_other_connections_go_on_when_one_is_lost() {
         let (server, _announcement) = stage.raw("a", move |peer| obey(peer, lines.clone())).await;
         let builder = stage.builder().max_connections(3).backoff(quick());
         let channel = stage.channel(builder, 1).await;
-        tokio::time::sleep(SETTLED).await;
         let mut lines = Vec::new();
         let mut all = Vec::new();
         for connection in 1..=3 {
@@ -193,7 +181,6 @@ async fn no_call_fails_when_one_connection_ends_gracefully() {
         let (lines, mut opened) = mpsc::unbounded_channel();
         let (server, _announcement) = stage.raw("a", move |peer| obey(peer, lines.clone())).await;
         let channel = stage.channel(stage.builder().max_connections(2), 1).await;
-        tokio::time::sleep(SETTLED).await;
         let all = calls(&channel, 2 * PLACES, 0);
         in_time(server.until(|stats| stats.open == 2 * PLACES)).await;
         let lines = [in_time(opened.recv()).await.unwrap(), in_time(opened.recv()).await.unwrap()];
@@ -268,7 +255,6 @@ async fn a_further_connection_stands_in_for_the_first_one_if_it_is_open_sooner()
     };
     let (server, _announcement) = stage.raw("a", script).await;
     let channel = stage.channel(stage.builder().max_connections(2), 1).await;
-    tokio::time::sleep(SETTLED).await;
     let all = calls(&channel, PLACES + 1, 0);
     in_time(server.until(|stats| stats.accepted == 2 && stats.open == PLACES)).await;
     let (_, first) = in_time(opened.recv()).await.unwrap();
@@ -291,7 +277,7 @@ async fn a_further_connection_stands_in_for_the_first_one_if_it_is_open_sooner()
 #[tokio::test]
 async fn calls_that_wait_for_a_place_take_those_of_a_connection_that_was_opened_for_others() {
     let stage = Stage::new();
-    let (server, _announcement) = limited(&stage).await;
+    let (server, _announcement) = stage.limited("a", PLACES as u32).await;
     let channel = stage.channel(stage.builder().max_connections(2), 1).await;
     let hogs = calls(&channel, PLACES, 15_000);
     in_time(server.until(|server| server.in_flight() == PLACES as u64)).await;
@@ -300,4 +286,33 @@ async fn calls_that_wait_for_a_place_take_those_of_a_connection_that_was_opened_
     }
     assert_eq!((server.accepted(), server.calls()), (2, PLACES as u64 + 20));
     hogs.iter().for_each(JoinHandle::abort);
+}
+
+#[tokio::test]
+async fn connections_that_a_burst_has_opened_are_closed_when_they_are_idle_and_not_before() {
+    let stage = Stage::new();
+    let (server, _announcement) = stage.limited("a", PLACES as u32).await;
+    let builder = stage.builder().max_connections(3).extra_connection_idle_timeout(Duration::from_secs(1));
+    let channel = stage.channel(builder, 1).await;
+    // The first and the second connection are full for a moment, and one call on the third goes on.
+    let burst = calls(&channel, 2 * PLACES, 1_000);
+    in_time(server.until(|server| server.in_flight() == 2 * PLACES as u64)).await;
+    let long = calls(&channel, 1, 4_000);
+    in_time(server.until(|server| server.connections() == 3)).await;
+    for call in burst {
+        in_time(call).await.unwrap().unwrap();
+    }
+    in_time(server.until(|server| server.connections() == 2)).await;
+    assert!(!long[0].is_finished(), "what is in use is not closed");
+    for call in long {
+        in_time(call).await.unwrap().unwrap();
+    }
+    in_time(server.until(|server| server.connections() == 1)).await;
+    // The first one stays, and one more is opened when it is full again.
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    assert_eq!((server.connections(), server.accepted()), (1, 3));
+    for call in calls(&channel, 2 * PLACES, 500) {
+        in_time(call).await.unwrap().unwrap();
+    }
+    assert_eq!(server.accepted(), 4);
 }

@@ -62,20 +62,29 @@ async fn named(name: &'static str, cpu: f64) -> Reporting {
 struct Caller {
     stop: Arc<AtomicBool>,
     calls: Arc<AtomicUsize>,
+    /// Those that server a has answered.
+    by_a: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
 
 impl Caller {
     fn start(channel: &Channel) -> Self {
-        let (stop, calls) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
-        let (channel, stopped, counted) = (channel.clone(), Arc::clone(&stop), Arc::clone(&calls));
+        let (stop, [calls, by_a]) = (Arc::<AtomicBool>::default(), [(); 2].map(|()| Arc::<AtomicUsize>::default()));
+        let (channel, stopped, counted, of_a) =
+            (channel.clone(), Arc::clone(&stop), Arc::clone(&calls), Arc::clone(&by_a));
         let task = tokio::spawn(async move {
             while !stopped.load(Ordering::SeqCst) {
-                in_time(echo(&channel).unary(request())).await.expect("no call fails");
+                let answer = in_time(echo(&channel).unary(request())).await.expect("no call fails").into_inner();
+                of_a.fetch_add(usize::from(answer.server == "a"), Ordering::SeqCst);
                 counted.fetch_add(1, Ordering::SeqCst);
             }
         });
-        Self { stop, calls, task }
+        Self { stop, calls, by_a, task }
+    }
+
+    /// How many calls there were, and how many of them server a has answered.
+    fn counted(&self) -> (usize, usize) {
+        (self.calls.load(Ordering::SeqCst), self.by_a.load(Ordering::SeqCst))
     }
 
     /// Waits until some more calls were answered.
@@ -116,9 +125,12 @@ async fn balancers_configs_and_reports_come_and_go_and_no_call_fails() {
         put(by_load).await;
         until("it is in force", || balancer(&channel) == "weighted_round_robin").await;
         caller.some_more().await;
-        // The other caller takes turns of the list too, so it is not exactly one half.
-        let share = shares(&channel, 40).await["a"];
-        assert!((13..=27).contains(&share), "the list decides, not the load: {share} of 40");
+        // The other caller takes turns of the list too: of both together it is one half.
+        let before = caller.counted();
+        let mine = shares(&channel, 40).await.get("a").copied().unwrap_or(0);
+        let after = caller.counted();
+        let (all, share) = (40 + after.0 - before.0, mine + after.1 - before.1);
+        assert!((2 * share).abs_diff(all) <= 6, "the list decides, not the load: {share} of {all}");
         // Fallback: the config's balancer decides, by load.
         balancer_server.say(&LoadBalanceResponse::fallback());
         until_fallback(&channel, FallbackReason::Asked).await;

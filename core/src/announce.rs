@@ -1,15 +1,18 @@
 //! Keeping an instance on the board until its owner leaves.
 
+mod report;
 mod task;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tracing::Instrument;
 
+use self::report::Report;
 use self::task::Task;
 use crate::{Backoff, Error, ErrorKind, Instance, Registry, Result, Service};
 
@@ -29,11 +32,14 @@ pub struct AnnounceSettings {
     pub attempt_timeout: Duration,
     /// The waits between attempts. [`Backoff::REGISTRY`] by default.
     pub backoff: Backoff,
+    /// How long the id may be [another's](ErrorKind::Conflict) until the announcement ends. None by default: it goes on
+    /// trying, so that the server is on the board once the other has gone. It is looked at after each attempt.
+    pub conflict_patience: Option<Duration>,
 }
 
 impl Default for AnnounceSettings {
     fn default() -> Self {
-        Self { attempt_timeout: Duration::from_secs(10), backoff: Backoff::REGISTRY }
+        Self { attempt_timeout: Duration::from_secs(10), backoff: Backoff::REGISTRY, conflict_patience: None }
     }
 }
 
@@ -54,6 +60,9 @@ pub enum AnnouncementState {
     OnBoard {
         /// Since when.
         since: Instant,
+        /// Set while the record that is published is not the one that the owner wishes: why the change could not be
+        /// published. It is tried again.
+        pending: Option<Error>,
     },
     /// Was on the board, and is being announced again.
     #[non_exhaustive]
@@ -66,9 +75,9 @@ pub enum AnnouncementState {
     /// Off the board for good. No other state follows.
     #[non_exhaustive]
     Left {
-        /// None if the owner left and the entry was removed, or there was none to remove. Otherwise what went wrong:
-        /// a newer incarnation has taken the id ([`Conflict`](ErrorKind::Conflict)), the entry could not be removed
-        /// and ends by its time to live, or the task was ended from outside ([`Closed`](ErrorKind::Closed)).
+        /// None if the owner left and the entry was removed, or there was none to remove. Otherwise what went wrong: the
+        /// id has been another's for longer than [`conflict_patience`](AnnounceSettings::conflict_patience)
+        /// ([`Conflict`](ErrorKind::Conflict)), the entry could not be removed and ends by its time to live, or the task was ended from outside ([`Closed`](ErrorKind::Closed)).
         error: Option<Error>,
     },
 }
@@ -82,8 +91,16 @@ pub enum AnnouncementState {
 /// - When the lease is lost it lets go of it, waits, and registers again. There are never two claims at once. The
 ///   waits start over after the instance has been on the board for longer than the longest of them, so that a lease
 ///   that is lost right after each registration does no harm.
-/// - [`Conflict`](ErrorKind::Conflict) says that a newer incarnation has taken the id: the announcement ends, in state
-///   [`Left`](AnnouncementState::Left) with that error.
+/// - A change that cannot be published leaves what is published as it is, and is tried again with the same waits. The
+///   state says so: [`pending`](AnnouncementState::OnBoard::pending). If the claim is lost meanwhile, and the registry
+///   refuses the changed record, the last one that it took is registered.
+/// - [`Conflict`](ErrorKind::Conflict) says that the id is another's, who has claimed it later. That is logged as an error,
+///   and does not end a server that serves: it is tried again, until the other has gone, or for
+///   [`conflict_patience`](AnnounceSettings::conflict_patience) if that is set. Who has lost an entry to another of the
+///   same incarnation gives way: it goes on with an older one, so that two equals do not take turns.
+/// - An id or an address that [cannot stand](Instance::check) in a registry ends it at once, with that error.
+/// - An incarnation of 0, which says that it is not known, is replaced by
+///   [this process's](crate::Incarnation::of_this_process).
 ///
 /// Announce a server once it listens.
 ///
@@ -112,10 +129,12 @@ pub fn announce(
     instance: Instance,
     settings: AnnounceSettings,
 ) -> Announcement {
-    let (wanted, wish) = watch::channel(instance);
-    let (report, state) = watch::channel(AnnouncementState::SigningIn { failures: 0, error: None });
+    let (state, told) = watch::channel(AnnouncementState::SigningIn { failures: 0, error: None });
+    let report = Report::new(service.clone(), instance.id.clone(), state);
+    let (wanted, wish) = watch::channel(instance.of_known_incarnation());
     let task = Task::new(registry, service.clone(), settings, wish, report);
-    Announcement { wanted, state, task: tokio::spawn(task.run().in_current_span()) }
+    let (runtime, task) = (Handle::current(), tokio::spawn(task.run().in_current_span()));
+    Announcement { wanted, state: told, task, runtime }
 }
 
 /// An instance that is kept on the board.
@@ -130,6 +149,8 @@ pub struct Announcement {
     wanted: watch::Sender<Instance>,
     state: watch::Receiver<AnnouncementState>,
     task: JoinHandle<Result<()>>,
+    /// Where it was made.
+    runtime: Handle,
 }
 
 impl Announcement {
@@ -154,7 +175,12 @@ impl Announcement {
             matches!(state, AnnouncementState::OnBoard { .. } | AnnouncementState::Left { .. })
         };
         // An error says that the task is gone; it says why in the last state.
-        let _ = self::timeout(timeout, state.wait_for(settled)).await;
+        let bounded = {
+            // It may be awaited anywhere.
+            let _entered = self.runtime.enter();
+            self::timeout(timeout, state.wait_for(settled))
+        };
+        let _ = bounded.await;
         match self.state() {
             AnnouncementState::OnBoard { .. } => Ok(()),
             AnnouncementState::SigningIn { error: Some(error), .. }
@@ -171,7 +197,7 @@ impl Announcement {
     ///
     /// It returns at once and the task publishes the change. Of several changes in a row only the result may be
     /// published; one that is made while the instance is not on the board is part of the next attempt. If publishing
-    /// fails, the lease is dropped and the changed instance registered anew.
+    /// fails, what is published stays, and the change is tried again: [`AnnouncementState::OnBoard`] says why.
     ///
     /// Id, address, kind and incarnation say which instance it is. They stay as announced, whatever `change` does.
     ///
@@ -210,6 +236,6 @@ impl Announcement {
     pub async fn leave(self) -> Result<()> {
         let Self { wanted, task, .. } = self;
         drop(wanted);
-        task.await.unwrap_or_else(|ended| Err(task::ended().with_source(ended)))
+        task.await.unwrap_or_else(|ended| Err(report::ended().with_source(ended)))
     }
 }

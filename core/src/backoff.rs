@@ -24,6 +24,11 @@ impl Backoff {
     pub const REGISTRY: Self =
         Self { base: Duration::from_millis(100), max: Duration::from_secs(2), factor: 2.0, jitter: 0.5 };
 
+    /// For accepting connections where the system cannot: 5 ms, doubled each time, at most 1 s, ±20 %. Go's HTTP and gRPC
+    /// servers wait as long.
+    pub const ACCEPT: Self =
+        Self { base: Duration::from_millis(5), max: Duration::from_secs(1), factor: 2.0, jitter: 0.2 };
+
     /// Checks the numbers and makes a backoff of them. `base` is the first wait, `max` caps every later one,
     /// `factor` is the growth, and `jitter` the share by which a wait is varied up and down: 0.2 for ±20 %.
     ///
@@ -49,13 +54,12 @@ impl Backoff {
     /// The wait after so many failures in a row, before jitter. `failures` counts from 1.
     fn plain(&self, failures: u32) -> Duration {
         let grown = self.base.as_secs_f64() * self.factor.powi(failures.saturating_sub(1).min(1_000) as i32);
-        // `powi` may overflow to infinity; `min` brings that back to the cap.
-        Duration::from_secs_f64(grown.min(self.max.as_secs_f64()))
+        seconds(grown).min(self.max)
     }
 
     /// The longest wait there can be, jitter included.
     pub fn longest(&self) -> Duration {
-        self.max.mul_f64(1.0 + self.jitter)
+        scaled(self.max, 1.0 + self.jitter)
     }
 }
 
@@ -97,7 +101,7 @@ impl Retry {
     }
 
     fn jittered(&self, wait: Duration) -> Duration {
-        wait.mul_f64(1.0 + self.backoff.jitter * (2.0 * fastrand::f64() - 1.0))
+        scaled(wait, 1.0 + self.backoff.jitter * (2.0 * fastrand::f64() - 1.0))
     }
 
     /// Notes success: the next failure waits the first wait again.
@@ -109,6 +113,16 @@ impl Retry {
     pub fn failures(&self) -> u32 {
         self.failures
     }
+}
+
+/// A length of time times a number that is not negative. What is too long for a [`Duration`] is the longest.
+fn scaled(time: Duration, by: f64) -> Duration {
+    seconds(time.as_secs_f64() * by)
+}
+
+/// So many seconds, which may be infinitely many.
+fn seconds(count: f64) -> Duration {
+    Duration::try_from_secs_f64(count).unwrap_or(Duration::MAX)
 }
 
 #[cfg(test)]
@@ -157,6 +171,27 @@ mod tests {
             (Backoff::new(second, second, 1.0, 1.5), "jitter"),
         ] {
             assert!(backoff.expect_err(name).to_string().contains(name));
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_numbers_make_a_wait_panic(
+            base in crate::later::tests::durations(),
+            max in crate::later::tests::durations(),
+            factor in 1.0..1e300_f64,
+            jitter in 0.0..=1.0,
+        ) {
+            let (base, max) = (base.max(Duration::from_nanos(1)).min(max), max.max(Duration::from_nanos(1)));
+            let base = base.max(Duration::from_nanos(1));
+            let mut retry = Retry::new(Backoff::new(base, max, factor, jitter).unwrap());
+            for _ in 0..50 {
+                let wait = retry.failed();
+                let _ = crate::later(tokio::time::Instant::now(), wait);
+                retry.lasted(wait);
+                // Rounded as numbers with 53 bits are.
+                assert!(wait.as_secs_f64() <= retry.backoff.longest().as_secs_f64() * 1.000_001, "{wait:?}");
+            }
         }
     }
 }

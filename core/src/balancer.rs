@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::{Extensions, HeaderMap};
 
-use crate::{Code, Endpoint, Load, Status};
+use crate::{Address, Code, Endpoint, Load, Status};
 
 /// Decides which endpoints to connect, and makes a picker of those that are ready.
 ///
@@ -87,12 +87,14 @@ pub enum Connect {
 /// one. It is called from many tasks at once, for every call: it never blocks, and holds a lock, if it must, for a
 /// handful of instructions.
 pub trait Picker: fmt::Debug + Send + Sync + 'static {
-    /// Chooses. An index is one into the `ready` that the picker was made with.
+    /// Chooses. An index is one into the `ready` that the picker was made with. What the call
+    /// [avoids](Call::avoids) is not to be chosen while there is anything else.
     fn pick(&self, call: &Call<'_>) -> Pick;
 
-    /// Tells how a call went that was given to the endpoint of this index. Called once for each pick that was acted on,
-    /// also when the caller has gone or the request could not be sent; perhaps long after a newer picker has come. A
-    /// call that is sent again is picked for again.
+    /// Tells what has become of a pick: once for each that named an endpoint, by its index, acted on or not, and perhaps
+    /// long after a newer picker has come. So a picker may count in one method what it uncounts in the other. A pick is
+    /// not acted on if the endpoint had no free place, or the call's time was up: then nothing was
+    /// [sent](Outcome::sent). A call that is sent again is picked for again.
     fn done(&self, picked: usize, outcome: &Outcome) {
         let _ = (picked, outcome);
     }
@@ -118,12 +120,56 @@ pub struct Call<'a> {
     path: &'a str,
     headers: &'a HeaderMap,
     extensions: &'a Extensions,
+    avoid: Avoid<'a>,
+}
+
+/// Where a call had better not go.
+#[derive(Clone, Copy, Debug, Default)]
+struct Avoid<'a> {
+    /// Those that can be chosen.
+    ready: &'a [Endpoint],
+    /// Where it has failed.
+    failed: &'a [Address],
+    /// Which of them have no free place now.
+    full: &'a [usize],
 }
 
 impl<'a> Call<'a> {
     /// Describes a call. Used by the channel, and by tests of pickers.
     pub fn new(path: &'a str, headers: &'a HeaderMap, extensions: &'a Extensions) -> Self {
-        Self { path, headers, extensions }
+        Self { path, headers, extensions, avoid: Avoid::default() }
+    }
+
+    /// The same call, which has failed at these addresses. `ready` are the endpoints that the picker was made with. Used by
+    /// the channel, and by tests of pickers.
+    #[must_use]
+    pub fn failed_at(mut self, ready: &'a [Endpoint], failed: &'a [Address]) -> Self {
+        (self.avoid.ready, self.avoid.failed) = (ready, failed);
+        self
+    }
+
+    /// The same call, which finds no place at the ready endpoints of these indices. Used by the channel, and by tests of
+    /// pickers.
+    #[must_use]
+    pub fn no_place_at(mut self, full: &'a [usize]) -> Self {
+        self.avoid.full = full;
+        self
+    }
+
+    /// Whether there is anything that the call had better not be given to. Nearly always there is not: a picker need not
+    /// look at [`avoids`](Self::avoids) then.
+    pub fn avoids_any(&self) -> bool {
+        !self.avoid.failed.is_empty() || !self.avoid.full.is_empty()
+    }
+
+    /// Whether the call had better go to another endpoint than the ready one of this index: it has failed there, or there is
+    /// no free place. A picker that has nothing else to choose may choose it all the same: the call is then sent there
+    /// again, or waits for a place.
+    pub fn avoids(&self, index: usize) -> bool {
+        let Avoid { ready, failed, full } = self.avoid;
+        full.contains(&index)
+            || !failed.is_empty()
+                && ready.get(index).is_some_and(|endpoint| failed.contains(&endpoint.instance().address))
     }
 
     /// The method's path: `/package.Service/Method`.
@@ -146,8 +192,11 @@ impl<'a> Call<'a> {
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
-    /// The status that the call ended with. `CANCELLED` if the caller went away before its end.
+    /// The status that the call ended with. `CANCELLED` if the caller went away before its end, or if the pick was not
+    /// acted on.
     pub code: Code,
+    /// Whether a request was sent to the endpoint.
+    pub sent: bool,
     /// From sending the request to the end of the call.
     pub latency: Duration,
     /// What the response has reported of the endpoint's load, and of the call's cost. None if it has not.
@@ -157,7 +206,12 @@ pub struct Outcome {
 impl Outcome {
     /// Describes an outcome. Used by the channel, and by tests of pickers.
     pub fn new(code: Code, latency: Duration) -> Self {
-        Self { code, latency, load: None }
+        Self { code, sent: true, latency, load: None }
+    }
+
+    /// Of a pick by which nothing was sent.
+    pub fn unsent() -> Self {
+        Self { code: Code::Cancelled, sent: false, latency: Duration::ZERO, load: None }
     }
 
     /// The same, with a report.

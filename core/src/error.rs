@@ -22,7 +22,8 @@ pub enum ErrorKind {
     Timeout,
     /// The claim on a published entry is gone: expired, deleted, or revoked by somebody else. Register again.
     Lost,
-    /// The entry belongs to a newer incarnation of the same instance. Do not register again.
+    /// The entry belongs to another claim on the same id, of a newer incarnation or the same. As long as its owner lives,
+    /// registering again cannot help.
     Conflict,
     /// The registry refused the credentials or lacks the permission. Change them; supervision goes on trying slowly.
     Denied,

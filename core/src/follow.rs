@@ -1,6 +1,9 @@
 //! Following a service for ever, whatever happens to its registry.
 
 mod fold;
+mod said;
+mod settings;
+mod subset;
 mod view;
 mod watches;
 
@@ -8,47 +11,17 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_core::future::BoxFuture;
 use tokio::task::yield_now;
 use tokio::time::Instant;
 
 use self::fold::{Set, fold};
+use self::said::{Hourly, Said};
+pub use self::settings::FollowSettings;
+use self::subset::{Cut, Subset};
 pub use self::view::{Stale, View};
-use self::watches::{Watches, later, until};
-use crate::{Backoff, Error, Instance, Resolver, Result, Retry, Service, Snapshot};
-
-/// The bounds of a [`Follow`].
-///
-/// ```
-/// use std::time::Duration;
-/// use callboard_core::FollowSettings;
-///
-/// let mut settings = FollowSettings::default();
-/// settings.empty_grace = Duration::from_secs(5);
-/// ```
-#[non_exhaustive]
-#[derive(Clone, Debug)]
-pub struct FollowSettings {
-    /// How long an empty set that replaces a non-empty one has to last to be believed. 30 s by default; 0 believes it
-    /// at once.
-    pub empty_grace: Duration,
-    /// How long changes are gathered after one was passed on. 20 ms by default.
-    pub coalesce: Duration,
-    /// How long a watch may take to yield its first set. 10 s by default.
-    pub first_snapshot: Duration,
-    /// The waits between watches. [`Backoff::REGISTRY`] by default.
-    pub backoff: Backoff,
-}
-
-impl Default for FollowSettings {
-    fn default() -> Self {
-        Self {
-            empty_grace: Duration::from_secs(30),
-            coalesce: Duration::from_millis(20),
-            first_snapshot: Duration::from_secs(10),
-            backoff: Backoff::REGISTRY,
-        }
-    }
-}
+use self::watches::{Watches, until};
+use crate::{Error, Instance, Resolver, Result, Retry, Service, Snapshot, later};
 
 /// Follows a service: opens a watch, and another one for ever when that fails, and tells what to believe meanwhile.
 ///
@@ -65,10 +38,19 @@ impl Default for FollowSettings {
 ///   error: a registry that loses its data and comes back knows nobody until everybody has signed in again, so the
 ///   grace starts anew with the next watch that says "empty". A first set that is empty is believed at once. Meanwhile
 ///   the service's config is kept too, unless there is another one beside the empty set.
+/// - **What cannot be read is not nobody.** A set in which there are records, and none of them can be read, as when a newer
+///   version has written them all, never replaces one with instances, however long it lasts: what was known stays, and
+///   [`skipped`](View::skipped) tells. Where nothing was known there are no instances. A record that cannot be read beside
+///   others that can be is left out: who has written it anew may be at another address, and the others serve meanwhile.
 /// - **Bursts.** A change is passed on at once if none was for [`coalesce`](FollowSettings::coalesce); otherwise
 ///   changes are gathered until then. The last one is always passed on.
-/// - **Duplicates.** Of several records of one id, the newest incarnation is kept; of several ids at one address, the
-///   newest too. On equal incarnations the later record is.
+/// - **Duplicates.** Of several records of one id, the newest incarnation is kept; on equal incarnations the later record
+///   is. Several ids at one address are all kept.
+/// - **Too many.** Of a set that is larger than [`max_instances`](FollowSettings::max_instances) a part is kept, which is
+///   chosen by chance, and stays the same from set to set but for who comes and goes. [`left_out`](View::left_out) says how
+///   many are not.
+/// - **What a person should know** is logged at level WARN, once however often it is found, and within an hour of 100
+///   records at most: which cannot be read and why, which say what is not believed, and which ids have one address.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -85,12 +67,17 @@ impl Default for FollowSettings {
 /// # }
 /// ```
 pub fn follow(resolver: Arc<dyn Resolver>, service: &Service, settings: FollowSettings) -> Follow {
-    let FollowSettings { empty_grace, coalesce, first_snapshot, backoff } = settings;
+    let FollowSettings { empty_grace, coalesce, first_snapshot, backoff, max_instances } = settings;
     Follow {
         watches: Watches::new(resolver, service.clone(), first_snapshot, Retry::new(backoff)),
         service: service.clone(),
         empty_grace,
         coalesce,
+        subset: Subset::of(max_instances),
+        cutting: None,
+        remarks: Said::of(service),
+        unreadable: Hourly::default(),
+        too_many: Hourly::default(),
         said: None,
         config: None,
         known: View::default(),
@@ -110,6 +97,13 @@ pub struct Follow {
     service: Service,
     empty_grace: Duration,
     coalesce: Duration,
+    subset: Subset,
+    /// The latest set, while it is cut to what is kept of it.
+    cutting: Option<BoxFuture<'static, Cut>>,
+    /// What has been logged of records, of there being none that can be read, and of there being too many.
+    remarks: Said,
+    unreadable: Hourly,
+    too_many: Hourly,
     /// The latest set that is to be believed, as the registry said it. It becomes `known.instances` when it is about
     /// to be passed on, so that of a burst one set is folded and not all.
     said: Option<Vec<Arc<Instance>>>,
@@ -139,6 +133,14 @@ impl Follow {
     pub async fn changed(&mut self) -> &View {
         let mut in_a_row = 0;
         loop {
+            if let Some(cutting) = &mut self.cutting {
+                let cut = cutting.await;
+                self.cutting = None;
+                self.fold(cut, Instant::now());
+                if self.pass_on(Instant::now()) {
+                    return &self.view;
+                }
+            }
             let due = self.due();
             let silent = tokio::select! {
                 // What the registry has said already comes before any conclusion from its silence.
@@ -180,16 +182,24 @@ impl Follow {
         }
     }
 
-    fn note_set(&mut self, Snapshot { instances, skipped, config }: Snapshot, now: Instant) {
+    fn note_set(&mut self, Snapshot { instances, skipped, config, remarks }: Snapshot, now: Instant) {
         let service = &self.service;
+        self.remarks.on_records(&remarks, now);
         if self.known.stale.take().is_some() {
             tracing::debug!(%service, "the registry is heard again");
+        }
+        let unreadable = instances.is_empty() && skipped > 0;
+        if unreadable && self.unreadable.is_due(now) {
+            let kept = self.somebody_is_there();
+            tracing::warn!(%service, records = skipped, kept, "there are records, none of which can be read: written by a newer version?");
         }
         self.known.skipped = skipped;
         self.config = config;
         if !instances.is_empty() || !self.somebody_is_there() {
             self.known.empty_from = None;
             self.said = Some(instances);
+        } else if unreadable {
+            self.known.empty_from = None;
         } else if self.known.empty_from.is_none() {
             self.known.empty_from = Some(later(now, self.empty_grace));
             tracing::warn!(%service, grace = ?self.empty_grace, "the registry says that nobody is there, which is not believed yet");
@@ -219,7 +229,8 @@ impl Follow {
         }
     }
 
-    /// Believes an empty set whose time has come, and passes on a view if there is a new one and it is time for it.
+    /// Believes an empty set whose time has come, and passes on a view if there is a new one and it is time for it. A set that
+    /// is too large has to be cut first.
     fn settle(&mut self, now: Instant) -> bool {
         if self.known.empty_from.is_some_and(|from| from <= now) {
             self.known.empty_from = None;
@@ -230,9 +241,19 @@ impl Follow {
             return false;
         }
         self.unsettled = false;
-        if let Some(said) = self.said.take() {
-            self.fold(said);
+        match self.said.take() {
+            Some(said) if !self.subset.fits(said.len()) => {
+                self.cutting = Some(Box::pin(self.subset.clone().cut(said)));
+                return false;
+            }
+            Some(said) => self.fold((said, 0), now),
+            None => {}
         }
+        self.pass_on(now)
+    }
+
+    /// Passes on what is known, if it is new.
+    fn pass_on(&mut self, now: Instant) -> bool {
         self.settle_config();
         if self.known.same_as(&self.view) {
             return false;
@@ -253,13 +274,20 @@ impl Follow {
         }
     }
 
-    fn fold(&mut self, said: Vec<Arc<Instance>>) {
-        let records = said.len();
+    /// Takes over a set.
+    fn fold(&mut self, (kept, left_out): Cut, now: Instant) {
+        let (service, records) = (&self.service, kept.len());
+        if left_out > 0 && self.too_many.is_due(now) {
+            let most = self.subset.most();
+            tracing::warn!(%service, instances = records + left_out, max_instances = most, "there are too many instances: a part is kept");
+        }
+        self.known.left_out = left_out;
         let old = self.known.instances.as_ref();
-        let set: Set = fold(old, said);
+        let set: Set = fold(old, kept);
         if old.is_none_or(|old| !Arc::ptr_eq(old, &set)) {
             let (instances, duplicates) = (set.len(), records - set.len());
-            tracing::debug!(service = %self.service, instances, duplicates, skipped = self.known.skipped, "the set has changed");
+            tracing::debug!(%service, instances, duplicates, skipped = self.known.skipped, "the set has changed");
+            self.remarks.on_addresses(&set, now);
         }
         self.known.instances = Some(set);
     }

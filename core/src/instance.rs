@@ -1,12 +1,8 @@
 //! One running server of a service.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::{Address, Error, Result};
+use crate::{Address, Error, ErrorKind, Incarnation, Result, short};
 
 /// The highest weight that counts. A larger one, from a registry that anybody can write to, is used as this.
 pub const MAX_WEIGHT: u32 = 65_535;
@@ -58,10 +54,7 @@ impl Instance {
     /// be safe in a registry's key and in a file's name.
     pub fn new(id: impl Into<String>, address: Address) -> Result<Self> {
         let id = id.into();
-        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._:[]-".contains(&b);
-        if id.is_empty() || id.len() > 128 || id == "." || id == ".." || !id.bytes().all(allowed) {
-            return Err(Error::invalid(format!("instance id {id:?}: expected 1 to 128 of letters, digits and ._:[]-")));
-        }
+        check_id(&id)?;
         Ok(Self {
             id,
             address,
@@ -73,13 +66,26 @@ impl Instance {
         })
     }
 
-    /// Makes an instance whose id is its address (of a Unix socket: with `-` for `/`). Right where one server at a
-    /// time holds an address.
+    /// Makes an instance whose id is its address, with `-` for the `/` of a Unix socket and for the `%` before an IPv6
+    /// address's zone. Right where one server at a time holds an address.
     ///
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid) if the address is no valid id: too long, or a path with other characters.
     pub fn at(address: Address) -> Result<Self> {
-        Self::new(address.to_string().replace('/', "-"), address)
+        Self::new(address.to_string().replace(['/', '%'], "-"), address)
+    }
+
+    /// Whether it can stand in a registry: its id is as [`new`](Self::new) asks for, and its address as [`Address`] does.
+    /// The fields are public, so that an instance that was changed after it was made may be neither.
+    ///
+    /// [`announce`](crate::announce) asks it, and so does a backend's `register` and `update` before an id becomes part
+    /// of a key.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid), naming the field and what is in it.
+    pub fn check(&self) -> Result<()> {
+        check_id(&self.id)?;
+        self.address.check().map_err(|error| Error::invalid(format!("instance {:?}: {}", self.id, error.message())))
     }
 
     /// Sets the weight. 1 by default; above [`MAX_WEIGHT`] it counts as that.
@@ -110,6 +116,11 @@ impl Instance {
         self
     }
 
+    /// With this process's incarnation, if it has none that is known.
+    pub(crate) fn of_known_incarnation(self) -> Self {
+        if self.incarnation.as_micros() == 0 { self.incarnation(Incarnation::of_this_process()) } else { self }
+    }
+
     /// Sets the incarnation. This process's by default.
     #[must_use]
     pub fn incarnation(mut self, incarnation: Incarnation) -> Self {
@@ -118,47 +129,37 @@ impl Instance {
     }
 }
 
-/// When a process started, in microseconds since 1970: tells a restart from an echo of the past.
-///
-/// Two records of one instance id are ordered by it, and the newer one is believed. It comes from the system clock:
-/// on a host whose clock is set back between two starts by more than the time between them, the older record wins
-/// until its lease ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Incarnation(u64);
-
-impl Incarnation {
-    /// The incarnation of this process: made at the first use, the same ever after.
-    pub fn of_this_process() -> Self {
-        static THIS: OnceLock<Incarnation> = OnceLock::new();
-        *THIS.get_or_init(Self::fresh)
+fn check_id(id: &str) -> Result<()> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._:[]-".contains(&b);
+    if id.is_empty() || id.len() > 128 || id == "." || id == ".." || !id.bytes().all(allowed) {
+        return Err(Error::invalid(format!(
+            "instance id {:?}: expected 1 to 128 of letters, digits and ._:[]-",
+            short(id)
+        )));
     }
-
-    /// A new incarnation, later than each one that this process has made before. For a server that is restarted
-    /// within one process, and for tests.
-    pub fn fresh() -> Self {
-        static LAST: AtomicU64 = AtomicU64::new(0);
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64);
-        let later = |last: u64| Some(now.max(last + 1));
-        // `fetch_update` returns the former value, and `later` never declines.
-        let last = LAST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, later).unwrap_or(0);
-        Self(now.max(last + 1))
-    }
-
-    /// The incarnation of a record that somebody else wrote. 0 stands for "not known" and is older than any other.
-    pub fn from_micros(micros: u64) -> Self {
-        Self(micros)
-    }
-
-    /// Microseconds since 1970.
-    pub fn as_micros(self) -> u64 {
-        self.0
-    }
+    Ok(())
 }
 
-impl fmt::Display for Incarnation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
+/// The error of a claim whose entry is another's: of kind [`Conflict`](crate::ErrorKind::Conflict), with the id, where the
+/// other is, and both incarnations. For backends, so that all say the same.
+///
+/// ```
+/// use callboard_core::{ErrorKind, Incarnation, Instance, conflict};
+///
+/// let there = Instance::new("a", "10.0.0.8:50051".parse()?)?.incarnation(Incarnation::from_micros(9));
+/// let error = conflict(Incarnation::from_micros(7), &there);
+/// assert_eq!(error.kind(), ErrorKind::Conflict);
+/// assert_eq!(error.message(), "the id \"a\" is taken by 10.0.0.8:50051, of incarnation 9; this one is of incarnation 7");
+/// # Ok::<(), callboard_core::Error>(())
+/// ```
+pub fn conflict(mine: Incarnation, there: &Instance) -> Error {
+    let Instance { id, address, incarnation, .. } = there;
+    let (id, address) = (short(id), address.to_string());
+    let message = format!(
+        "the id {id:?} is taken by {}, of incarnation {incarnation}; this one is of incarnation {mine}",
+        short(&address)
+    );
+    Error::new(ErrorKind::Conflict, message)
 }
 
 #[cfg(test)]
@@ -175,16 +176,31 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_an_id() {
-        for (address, id) in [("[::1]:80", "[::1]:80"), ("unix:/run/a.sock", "unix:-run-a.sock")] {
-            assert_eq!(Instance::at(address.parse().expect(address)).expect(address).id, id);
+    fn what_was_changed_after_it_was_made_is_checked_again() {
+        let good = Instance::at("127.0.0.1:1".parse().expect("an address")).expect("an id");
+        good.check().expect("it was not changed");
+        let id = Instance { id: "../a".to_owned(), ..good.clone() };
+        assert!(id.check().expect_err("a path").message().starts_with("instance id \"../a\""));
+        for (address, why) in [
+            (Address::Unix("relative".into()), "absolute"),
+            (Address::UnixAbstract("a\nb".to_owned()), "control"),
+            (std::net::SocketAddr::from(([0, 0, 0, 0], 80)).into(), "listens"),
+            (std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into(), "port 0"),
+        ] {
+            let error = Instance { address, ..good.clone() }.check().expect_err(why).to_string();
+            assert!(error.starts_with("instance \"127.0.0.1:1\": address") && error.contains(why), "{error}");
         }
     }
 
     #[test]
-    fn incarnations_only_grow() {
-        let made: Vec<_> = (0..1000).map(|_| Incarnation::fresh()).collect();
-        assert!(made.windows(2).all(|pair| pair[0] < pair[1]));
-        assert_eq!(Incarnation::of_this_process(), Incarnation::of_this_process());
+    fn an_address_is_an_id() {
+        for (address, id) in [
+            ("[::1]:80", "[::1]:80"),
+            ("[fe80::1%eth0]:80", "[fe80::1-eth0]:80"),
+            ("unix:/run/a.sock", "unix:-run-a.sock"),
+            ("unix-abstract:a/b", "unix-abstract:a-b"),
+        ] {
+            assert_eq!(Instance::at(address.parse().expect(address)).expect(address).id, id);
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! What a server says of its load.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, LazyLock};
 
 use tokio::time::Instant;
 
@@ -67,17 +68,65 @@ impl LoadReport {
 }
 
 /// A report, and when it came. Cloning is cheap.
-#[derive(Clone, Debug, PartialEq)]
+///
+/// Servers may report with each answer, and most reports are never looked at: one is read when it is
+/// [asked for](Self::report) first.
+#[derive(Clone)]
 pub struct Load {
-    /// What the server has said.
-    pub report: Arc<LoadReport>,
+    said: Arc<LazyLock<LoadReport, Read>>,
     /// When this channel received it.
     pub at: Instant,
 }
 
+/// Makes a report of what has come.
+type Read = Box<dyn FnOnce() -> LoadReport + Send + Sync>;
+
 impl Load {
     /// A report that has come just now. Used by the channel, and by tests of pickers.
-    pub fn now(report: impl Into<Arc<LoadReport>>) -> Self {
-        Self { report: report.into(), at: Instant::now() }
+    pub fn now(report: LoadReport) -> Self {
+        Self::unread(move || report)
+    }
+
+    /// The same of a report that is read when somebody asks, once. Used by the channel.
+    pub fn unread(read: impl FnOnce() -> LoadReport + Send + Sync + 'static) -> Self {
+        Self { said: Arc::new(LazyLock::new(Box::new(read))), at: Instant::now() }
+    }
+
+    /// What the server has said. What could not be read says nothing: all of it is 0.
+    pub fn report(&self) -> &LoadReport {
+        &self.said
+    }
+}
+
+impl PartialEq for Load {
+    fn eq(&self, other: &Self) -> bool {
+        self.at == other.at && self.report() == other.report()
+    }
+}
+
+impl fmt::Debug for Load {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Load").field("report", self.report()).field("at", &self.at).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn a_report_is_read_when_it_is_asked_for_and_once() {
+        let read = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&read);
+        let load = Load::unread(move || {
+            counted.fetch_add(1, Ordering::SeqCst);
+            LoadReport { eps: 3.0, ..LoadReport::default() }
+        });
+        let clone = load.clone();
+        assert_eq!(read.load(Ordering::SeqCst), 0);
+        assert_eq!((load.report().eps, clone.report().eps, read.load(Ordering::SeqCst)), (3.0, 3.0, 1));
+        assert_eq!(load, clone);
     }
 }

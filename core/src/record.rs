@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Incarnation, Instance, InstanceKind, Result};
+use crate::{Error, Incarnation, Instance, InstanceKind, Result, short};
 
 /// The version that [`encode`] writes and the highest that [`decode`] reads.
 const VERSION: u32 = 1;
@@ -12,7 +12,7 @@ const VERSION: u32 = 1;
 /// The fields in the order in which they are written. Unknown ones are ignored when read, so that a field can be
 /// added without a new version; a new version is for a change that an old reader would misunderstand.
 #[derive(Serialize, Deserialize)]
-struct Record {
+struct Fields {
     v: u32,
     id: String,
     address: String,
@@ -57,7 +57,7 @@ fn one() -> u32 {
 /// ```
 pub fn encode(instance: &Instance) -> String {
     let Instance { id, address, weight, zone, metadata, kind, incarnation } = instance;
-    let record = Record {
+    let record = Fields {
         v: VERSION,
         id: id.clone(),
         address: address.to_string(),
@@ -76,27 +76,44 @@ pub fn encode(instance: &Instance) -> String {
 /// Reads an instance from its stored form.
 ///
 /// Only `v`, `id` and `address` must be there; the rest has the defaults of [`Instance::new`], but the incarnation,
-/// which is 0. Unknown fields are ignored.
+/// which is 0, as is one that is not [believed](Incarnation::believed). Unknown fields are ignored.
+///
+/// Of an entry in a registry, the key says who it is, and not the record: see [`RecordReader`](crate::RecordReader) and
+/// [`holder`](crate::holder).
 ///
 /// # Errors
 /// [`Invalid`](crate::ErrorKind::Invalid), if it is not JSON of this form, of a later version, or has a bad id or
-/// address.
+/// address. What it quotes is [short](crate::short).
 pub fn decode(stored: &[u8]) -> Result<Instance> {
-    let record: Record =
-        serde_json::from_slice(stored).map_err(|error| Error::invalid("not a callboard record").with_source(error))?;
+    parse(stored).map(|Stored { instance, incarnation }| instance.incarnation(incarnation.believed()))
+}
+
+/// What a record says.
+pub(crate) struct Stored {
+    /// Of no incarnation that is known.
+    pub(crate) instance: Instance,
+    /// As it stands there, whether or not that is believed.
+    pub(crate) incarnation: Incarnation,
+}
+
+pub(crate) fn parse(stored: &[u8]) -> Result<Stored> {
+    // The reader's own error quotes what it has met, and would keep it.
+    let unread =
+        |error: serde_json::Error| Error::invalid("not a callboard record").with_source(&*short(&error.to_string()));
+    let record: Fields = serde_json::from_slice(stored).map_err(unread)?;
     if record.v == 0 || record.v > VERSION {
         return Err(Error::invalid(format!("record of version {}, this callboard reads version {VERSION}", record.v)));
     }
     let mut instance = Instance::new(record.id, record.address.parse()?)?
         .weight(record.weight)
-        .incarnation(Incarnation::from_micros(record.incarnation))
+        .incarnation(Incarnation::from_micros(0))
         .kind(match record.kind {
             Kind::Backend => InstanceKind::Backend,
             Kind::Balancer => InstanceKind::Balancer,
         });
     instance.zone = record.zone;
     instance.metadata = record.metadata;
-    Ok(instance)
+    Ok(Stored { instance, incarnation: Incarnation::from_micros(record.incarnation) })
 }
 
 #[cfg(test)]
@@ -132,7 +149,7 @@ mod tests {
         #[test]
         fn what_is_written_is_read_as_it_was(
             id in "[A-Za-z0-9._:-]{3,40}", port in 1u16.., weight: u32, zone in proptest::option::of("\\PC{0,20}"),
-            metadata in proptest::collection::btree_map("\\PC{0,20}", "\\PC{0,200}", 0..5), incarnation: u64, balancer: bool,
+            metadata in proptest::collection::btree_map("\\PC{0,20}", "\\PC{0,200}", 0..5), incarnation in 0..1u64 << 50, balancer: bool,
         ) {
             let mut instance = Instance::new(id, crate::Address::tcp("h", port)?)?
                 .weight(weight)

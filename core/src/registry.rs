@@ -12,7 +12,11 @@ use crate::{Error, ErrorKind, Instance, Result, Service};
 /// - **One attempt.** `register` does the simple, honest thing and fails at the first doubt. It never retries:
 ///   [`announce`](crate::announce) calls it, bounds it by a timeout, and calls it again for ever.
 /// - **One entry per service and id.** Where the id is there already: an entry of an older or the same incarnation is
-///   replaced; one of a newer incarnation stays and gives [`Conflict`](crate::ErrorKind::Conflict).
+///   replaced; one of a newer incarnation stays and gives [`Conflict`](crate::ErrorKind::Conflict), as
+///   [`conflict`](crate::conflict) makes it. If the registry shows that the owner of the newer one is dead, that entry may
+///   be replaced too.
+/// - **An order among equals.** A lease whose entry was replaced by another claim of the same incarnation has lost it to a
+///   later one: that is a `Conflict` too. What was written by hand, without a claim, is no conflict: the entry is `Lost`.
 /// - **Nothing without an end.** The entry must vanish by itself, within the backend's time to live, when this
 ///   process dies or the lease is dropped. What cannot be tied to a lease is not published.
 /// - **Cancellation.** If the future is dropped, the entry may or may not be there; if it is, nothing keeps it alive.
@@ -21,7 +25,8 @@ pub trait Registry: fmt::Debug + Send + Sync + 'static {
     /// Publishes the instance and returns once it is acknowledged by the registry, that is, visible to watchers.
     ///
     /// # Errors
-    /// See [`ErrorKind`](crate::ErrorKind) for which kind tells what.
+    /// See [`ErrorKind`](crate::ErrorKind) for which kind tells what. An instance whose id could not be part of a key is
+    /// [`Invalid`](ErrorKind::Invalid), before anything is asked: [`Instance::check`] tells.
     async fn register(&self, service: &Service, instance: &Instance) -> Result<Box<dyn Lease>>;
 
     /// Puts the service's config beside its instances, in place of the one that is there; with None, removes it, and it is
@@ -42,13 +47,19 @@ pub trait Registry: fmt::Debug + Send + Sync + 'static {
 /// The claim on one published entry. It keeps the entry alive for as long as it exists.
 ///
 /// # Contract
-/// One owner calls it. **Dropping** it stops whatever keeps the entry alive, without waiting; the entry then ends by
-/// its time to live, or at once where the backend can do that without waiting.
+/// - **One owner** calls it.
+/// - **A failed change destroys nothing.** As long as [`lost`](Self::lost) does not resolve, the entry is there and is kept
+///   alive, whatever an [`update`](Self::update) has met.
+/// - **Only its own.** Neither `revoke` nor dropping it removes what another claim has put under the same id, of whatever
+///   incarnation; nor does anything that it has left to be done later.
+/// - **Dropping** it stops whatever keeps the entry alive, without waiting; the entry then ends by its time to live, or at
+///   once where the backend can do that without waiting.
 #[async_trait]
 pub trait Lease: fmt::Debug + Send + 'static {
     /// Resolves once the entry is gone or is not this lease's any more, or can no longer be kept alive. Says why:
-    /// [`Lost`](crate::ErrorKind::Lost) asks to register again, [`Conflict`](crate::ErrorKind::Conflict) says that a
-    /// newer incarnation has taken it. After that the lease is only good for being dropped.
+    /// [`Lost`](crate::ErrorKind::Lost) asks to register again, [`Conflict`](crate::ErrorKind::Conflict) says that another
+    /// claim has taken it, of a newer incarnation or of the same: of two that are equal, the later one stays. After that
+    /// the lease is only good for being dropped.
     ///
     /// # Cancel safety
     /// Cancel-safe: it is called again and again beside other work, and a loss between two calls is not missed.
@@ -58,11 +69,19 @@ pub trait Lease: fmt::Debug + Send + 'static {
     /// differ from what was registered.
     ///
     /// # Errors
-    /// After an error it is not known which of the two is published; the owner drops the lease and registers again.
+    /// `Lost` and `Conflict` say that the claim was gone. After any other error the claim stands, it is not known which of
+    /// the two records is published, and the owner tries again:
+    /// - [`Invalid`](crate::ErrorKind::Invalid) and [`Denied`](crate::ErrorKind::Denied): the registry refuses this record
+    ///   as it is, such as one that is too large or has a key that it does not take.
+    /// - [`Unavailable`](crate::ErrorKind::Unavailable) and [`Timeout`](crate::ErrorKind::Timeout): it may pass.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, either record may be published. The claim stands: what this call has written half-way is
+    /// not taken for somebody else's.
     async fn update(&mut self, instance: &Instance) -> Result<()>;
 
-    /// Removes the entry and returns once that is acknowledged. An entry of a newer incarnation is left alone, and an
-    /// entry that is gone already is no error.
+    /// Removes the entry and returns once that is acknowledged. Another claim's entry is left alone, and an entry that is
+    /// gone already is no error.
     ///
     /// # Errors
     /// After an error the entry ends by its time to live.

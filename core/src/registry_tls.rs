@@ -1,181 +1,202 @@
 //! TLS to a registry, as a backend tells its client library.
 
-use std::fmt;
-use std::fs;
+mod pem;
+mod pems;
 
-use crate::{Error, Result, TargetOptions};
+use std::error::Error as _;
+use std::fmt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+use self::pem::{Part, Pem};
+pub use self::pems::RegistryPems;
+use crate::{Error, ErrorKind, Result, TargetOptions};
+
+/// How long the files may take to be read.
+const READ: Duration = Duration::from_secs(1);
 
 /// How a registry's servers are trusted by TLS, and how a client shows itself to them. The certificate of a server must
 /// be for the host at which it is reached.
 ///
-/// It holds PEM texts, which each backend gives to its client library. A backend's builder takes one by `tls`, and its
-/// URL has the same by the keys `tls`, `ca`, `cert` and `key`. This is about the registry alone: TLS to the servers of
-/// a service is a channel's matter.
+/// A backend's builder takes one by `tls`, and its URL has the same by the keys `tls`, `ca`, `cert` and `key`. This is
+/// about the registry alone: TLS to the servers of a service is a channel's matter.
+///
+/// **What is in files is read again** whenever a backend connects, so that a certificate that is renewed on disk is the one
+/// that is shown next: nothing has to be restarted. What is given as a text stays as it is. A file that cannot be
+/// read then, or is only half written, is warned of, and what was read before is used; the next connection reads again. A
+/// connection that stands is not ended by a new file. Write a new file beside the old one and rename it: then nobody
+/// reads half of it.
 ///
 /// ```no_run
 /// # fn doc() -> Result<(), Box<dyn std::error::Error>> {
 /// use callboard_core::RegistryTls;
 ///
-/// let tls = RegistryTls::with_ca(std::fs::read("ca.pem")?)?
-///     .identity(std::fs::read("client.pem")?, std::fs::read("client.key")?)?;
+/// let tls = RegistryTls::with_ca_file("ca.pem")?.identity_files("client.pem", "client.key")?;
 /// # Ok(()) }
 /// ```
 #[derive(Clone)]
 pub struct RegistryTls {
-    ca: Option<Vec<u8>>,
-    identity: Option<(Vec<u8>, Vec<u8>)>,
+    /// What was read last.
+    latest: Arc<Mutex<Arc<RegistryPems>>>,
+    /// Held while the files are read, so that a file system that does not answer holds up one thread and not many.
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl RegistryTls {
     /// Trusts the certificate authorities in this PEM text, and no others.
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid), if the text has no certificate in it.
+    /// [`Invalid`](ErrorKind::Invalid), if the text has no certificate in it.
     pub fn with_ca(pem: impl Into<Vec<u8>>) -> Result<Self> {
-        Ok(Self { ca: Some(holds("the CA", CERTIFICATE, pem.into())?), identity: None })
+        Ok(Self::of(Some(Pem::given(Part::Ca, pem.into())?), None))
+    }
+
+    /// Trusts the certificate authorities in this PEM file, and no others. It is read here, without async, and again at
+    /// each connection.
+    ///
+    /// # Errors
+    /// [`Invalid`](ErrorKind::Invalid), naming the file, if it cannot be read or has no certificate in it.
+    pub fn with_ca_file(path: impl AsRef<Path>) -> Result<Self> {
+        Ok(Self::of(Some(Pem::in_file(Part::Ca, path.as_ref())?), None))
     }
 
     /// Trusts what the operating system trusts, if the backend's client library can do that.
     pub fn with_system_roots() -> Self {
-        Self { ca: None, identity: None }
+        Self::of(None, None)
     }
 
     /// Shows this certificate to a server that asks for one: a PEM chain, the own certificate first, and its private
     /// key. None by default.
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid), naming which of the two is not what it should be.
-    pub fn identity(mut self, chain: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Result<Self> {
-        let chain = holds("the client certificate", CERTIFICATE, chain.into())?;
-        let key = holds("the client's private key", PRIVATE_KEY, key.into())?;
-        self.identity = Some((chain, key));
-        Ok(self)
+    /// [`Invalid`](ErrorKind::Invalid), naming which of the two is not what it should be.
+    pub fn identity(self, chain: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Result<Self> {
+        let chain = Pem::given(Part::Certificate, chain.into())?;
+        Ok(self.showing(chain, Pem::given(Part::Key, key.into())?))
+    }
+
+    /// Shows the certificate in the first of these PEM files, with the private key in the second, as
+    /// [`identity`](Self::identity) does with texts. They may be the same file. They are read here, without async, and
+    /// again at each connection.
+    ///
+    /// # Errors
+    /// [`Invalid`](ErrorKind::Invalid), naming the file, if one cannot be read or is not what it should be.
+    pub fn identity_files(self, chain: impl AsRef<Path>, key: impl AsRef<Path>) -> Result<Self> {
+        let chain = Pem::in_file(Part::Certificate, chain.as_ref())?;
+        Ok(self.showing(chain, Pem::in_file(Part::Key, key.as_ref())?))
     }
 
     /// Reads it from a dial URL. None if the URL says nothing of TLS. Called by backends.
     ///
     /// TLS is on with the key `tls`, or with any of the others, which would be without effect otherwise: `ca` names the
     /// file of the certificate authorities, `cert` and `key` those of the client's certificate and private key. The
-    /// files are read here.
+    /// files are read here, and again at each connection.
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid), naming the key: a file that cannot be read or has no such thing in it,
+    /// [`Invalid`](ErrorKind::Invalid), naming the key: a file that cannot be read or has no such thing in it,
     /// `cert` without `key` or the reverse, or any of them beside `tls=false`.
     pub fn from_options(options: &mut TargetOptions<'_>) -> Result<Option<Self>> {
         let on = options.flag("tls")?;
-        let [ca, cert, key] = ["ca", "cert", "key"].map(|name| options.text(name).map(|_| name));
-        match (on, ca.or(cert).or(key)) {
+        let [ca, cert, key] = ["ca", "cert", "key"].map(|name| options.text(name));
+        let named = [("ca", ca), ("cert", cert), ("key", key)].into_iter().find_map(|(name, path)| path.map(|_| name));
+        match (on, named) {
             (Some(false), Some(name)) => {
                 return Err(options.invalid("tls", &format!("true, or nothing, beside {name:?}")));
             }
             (None | Some(false), None) => return Ok(None),
             _ => {}
         }
+        let refused = |key, error: Error| {
+            let expected = match error.source() {
+                Some(_) => "a file that can be read".to_owned(),
+                None => format!("a usable file ({})", error.message()),
+            };
+            options.invalid(key, &expected).with_source(error)
+        };
         let tls = match ca {
-            Some(_) => Self::with_ca(file(options, "ca")?).map_err(|error| options.invalid("ca", &usable(&error)))?,
+            Some(path) => Self::with_ca_file(path).map_err(|error| refused("ca", error))?,
             None => Self::with_system_roots(),
         };
         match (cert, key) {
             (None, None) => Ok(Some(tls)),
             (Some(_), None) => Err(options.invalid("cert", "\"key\" beside it, with the file of its private key")),
             (None, Some(_)) => Err(options.invalid("key", "\"cert\" beside it, with the file of its certificate")),
-            (Some(_), Some(_)) => {
-                let shown = tls.identity(file(options, "cert")?, file(options, "key")?);
-                shown.map(Some).map_err(|error| options.invalid("cert", &usable(&error)))
+            (Some(cert), Some(key)) => {
+                let chain = Pem::in_file(Part::Certificate, cert.as_ref()).map_err(|error| refused("cert", error))?;
+                let key = Pem::in_file(Part::Key, key.as_ref()).map_err(|error| refused("key", error))?;
+                Ok(Some(tls.showing(chain, key)))
             }
         }
     }
 
-    /// The PEM text of those that are trusted. None for the operating system's. Called by backends.
-    pub fn ca_pem(&self) -> Option<&[u8]> {
-        self.ca.as_deref()
+    /// The PEM texts as they were read last, without I/O: at the beginning, when this was made. Called by backends, to
+    /// check them when settings are built.
+    pub fn pems(&self) -> Arc<RegistryPems> {
+        Arc::clone(&self.latest.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The PEM texts of the client's certificate and of its private key, which is secret. Called by backends.
-    pub fn identity_pem(&self) -> Option<(&[u8], &[u8])> {
-        self.identity.as_ref().map(|(chain, key)| (chain.as_slice(), key.as_slice()))
+    /// The PEM texts for a connection that is about to be made: the files are read again. Called by backends.
+    ///
+    /// It does not fail. What cannot be read now is warned of, and what was read last is given. Whatever has not changed is
+    /// the same allocation ([`Arc::ptr_eq`]), for a backend that makes its client anew only then.
+    ///
+    /// It has to be awaited within a tokio runtime with its timers on, where it takes a second at the most: the files are read on a
+    /// thread where blocking does no harm. Cancel-safe.
+    pub async fn read_again(&self) -> Arc<RegistryPems> {
+        let before = self.pems();
+        if !before.in_files() {
+            return before;
+        }
+        let turn = Arc::clone(&self.turn);
+        let read = {
+            let before = Arc::clone(&before);
+            async move {
+                let turn = turn.lock_owned().await;
+                let read = spawn_blocking(move || (before.read_again(), turn).0);
+                read.await.unwrap_or_else(|error| Err(unread(error.to_string())))
+            }
+        };
+        match timeout(READ, read).await.unwrap_or_else(|_| Err(unread(format!("no answer within {READ:?}")))) {
+            Ok(pems) => self.keep(pems),
+            Err(error) => {
+                tracing::warn!(error = error.chain(), "TLS: what was read before is used");
+                self.pems()
+            }
+        }
+    }
+
+    fn keep(&self, pems: RegistryPems) -> Arc<RegistryPems> {
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        if **latest != pems {
+            tracing::debug!(?pems, "TLS: files have changed");
+            *latest = Arc::new(pems);
+        }
+        Arc::clone(&latest)
+    }
+
+    fn showing(self, chain: Pem, key: Pem) -> Self {
+        Self::of(self.pems().ca.clone(), Some((chain, key)))
+    }
+
+    fn of(ca: Option<Pem>, identity: Option<(Pem, Pem)>) -> Self {
+        let pems = Arc::new(RegistryPems { ca, identity });
+        Self { latest: Arc::new(Mutex::new(pems)), turn: Arc::default() }
     }
 }
 
-const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----";
-const PRIVATE_KEY: &str = "PRIVATE KEY-----";
-
-/// Whether a PEM text has such a part. The text itself may be secret, and is never shown. Whether the part can be read
-/// is found by the client library.
-fn holds(what: &str, part: &str, pem: Vec<u8>) -> Result<Vec<u8>> {
-    let there = pem.windows(part.len()).any(|window| window == part.as_bytes());
-    let name = part.trim_matches('-').trim_start_matches("BEGIN ").to_lowercase();
-    if there { Ok(pem) } else { Err(Error::invalid(format!("TLS: {what} has no {name} in PEM form"))) }
-}
-
-/// The contents of the file that a key names.
-fn file(options: &mut TargetOptions<'_>, key: &'static str) -> Result<Vec<u8>> {
-    let path = options.text(key).unwrap_or_default();
-    fs::read(path).map_err(|error| options.invalid(key, "a file that can be read").with_source(error))
-}
-
-fn usable(error: &Error) -> String {
-    format!("a usable file ({})", error.message())
+fn unread(why: String) -> Error {
+    Error::new(ErrorKind::Unavailable, "TLS: the files cannot be read").with_source(why)
 }
 
 impl fmt::Debug for RegistryTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (ca, identity) = (self.ca.is_some(), self.identity.is_some());
-        f.debug_struct("RegistryTls").field("ca", &ca).field("identity", &identity).finish()
+        f.debug_tuple("RegistryTls").field(&self.pems()).finish()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::Target;
-
-    fn read(query: &str) -> Result<Option<RegistryTls>> {
-        let target: Target = format!("x://h/s{query}").parse()?;
-        let mut options = target.options();
-        let tls = RegistryTls::from_options(&mut options)?;
-        options.finish().map(|()| tls)
-    }
-
-    #[test]
-    fn a_url_says_whether_there_is_tls() {
-        for (query, on) in [("", false), ("?tls=false", false), ("?tls", true)] {
-            assert_eq!(read(query).expect(query).is_some(), on, "{query}");
-        }
-    }
-
-    #[test]
-    fn half_a_setting_is_refused_with_its_key() {
-        for (query, why) in [
-            ("?tls=perhaps", "\"tls\""),
-            ("?tls=false&ca=/c", "\"tls\""),
-            ("?tls=false&cert=/c&key=/k", "beside \"cert\""),
-            ("?ca=/nowhere/ca.pem", "/nowhere/ca.pem"),
-            ("?cert=/c", "\"key\" beside it"),
-            ("?key=/k", "\"cert\" beside it"),
-            ("?cert=/nowhere/c&key=/nowhere/k", "a file that can be read"),
-            ("?ca=Cargo.toml", "a usable file (TLS: the CA has no certificate"),
-        ] {
-            let error = read(query).expect_err(query).to_string();
-            assert!(error.contains(why), "{query}: {error}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_pem_is_refused_and_never_shown() {
-        let certificate = format!("{CERTIFICATE}\nhunter2");
-        let key = "-----BEGIN PRIVATE KEY-----\nhunter2";
-        let tls = RegistryTls::with_ca(certificate.clone()).and_then(|tls| tls.identity(certificate.clone(), key));
-        let tls = tls.expect("it looks like PEM");
-        assert!(!format!("{tls:?}").contains("hunter2"));
-        assert!(tls.identity_pem().is_some_and(|(_, secret)| secret == key.as_bytes()));
-        for (error, why) in [
-            (RegistryTls::with_ca("hunter2"), "the CA has no certificate"),
-            (RegistryTls::with_system_roots().identity("hunter2", key), "the client certificate has no certificate"),
-            (RegistryTls::with_system_roots().identity(certificate, "hunter2"), "private key has no private key"),
-        ] {
-            let error = error.expect_err(why).to_string();
-            assert!(error.contains(why) && !error.contains("hunter2"), "{error}");
-        }
-    }
-}
+mod tests;

@@ -25,13 +25,18 @@ use crate::Result;
 /// |---|---|
 /// | `loadBalancingConfig` | balancers, each an object of one key: its name, and its settings. The first one that the client knows counts |
 /// | `loadBalancingPolicy` | the name of a balancer; counts if there is no `loadBalancingConfig` |
-/// | `methodConfig` | a list; each entry has a list `name` of methods, and what holds for these: `timeout`, `waitForReady`, `retryPolicy` |
+/// | `methodConfig` | a list; each entry has a list `name` of methods, and what holds for these: `timeout`, `waitForReady`, `retryPolicy`, `maxRequestMessageBytes`, `maxResponseMessageBytes` |
 /// | `retryThrottling` | `maxTokens` and `tokenRatio`: when calls are not retried, as too many fail |
 /// | `healthCheckConfig` | `serviceName`; kept, and not acted on yet |
 ///
 /// A name in `methodConfig` is an object: `{"service": "package.Service", "method": "Method"}` is one method; without
 /// `method` it is every method of the service, and `{}` is every method that no other name covers. `timeout` and the
-/// backoffs are such as `"1.5s"`. Other fields, such as gRPC's `maxRequestMessageBytes`, are ignored, as is a `null`.
+/// backoffs are such as `"1.5s"`. As in grpc-go, the name of a field may be written in any case, such as `MaxAttempts`, and
+/// a length of time may begin with its point, such as `".01s"`.
+///
+/// What gRPC gives a meaning to and this does not obey is named in [`not_obeyed`](Self::not_obeyed): `hedgingPolicy`,
+/// `perAttemptRecvTimeout`, `connectionScaling` and, until it is acted on, `healthCheckConfig`. A `retryPolicy` and a
+/// `hedgingPolicy` in one entry refuse the config. Fields that gRPC does not know are ignored, as is a `null`.
 ///
 /// ```
 /// use std::time::Duration;
@@ -67,6 +72,13 @@ pub struct ServiceConfig {
     pub retry_throttling: Option<RetryThrottling>,
     /// `healthCheckConfig.serviceName`: kept, and not acted on yet.
     pub health_check: Option<String>,
+    /// The paths of what stands there, has a meaning to gRPC, and is not obeyed, such as `methodConfig[0].hedgingPolicy`.
+    /// It does not refuse the config, as other clients of the service may obey it; whoever takes the config says so.
+    pub not_obeyed: Vec<String>,
+    /// The paths of what fails every call of its methods, such as `methodConfig[0].timeout` of `"0s"`: a timeout in which
+    /// nothing can be answered, and a size of 0, which a message without any field alone keeps to. It is obeyed all the
+    /// same, as it may be meant: whoever takes the config says so.
+    pub fails_calls: Vec<String>,
     methods: Arc<Methods>,
 }
 
@@ -78,6 +90,11 @@ pub struct MethodConfig {
     pub timeout: Option<Duration>,
     /// Whether calls wait for a ready endpoint that do not say themselves.
     pub wait_for_ready: Option<bool>,
+    /// How large a message of a request may be, in bytes as it is sent: after compression, without its prefix of 5 bytes.
+    /// What a compressed one unfolds to is bounded by the generated client, `max_decoding_message_size`.
+    pub max_request_message_bytes: Option<u64>,
+    /// The same for a message of a response.
+    pub max_response_message_bytes: Option<u64>,
     /// Which failures are tried again.
     pub retry: Option<RetryPolicy>,
 }

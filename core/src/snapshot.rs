@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::{Instance, Service, decode};
+use crate::{Instance, Record, Remark};
+
+/// How many remarks are handed on; the rest is counted.
+const MOST_REMARKS: usize = 100;
 
 /// Who is on the board of one service at one moment: a complete set, not a change.
 ///
@@ -16,12 +19,16 @@ use crate::{Instance, Service, decode};
 pub struct Snapshot {
     /// The instances that could be read.
     pub instances: Vec<Arc<Instance>>,
-    /// How many records stood beside them and could not be read.
+    /// How many records stood beside them and could not be read. A set without instances in which this is not 0 is not
+    /// "nobody is there", and never replaces one with instances.
     pub skipped: usize,
     /// The service's config, as it stands in the registry beside the instances: gRPC's service config JSON, if it is not
     /// garbage. None if there is none. A backend does not read it; [`ServiceConfig::parse`](crate::ServiceConfig::parse)
     /// does.
     pub config: Option<Arc<[u8]>>,
+    /// What a person should know of the records: why some could not be read, and which say what does not count. The first
+    /// 100; [`skipped`](Self::skipped) has the count.
+    pub remarks: Vec<Arc<Remark>>,
 }
 
 impl Snapshot {
@@ -30,25 +37,22 @@ impl Snapshot {
         Self { instances: instances.into_iter().map(Into::into).collect(), ..Self::default() }
     }
 
-    /// Reads a set of stored records, as [`encode`](crate::encode) writes them. One that cannot be read is skipped,
-    /// counted, and logged with its key; it never fails the set.
-    ///
-    /// `key` is what a person would look for in the registry.
-    pub fn from_records<K, V>(backend: &str, service: &Service, records: impl IntoIterator<Item = (K, V)>) -> Self
-    where
-        K: AsRef<str>,
-        V: AsRef<[u8]>,
-    {
-        let mut snapshot = Self::default();
-        for (key, stored) in records {
-            match decode(stored.as_ref()) {
-                Ok(instance) => snapshot.instances.push(Arc::new(instance)),
-                Err(error) => {
-                    snapshot.skipped += 1;
-                    tracing::warn!(backend, %service, key = key.as_ref(), error = error.chain(), "record skipped");
-                }
-            }
+    /// Adds what one record says: an instance, or one more that could not be read, and what there is to say of it.
+    pub fn add(&mut self, record: &Record) {
+        match record.instance() {
+            Some(instance) => self.instances.push(Arc::clone(instance)),
+            None => self.skipped += 1,
         }
+        if let Some(remark) = record.remarked().filter(|_| self.remarks.len() < MOST_REMARKS) {
+            self.remarks.push(Arc::clone(remark));
+        }
+    }
+}
+
+impl<'a> FromIterator<&'a Record> for Snapshot {
+    fn from_iter<I: IntoIterator<Item = &'a Record>>(records: I) -> Self {
+        let mut snapshot = Self::default();
+        records.into_iter().for_each(|record| snapshot.add(record));
         snapshot
     }
 }
@@ -56,17 +60,21 @@ impl Snapshot {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::RecordReader;
 
     #[test]
     fn garbage_beside_good_records_is_skipped_and_counted() {
-        let service = Service::new("s").expect("a name");
+        let mut reader = RecordReader::new("test");
+        let mut read = |id: &str, stored: &[u8]| reader.read(&format!("/{id}"), id, stored);
         let records = [
-            ("good", r#"{"v":1,"id":"a","address":"127.0.0.1:1"}"#.as_bytes()),
-            ("garbage", b"\xff\xfe"),
-            ("later", br#"{"v":9,"id":"b","address":"127.0.0.1:2"}"#),
+            read("a", br#"{"v":1,"id":"a","address":"127.0.0.1:1"}"#),
+            read("garbage", b"\xff\xfe"),
+            read("b", br#"{"v":9,"id":"b","address":"127.0.0.1:2"}"#),
         ];
-        let snapshot = Snapshot::from_records("test", &service, records);
-        assert_eq!(snapshot.skipped, 2);
+        let snapshot: Snapshot = records.iter().collect();
+        assert_eq!((snapshot.skipped, snapshot.remarks.len()), (2, 2));
         assert_eq!(snapshot.instances.iter().map(|i| i.id.as_str()).collect::<Vec<_>>(), ["a"]);
+        let many: Snapshot = std::iter::repeat_n(&records[1], 10_000).collect();
+        assert_eq!((many.skipped, many.remarks.len()), (10_000, MOST_REMARKS));
     }
 }

@@ -9,7 +9,8 @@ use std::str::FromStr;
 
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use self::masked::{MASK, is_secret, masked};
+use self::masked::MASK;
+pub use self::masked::masked_url;
 pub use self::options::TargetOptions;
 use crate::{Error, Result, Service};
 
@@ -21,8 +22,10 @@ use crate::{Error, Result, Service};
 /// `/`, `?`, `#`, `@` or `%` that belongs to one of them is written `%2F`, `%3F`, `%23`, `%40` or `%25`.
 ///
 /// Neither [`Debug`], [`Display`](fmt::Display) nor an error shows the password, a user who stands without one (it is
-/// often a token), or the value of a query key whose name has `token`, `password` or `secret` in it: `***` stands in
-/// their place. Apart from that, what is printed is read again as the same target.
+/// often a token), or the values of the query: `***` stands in their place. A value is shown only where somebody has
+/// [asked](TargetOptions) for its key, and not if the key's name has `token`, `pass`, `pwd`, `secret`, `credential` or
+/// `api` and `key` in it: what a misspelt key has, nobody knows. Apart from that, what is printed is read again as the
+/// same target.
 ///
 /// ```
 /// use callboard_core::Target;
@@ -32,7 +35,7 @@ use crate::{Error, Result, Service};
 /// assert_eq!(target.hosts(), ["10.0.0.1:2379", "10.0.0.2:2379"]);
 /// assert_eq!(target.service()?.as_str(), "project/test");
 /// assert_eq!(target.password(), Some("hunter2"));
-/// assert_eq!(target.to_string(), "etcd://app:***@10.0.0.1:2379,10.0.0.2:2379/project/test?ttl=15s");
+/// assert_eq!(target.to_string(), "etcd://app:***@10.0.0.1:2379,10.0.0.2:2379/project/test?ttl=***");
 /// # Ok::<(), callboard_core::Error>(())
 /// ```
 #[derive(Clone, PartialEq, Eq)]
@@ -103,7 +106,7 @@ impl FromStr for Target {
 
     fn from_str(text: &str) -> Result<Self> {
         // No reason quotes a part of the text: only the masked whole is sure to show no part of a password.
-        parse::target(text).map_err(|why| invalid(masked(text), &why))
+        parse::target(text).map_err(|why| invalid(masked_url(text), &why))
     }
 }
 
@@ -126,8 +129,27 @@ const PATH: &AsciiSet = &CONTROLS
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://", self.scheme)?;
-        match (&self.user, &self.password) {
+        self.shown(&|_| false).fmt(f)
+    }
+}
+
+/// A target, of whose query these keys are no secret.
+struct Shown<'t> {
+    target: &'t Target,
+    plain: &'t dyn Fn(&str) -> bool,
+}
+
+impl Target {
+    fn shown<'t>(&'t self, plain: &'t dyn Fn(&str) -> bool) -> Shown<'t> {
+        Shown { target: self, plain }
+    }
+}
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Target { scheme, user, password, hosts, path, query } = self.target;
+        write!(f, "{scheme}://")?;
+        match (user, password) {
             (None, None) => {}
             (Some(_), None) => write!(f, "{MASK}@")?,
             (user, Some(_)) => {
@@ -135,11 +157,11 @@ impl fmt::Display for Target {
                 write!(f, "{}:{MASK}@", utf8_percent_encode(user, USER))?;
             }
         }
-        write!(f, "{}{}", self.hosts.join(","), utf8_percent_encode(&self.path, PATH))?;
-        if self.query.is_empty() {
+        write!(f, "{}{}", hosts.join(","), utf8_percent_encode(path, PATH))?;
+        if query.is_empty() {
             return Ok(());
         }
-        let shown = self.query.iter().map(|(key, value)| (key, if is_secret(key) { MASK } else { value }));
+        let shown = query.iter().map(|(key, value)| (key, if (self.plain)(key) { value } else { MASK }));
         write!(f, "?{}", form_urlencoded::Serializer::new(String::new()).extend_pairs(shown).finish())
     }
 }

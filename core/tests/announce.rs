@@ -63,6 +63,8 @@ struct Counted {
     takes: Range<u64>,
     attempts: AtomicUsize,
     updates: Arc<AtomicUsize>,
+    /// A weight that it does not take.
+    refuses: Option<u32>,
     claims: Arc<AtomicUsize>,
     most_claims: AtomicUsize,
 }
@@ -80,7 +82,12 @@ impl Drop for Claim {
 struct CountedLease {
     inner: Box<dyn Lease>,
     updates: Arc<AtomicUsize>,
+    refuses: Option<u32>,
     _claim: Claim,
+}
+
+fn refused(instance: &Instance, weight: Option<u32>) -> Result<()> {
+    if weight == Some(instance.weight) { Err(error(ErrorKind::Invalid)) } else { Ok(()) }
 }
 
 #[async_trait]
@@ -94,8 +101,10 @@ impl Registry for Counted {
                 sleep(Duration::from_millis(fastrand::u64(self.takes.clone()))).await;
             }
         }
+        refused(instance, self.refuses)?;
         let inner = self.memory.register(service, instance).await?;
-        Ok(Box::new(CountedLease { inner, updates: Arc::clone(&self.updates), _claim: claim }))
+        let (updates, refuses) = (Arc::clone(&self.updates), self.refuses);
+        Ok(Box::new(CountedLease { inner, updates, refuses, _claim: claim }))
     }
 }
 
@@ -107,6 +116,7 @@ impl Lease for CountedLease {
 
     async fn update(&mut self, instance: &Instance) -> Result<()> {
         self.updates.fetch_add(1, Relaxed);
+        refused(instance, self.refuses)?;
         self.inner.update(instance).await
     }
 
@@ -340,46 +350,273 @@ async fn an_update_made_while_registering_is_published_afterwards() {
     assert_eq!(board(&memory), [instance().weight(7)]);
 }
 
+/// Why what is published is not what the owner wishes.
+fn pending(state: &AnnouncementState) -> Option<ErrorKind> {
+    match state {
+        AnnouncementState::OnBoard { pending, .. } => pending.as_ref().map(Error::kind),
+        off => panic!("off the board: {off:?}"),
+    }
+}
+
 #[tokio::test(start_paused = true)]
-async fn an_instance_whose_update_fails_is_registered_anew_as_it_is_wished() {
+async fn a_change_that_cannot_be_published_leaves_what_is_there_and_is_tried_again() {
     let (memory, registry, announcement) = announced();
     announcement.on_board(SECOND).await.unwrap();
-    memory.faults(|faults| faults.hang = true);
+    let AnnouncementState::OnBoard { since: joined, .. } = announcement.state() else { panic!("not on the board") };
+    for (fault, kind) in [(None, ErrorKind::Timeout), (Some(ErrorKind::Unavailable), ErrorKind::Unavailable)] {
+        memory.faults(|faults| (faults.hang, faults.down) = (fault.is_none(), fault.map(error)));
+        announcement.update(|instance| instance.weight += 7);
+        let mut state = announcement.watch();
+        timeout(HOUR, state.wait_for(|state| pending(state) == Some(kind))).await.expect("it shows").unwrap();
+        let before = registry.updates.load(Relaxed);
+        sleep(HOUR / 60).await;
+        let tried = registry.updates.load(Relaxed) - before;
+        assert!((4..60).contains(&tried), "tried {tried} times in a minute");
+        assert_eq!(pending(&announcement.state()), Some(kind));
+        memory.faults(|faults| (faults.hang, faults.down) = (false, None));
+        timeout(HOUR, state.wait_for(|state| pending(state).is_none())).await.expect("it is published").unwrap();
+    }
+    assert_eq!(board(&memory), [instance().weight(15)]);
+    let AnnouncementState::OnBoard { since, .. } = announcement.state() else { panic!("not on the board") };
+    assert_eq!((since, registry.attempts.load(Relaxed)), (joined, 1), "it has been on the board all the time");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_wish_does_not_wait_for_the_next_attempt_at_the_former() {
+    let (memory, _registry, announcement) = announced();
+    announcement.on_board(SECOND).await.unwrap();
+    memory.faults(|faults| faults.down = Some(error(ErrorKind::Denied)));
     announcement.update(|instance| instance.weight = 7);
-    let AnnouncementState::Lost { error, .. } = off_board(&announcement).await else { panic!("not lost") };
-    assert_eq!(error.kind(), ErrorKind::Timeout);
-    assert!(board(&memory).is_empty(), "the lease is dropped");
-    memory.faults(|faults| faults.hang = false);
-    announcement.on_board(HOUR).await.unwrap();
-    assert_eq!(board(&memory), [instance().weight(7)]);
+    settle().await;
+    assert_eq!(pending(&announcement.state()), Some(ErrorKind::Denied));
+    memory.faults(|faults| faults.down = None);
+    announcement.update(|instance| instance.weight = 8);
+    settle().await;
+    assert_eq!((pending(&announcement.state()), board(&memory)), (None, vec![instance().weight(8)]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_wish_does_not_keep_an_instance_off_the_board_that_is_lost_meanwhile() {
+    let registry = Counted { refuses: Some(7), ..Counted::default() };
+    let (memory, registry, announcement) = announced_on(registry);
+    announcement.on_board(SECOND).await.unwrap();
+    announcement.update(|instance| instance.weight = 2);
+    settle().await;
+    announcement.update(|instance| instance.weight = 7);
+    settle().await;
+    assert_eq!(pending(&announcement.state()), Some(ErrorKind::Invalid));
+    memory.put(&service(), &instance().id, None);
+    assert!(matches!(off_board(&announcement).await, AnnouncementState::Lost { .. }));
+    announcement.on_board(SECOND).await.unwrap();
+    assert_eq!(pending(&announcement.state()), Some(ErrorKind::Invalid), "the wish stands, and is not published");
+    assert_eq!(board(&memory), [instance().weight(2)], "the last record that was taken");
+    announcement.update(|instance| instance.weight = 3);
+    settle().await;
+    assert_eq!((pending(&announcement.state()), board(&memory)), (None, vec![instance().weight(3)]));
     assert_eq!(registry.most_claims.load(Relaxed), 1);
+    leave(announcement).await.unwrap();
+    assert!(board(&memory).is_empty());
+}
+
+/// On the board with weight 1, with a wish for 7, which is refused. Each attempt takes twice so many milliseconds.
+async fn with_a_refused_wish(takes: Range<u64>) -> (Memory, Arc<Counted>, Announcement) {
+    let (memory, registry, announcement) = announced_on(Counted { refuses: Some(7), takes, ..Counted::default() });
+    announcement.on_board(HOUR).await.unwrap();
+    announcement.update(|instance| instance.weight = 7);
+    settle().await;
+    assert_eq!(pending(&announcement.state()), Some(ErrorKind::Invalid));
+    (memory, registry, announcement)
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_newer_incarnation_that_is_there_ends_it() {
-    let memory = Memory::default();
-    let newer = instance().incarnation(Incarnation::from_micros(6));
-    let _newer = memory.register(&service(), &newer).await.unwrap();
-    let (memory, registry, announcement) = announced_on(Counted { memory, ..Counted::default() });
-    assert_eq!(announcement.on_board(HOUR).await.unwrap_err().kind(), ErrorKind::Conflict);
-    sleep(HOUR).await;
-    assert_eq!((registry.attempts.load(Relaxed), alive_tasks()), (1, 0));
-    assert_eq!(leave(announcement).await.unwrap_err().kind(), ErrorKind::Conflict);
-    assert_eq!(board(&memory), [newer]);
+async fn a_conflict_is_told_although_the_wish_is_refused_too() {
+    let (memory, registry, announcement) = with_a_refused_wish(0..0).await;
+    let other = memory.register(&service(), &newer()).await.unwrap();
+    off_board(&announcement).await;
+    sleep(60 * SECOND).await;
+    let AnnouncementState::Lost { error, .. } = announcement.state() else { panic!("not lost") };
+    assert_eq!(error.kind(), ErrorKind::Conflict, "{error:?}");
+    let attempts = registry.attempts.load(Relaxed);
+    other.revoke().await.unwrap();
+    announcement.on_board(4 * SECOND).await.unwrap();
+    assert!(attempts > 10, "{attempts} attempts in a minute");
+    assert_eq!(pending(&announcement.state()), Some(ErrorKind::Invalid));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_newer_incarnation_that_comes_ends_it() {
+async fn leaving_does_not_wait_for_the_last_record_behind_a_refused_wish() {
+    let (memory, registry, announcement) = with_a_refused_wish(4_500..4_501).await;
+    memory.put(&service(), &instance().id, None);
+    off_board(&announcement).await;
+    let before = registry.attempts.load(Relaxed);
+    while registry.attempts.load(Relaxed) == before {
+        settle().await;
+    }
+    leave(announcement).await.unwrap();
+    assert_eq!((registry.attempts.load(Relaxed), board(&memory).len()), (before + 1, 0), "one attempt was in flight");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_published_change_starts_the_waits_of_the_next_one_over() {
     let (memory, registry, announcement) = announced();
     announcement.on_board(SECOND).await.unwrap();
-    let newer = instance().incarnation(Incarnation::from_micros(6));
-    let _newer = memory.register(&service(), &newer).await.unwrap();
-    let AnnouncementState::Left { error: Some(error), .. } = off_board(&announcement).await else { panic!("not left") };
+    for weight in 2..20 {
+        memory.faults(|faults| faults.down = Some(error(ErrorKind::Unavailable)));
+        announcement.update(|instance| instance.weight = weight);
+        settle().await;
+        memory.faults(|faults| faults.down = None);
+        let failed = registry.updates.load(Relaxed);
+        // The first wait is 150 ms at most.
+        sleep(Duration::from_millis(200)).await;
+        assert_eq!((pending(&announcement.state()), registry.updates.load(Relaxed)), (None, failed + 1), "{weight}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_that_is_published_is_no_news_of_the_state() {
+    let (memory, _registry, announcement) = announced();
+    announcement.on_board(SECOND).await.unwrap();
+    let mut news = announcement.watch();
+    news.mark_unchanged();
+    announcement.update(|instance| instance.weight = 2);
+    settle().await;
+    assert_eq!(board(&memory), [instance().weight(2)]);
+    assert!(!news.has_changed().unwrap(), "on the board it was before");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_record_that_is_refused_is_not_on_the_board() {
+    let registry = Counted { refuses: Some(1), ..Counted::default() };
+    let (memory, _registry, announcement) = announced_on(registry);
+    assert_eq!(announcement.on_board(SECOND).await.unwrap_err().kind(), ErrorKind::Invalid);
+    assert!(board(&memory).is_empty());
+}
+
+fn newer() -> Instance {
+    instance().incarnation(Incarnation::from_micros(6))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newer_incarnation_that_is_there_is_waited_for() {
+    let memory = Memory::default();
+    let other = memory.register(&service(), &newer()).await.unwrap();
+    let (memory, registry, announcement) = announced_on(Counted { memory, ..Counted::default() });
+    let error = announcement.on_board(HOUR).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    let said = "the id \"a\" is taken by 127.0.0.1:1, of incarnation 6; this one is of incarnation 5";
+    assert_eq!(error.message(), said);
+    let attempts = registry.attempts.load(Relaxed);
+    assert!((1_000..4_000).contains(&attempts), "{attempts} attempts in an hour");
+    assert_eq!(board(&memory), [newer()]);
+    other.revoke().await.unwrap();
+    announcement.on_board(4 * SECOND).await.unwrap();
+    assert_eq!(board(&memory), [instance()]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newer_incarnation_that_comes_is_waited_for() {
+    let (memory, _registry, announcement) = announced();
+    announcement.on_board(SECOND).await.unwrap();
+    let other = memory.register(&service(), &newer()).await.unwrap();
+    let AnnouncementState::Lost { error, .. } = off_board(&announcement).await else { panic!("not lost") };
     assert_eq!(error.kind(), ErrorKind::Conflict);
     sleep(HOUR).await;
-    assert_eq!((registry.attempts.load(Relaxed), alive_tasks()), (1, 0));
-    drop(announcement);
-    assert_eq!(board(&memory), [newer]);
+    assert_eq!(board(&memory), [newer()]);
+    other.revoke().await.unwrap();
+    announcement.on_board(4 * SECOND).await.unwrap();
+    let there: Vec<_> = board(&memory).iter().map(|instance| instance.address.to_string()).collect();
+    assert_eq!(there, [instance().address.to_string()]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_conflict_ends_it_if_that_is_wished_after_as_long_as_that_is_wished() {
+    let minute = 60 * SECOND;
+    let memory = Memory::default();
+    let _other = memory.register(&service(), &newer()).await.unwrap();
+    for patience in [Duration::ZERO, minute] {
+        let (begun, mut settings) = (Instant::now(), AnnounceSettings::default());
+        settings.conflict_patience = Some(patience);
+        let announcement = announce(Arc::new(memory.clone()), &service(), instance(), settings);
+        assert_eq!(announcement.on_board(HOUR).await.unwrap_err().kind(), ErrorKind::Conflict);
+        let (left, took) = (announcement.state(), begun.elapsed());
+        assert!(matches!(left, AnnouncementState::Left { error: Some(_), .. }), "{left:?}");
+        assert!((patience..=patience + 4 * SECOND).contains(&took), "it took {took:?}");
+        assert_eq!(leave(announcement).await.unwrap_err().kind(), ErrorKind::Conflict);
+    }
+    assert_eq!((board(&memory), alive_tasks()), (vec![newer()], 0));
+}
+
+/// While the registry is away, nobody knows whose the id is.
+#[tokio::test(start_paused = true)]
+async fn patience_with_a_conflict_begins_anew_after_another_error() {
+    let (memory, minute) = (Memory::default(), 60 * SECOND);
+    let other = memory.register(&service(), &newer()).await.unwrap();
+    let mut settings = AnnounceSettings::default();
+    settings.conflict_patience = Some(minute);
+    let announcement = announce(Arc::new(memory.clone()), &service(), instance(), settings);
+    for _ in 0..10 {
+        sleep(45 * SECOND).await;
+        memory.faults(|faults| faults.down = Some(error(ErrorKind::Unavailable)));
+        sleep(15 * SECOND).await;
+        memory.faults(|faults| faults.down = None);
+        let state = announcement.state();
+        assert!(matches!(state, AnnouncementState::SigningIn { .. }), "{state:?}");
+    }
+    other.revoke().await.unwrap();
+    announcement.on_board(10 * SECOND).await.unwrap();
+}
+
+/// Whoever may write the server's own record may claim the end of time.
+#[tokio::test(start_paused = true)]
+async fn a_record_of_the_far_future_takes_no_place() {
+    let forged = |incarnation: u64| format!(r#"{{"v":1,"id":"a","address":"10.0.0.9:9","incarnation":{incarnation}}}"#);
+    let memory = Memory::default();
+    memory.put(&service(), "a", Some(forged(u64::MAX).as_bytes()));
+    let announcement = announce(Arc::new(memory.clone()), &service(), instance(), AnnounceSettings::default());
+    announcement.on_board(SECOND).await.unwrap();
+    assert_eq!(board(&memory), [instance()]);
+    memory.put(&service(), "a", Some(forged(u64::MAX).as_bytes()));
+    off_board(&announcement).await;
+    announcement.on_board(10 * SECOND).await.unwrap();
+    assert_eq!(board(&memory), [instance()]);
+    // What may be a clock that is ahead is another server: it is waited for, and told.
+    let ahead = Incarnation::fresh().as_micros() + 3_600_000_000;
+    memory.put(&service(), "a", Some(forged(ahead).as_bytes()));
+    let AnnouncementState::Lost { error, .. } = off_board(&announcement).await else { panic!("not lost") };
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    for part in ["10.0.0.9:9", &ahead.to_string()] {
+        assert!(error.message().contains(part), "{error}");
+    }
+    memory.put(&service(), "a", None);
+    announcement.on_board(10 * SECOND).await.unwrap();
+    leave(announcement).await.unwrap();
+}
+
+/// As after a reload that begins anew before the old has ended.
+#[tokio::test(start_paused = true)]
+async fn of_two_announcements_of_one_incarnation_the_later_stays_and_the_earlier_takes_its_place() {
+    let (memory, registry, earlier) = announced();
+    earlier.on_board(SECOND).await.unwrap();
+    let later = announce(registry.clone(), &service(), instance().weight(2), AnnounceSettings::default());
+    later.on_board(SECOND).await.unwrap();
+    let AnnouncementState::Lost { error, .. } = off_board(&earlier).await else { panic!("not lost") };
+    assert_eq!(error.kind(), ErrorKind::Conflict, "{error:?}");
+    let mut news = later.watch();
+    news.mark_unchanged();
+    assert!(timeout(HOUR, news.changed()).await.is_err(), "the later one is let alone: {:?}", later.state());
+    assert_eq!(board(&memory), [instance().weight(2)]);
+    leave(later).await.unwrap();
+    earlier.on_board(4 * SECOND).await.unwrap();
+    assert_eq!(board(&memory).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_incarnation_that_is_not_known_is_replaced_by_that_of_the_process() {
+    let memory = Memory::default();
+    let unknown = instance().incarnation(Incarnation::from_micros(0));
+    let announcement = announce(Arc::new(memory.clone()), &service(), unknown, AnnounceSettings::default());
+    announcement.on_board(SECOND).await.unwrap();
+    assert_eq!(board(&memory), [instance().incarnation(Incarnation::of_this_process())]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -479,4 +716,17 @@ async fn a_backend_that_panics_does_not_leave_a_false_state_behind() {
     let announcement = announce(Arc::new(Panics), &service(), instance(), AnnounceSettings::default());
     assert_eq!(announcement.on_board(HOUR).await.unwrap_err().kind(), ErrorKind::Closed);
     assert_eq!(leave(announcement).await.unwrap_err().kind(), ErrorKind::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_no_registry_could_take_ends_it_at_once_with_the_reason() {
+    let memory = Memory::default();
+    let mut wrong = instance();
+    wrong.id = "../a".to_owned();
+    let announcement = announce(Arc::new(memory.clone()), &service(), wrong, AnnounceSettings::default());
+    let error = announcement.on_board(Duration::from_secs(60)).await.unwrap_err();
+    assert_eq!((error.kind(), error.service()), (ErrorKind::Invalid, Some(&service())), "{error}");
+    assert!(error.to_string().contains("instance id \"../a\""), "{error}");
+    assert!(board(&memory).is_empty());
+    assert_eq!(announcement.leave().await.unwrap_err().kind(), ErrorKind::Invalid);
 }

@@ -132,20 +132,70 @@ async fn the_first_set_may_be_empty_and_is_known_from_then_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_read_is_counted_and_duplicates_are_removed() {
+async fn what_cannot_be_read_is_counted() {
     let (memory, mut follow) = followed().await;
     memory.put(&service(), "c", Some(b"garbage"));
     let (view, _) = next(&mut follow, SECOND).await.unwrap();
     assert_eq!((ids(&view), view.skipped), (vec!["a", "b"], 1));
-    // The same id and, later, the same address under another key.
-    memory.put(&service(), "c", Some(encode(&instance("a").incarnation(Incarnation::from_micros(6))).as_bytes()));
+}
+
+/// What the address of each id is.
+fn addresses(view: &View) -> Vec<String> {
+    let instances = view.instances.as_deref().expect("a set").iter();
+    instances.map(|instance| format!("{} {}", instance.id, instance.address)).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_under_another_key_takes_nobodys_place() {
+    let (memory, mut follow) = followed().await;
+    let (a, b) = (instance("a"), instance("b"));
+    let before = [format!("a {}", a.address), format!("b {}", b.address)];
+    assert_eq!(addresses(follow.view()), before);
+    // Somebody else's id, and then somebody else's address too.
+    let far = Incarnation::from_micros(Incarnation::fresh().as_micros() + 1_000_000);
+    let elsewhere = Instance::new("a", "10.0.0.9:9".parse().unwrap()).unwrap().incarnation(far);
+    memory.put(&service(), "zz", Some(encode(&elsewhere).as_bytes()));
     let (view, _) = next(&mut follow, SECOND).await.unwrap();
-    assert_eq!((ids(&view), view.skipped), (vec!["b", "a"], 0));
-    let mut same_address = instance("a");
-    same_address.id = "c".into();
-    put(&memory, &same_address);
+    assert_eq!(addresses(&view), [&before[0], &before[1], "zz 10.0.0.9:9"]);
+    memory.put(&service(), "zz", Some(encode(&a.incarnation(far)).as_bytes()));
     let (view, _) = next(&mut follow, SECOND).await.unwrap();
-    assert_eq!(ids(&view), ["b", "c"]);
+    let there = addresses(&view);
+    assert_eq!(there[..2], before);
+    assert_eq!(there[2], before[0].replace("a ", "zz "), "both count");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_incarnation_of_the_far_future_counts_as_not_known() {
+    let forged = format!(r#"{{"v":1,"id":"a","address":"10.0.0.9:9","incarnation":{}}}"#, u64::MAX);
+    let forged = callboard_core::decode(forged.as_bytes()).unwrap();
+    // As in a registry that holds several records of one id, such as ZooKeeper.
+    let both =
+        move |_| stream::iter([Ok(Snapshot::new([instance("a"), forged.clone()]))]).chain(stream::pending()).boxed();
+    let (mut follow, _) = scripted(both);
+    assert_eq!(addresses(follow.changed().await), [format!("a {}", instance("a").address)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_set_that_is_too_large_a_part_is_kept_and_the_rest_is_counted() {
+    let memory = Memory::default();
+    let put = |number: usize| {
+        let address = format!("10.0.{}.{}:1", number / 250, number % 250 + 1).parse().unwrap();
+        put(&memory, &Instance::new(format!("i{number}"), address).unwrap());
+    };
+    (0..300).for_each(put);
+    let mut settings = FollowSettings::default();
+    settings.max_instances = 100;
+    let mut follow = follow(Arc::new(memory.clone()), &service(), settings);
+    let (first, _) = next(&mut follow, SECOND).await.unwrap();
+    assert_eq!((ids(&first).len(), first.left_out), (100, 200));
+    put(300);
+    let (second, _) = next(&mut follow, SECOND).await.unwrap();
+    assert_eq!((ids(&second).len(), second.left_out), (100, 201));
+    let stayed = ids(&second).iter().filter(|id| ids(&first).contains(id)).count();
+    assert!(stayed >= 99, "{stayed} of 100 stay when one comes");
+    (100..=300).for_each(|number| remove(&memory, &format!("i{number}")));
+    let (third, _) = next(&mut follow, SECOND).await.unwrap();
+    assert_eq!((ids(&third).len(), third.left_out), (100, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -510,4 +560,53 @@ async fn beside_an_empty_set_that_is_not_believed_a_config_counts_and_its_absenc
     assert!(next(&mut follow, SECOND).await.is_none());
     let (view, _) = next(&mut follow, 60 * SECOND).await.unwrap();
     assert_eq!((ids(&view).len(), config(&view)), (0, None), "both are believed at once");
+}
+
+/// Records as a later version of callboard writes them.
+fn put_newer(memory: &Memory, id: &str) {
+    memory.put(&service(), id, Some(br#"{"v":9,"id":"a"}"#));
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_that_cannot_be_read_are_not_nobody_however_long_that_lasts() {
+    let (memory, mut follow) = followed().await;
+    remove(&memory, "a");
+    put_newer(&memory, "b");
+    let view = views(&mut follow, 3600 * SECOND).await.pop().expect("it is told");
+    assert_eq!((ids(&view), view.skipped, view.empty_from), (vec!["a", "b"], 1, None));
+    // Once nothing is there any more, that is nobody: after the grace, as ever.
+    remove(&memory, "b");
+    let begun = Instant::now();
+    let seen = next(&mut follow, SECOND).await.expect("an empty set is seen").0;
+    assert_eq!((ids(&seen).len(), seen.skipped), (2, 0));
+    assert!(seen.empty_from.is_some());
+    let believed = next(&mut follow, 60 * SECOND).await.expect("it is believed").0;
+    assert_eq!((ids(&believed).len(), begun.elapsed()), (0, 30 * SECOND));
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_that_cannot_be_read_end_the_grace_of_an_empty_set() {
+    let (memory, mut follow) = followed().await;
+    remove(&memory, "a");
+    remove(&memory, "b");
+    assert!(next(&mut follow, SECOND).await.expect("an empty set").0.empty_from.is_some());
+    sleep(10 * SECOND).await;
+    put_newer(&memory, "c");
+    let view = views(&mut follow, 3600 * SECOND).await.pop().expect("it is told");
+    assert_eq!((ids(&view), view.skipped, view.empty_from), (vec!["a", "b"], 1, None));
+    put(&memory, &instance("c"));
+    let view = next(&mut follow, SECOND).await.expect("one that can be read").0;
+    assert_eq!((ids(&view), view.skipped), (vec!["c"], 0));
+}
+
+/// A config beside them is news, and its absence too: somebody is there.
+#[tokio::test(start_paused = true)]
+async fn where_nothing_was_known_records_that_cannot_be_read_are_an_empty_set_that_says_so() {
+    let memory = Memory::default();
+    put_newer(&memory, "a");
+    let mut follow = follow(Arc::new(memory.clone()), &service(), FollowSettings::default());
+    let view = follow.changed().await;
+    assert_eq!((ids(view).len(), view.skipped, view.empty_from), (0, 1, None));
+    put(&memory, &instance("a"));
+    assert_eq!(ids(follow.changed().await), ["a"]);
 }

@@ -4,7 +4,9 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use callboard_core::{AnnounceSettings, Error, ErrorKind, FollowSettings, Instance, announce, follow};
+use callboard_core::{
+    AnnounceSettings, Error, ErrorKind, Follow, FollowSettings, Incarnation, Instance, Registry, announce, follow,
+};
 use callboard_memory::Memory;
 use tokio::time::sleep;
 
@@ -40,11 +42,19 @@ fn assert_one(lines: &[String], parts: &[&str]) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_side_warns_of_an_outage_once_and_within_the_span_of_who_asked() {
+async fn what_a_person_should_know_is_said_once() {
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
     let _default = tracing::subscriber::set_default(subscriber);
+    an_outage_is_said_once_and_within_the_span_of_who_asked(&log).await;
+    a_conflict_is_an_error_that_says_whose_the_id_is(&log).await;
+    a_record_is_remarked_on_once(&log).await;
+    of_many_records_a_hundred_are_remarked_on(&log).await;
+}
+
+/// Each side says it.
+async fn an_outage_is_said_once_and_within_the_span_of_who_asked(log: &Log) {
     let (memory, service) = (Memory::default(), "project/test".parse().unwrap());
     let instance = Instance::new("a", "127.0.0.1:1".parse().unwrap()).unwrap();
     let announcement = tracing::info_span!("server")
@@ -71,4 +81,85 @@ async fn each_side_warns_of_an_outage_once_and_within_the_span_of_who_asked() {
     assert_one(&log.lines(), &expected);
     announcement.leave().await.unwrap();
     assert!(log.lines().is_empty());
+}
+
+/// However long it lasts.
+async fn a_conflict_is_an_error_that_says_whose_the_id_is(log: &Log) {
+    let (memory, service) = (Memory::default(), "project/test".parse().unwrap());
+    let instance = |address: &str, incarnation| {
+        let instance = Instance::new("a", address.parse().unwrap()).unwrap();
+        instance.incarnation(Incarnation::from_micros(incarnation))
+    };
+    let other = memory.register(&service, &instance("10.0.0.9:9", 7)).await.unwrap();
+    let ours = announce(Arc::new(memory.clone()), &service, instance("10.0.0.7:7", 5), AnnounceSettings::default());
+    sleep(MINUTE).await;
+    assert_one(&log.lines(), &["ERROR", "another server has its id", "10.0.0.9:9, of incarnation 7"]);
+    other.revoke().await.unwrap();
+    ours.on_board(MINUTE).await.unwrap();
+    ours.leave().await.unwrap();
+}
+
+/// Hears what there is to hear for so long.
+async fn hear(follow: &mut Follow, time: Duration) {
+    let _ = tokio::time::timeout(time, async {
+        loop {
+            follow.changed().await;
+        }
+    })
+    .await;
+}
+
+/// However often others change, and however long it is.
+async fn a_record_is_remarked_on_once(log: &Log) {
+    let (memory, service) = (Memory::default(), "project/test".parse().unwrap());
+    let record = |id: &str, weight: u32, incarnation: u64| {
+        format!(r#"{{"v":1,"id":"{id}","address":"10.0.0.7:1","weight":{weight},"incarnation":{incarnation}}}"#)
+    };
+    let put = |key: &str, stored: &str| memory.put(&service, key, Some(stored.as_bytes()));
+    put("garbage", &format!(r#"{{"v":1,"id":"a","address":"h:1","kind":"{}"}}"#, "x".repeat(1 << 20)));
+    put("zz", &record("a", 1, u64::MAX));
+    let mut settings = FollowSettings::default();
+    settings.max_instances = 2;
+    let mut follow = follow(Arc::new(memory.clone()), &service, settings);
+    for weight in 1..100 {
+        put("a", &record("a", weight, 5));
+        hear(&mut follow, Duration::from_millis(50)).await;
+    }
+    let lines = log.lines();
+    let of = |part: &str| -> Vec<String> { lines.iter().filter(|line| line.contains(part)).cloned().collect() };
+    assert_one(
+        &of("garbage"),
+        &["WARN", "service=project/test", "memory: \"project/test/garbage\": record skipped: not a"],
+    );
+    let remark = ["it says that it is \"a\", and counts as \"zz\"", "is more than a day ahead"];
+    assert_one(&of("project/test/zz"), &remark);
+    assert_one(&of("two ids have one address"), &["one=\"a\"", "other=\"zz\"", "address=10.0.0.7:1"]);
+    assert_eq!((lines.len(), lines.iter().map(String::len).max() < Some(1_000)), (3, true), "{lines:.300?}");
+    let other = |id: &str| put(id, &format!(r#"{{"v":1,"id":"{id}","address":"{id}.test:1"}}"#));
+    other("c");
+    hear(&mut follow, Duration::from_millis(50)).await;
+    assert_eq!(follow.view().left_out, 1);
+    assert_one(&log.lines(), &["there are too many instances", "instances=3", "max_instances=2"]);
+    other("d");
+    hear(&mut follow, Duration::from_millis(50)).await;
+    assert_eq!((follow.view().left_out, log.lines().len()), (2, 0));
+}
+
+async fn of_many_records_a_hundred_are_remarked_on(log: &Log) {
+    let (memory, service) = (Memory::default(), "project/test".parse().unwrap());
+    let mut follow = follow(Arc::new(memory.clone()), &service, FollowSettings::default());
+    let version = |number: u32| format!(r#"{{"v":{number},"id":"a","address":"h:1"}}"#);
+    for round in 10..30 {
+        for number in 0..1_000 {
+            memory.put(&service, &format!("garbage-{number}"), Some(version(round).as_bytes()));
+        }
+        hear(&mut follow, Duration::from_millis(50)).await;
+        assert_eq!(follow.view().skipped, 1_000);
+    }
+    // One of the lines says that there are no more, and one that nothing can be read.
+    assert_eq!(log.lines().len(), 102);
+    hear(&mut follow, 61 * MINUTE).await;
+    memory.put(&service, "garbage-0", Some(b"garbage"));
+    hear(&mut follow, MINUTE).await;
+    assert_eq!(log.lines().len(), 101, "an hour later");
 }

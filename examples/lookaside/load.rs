@@ -63,7 +63,7 @@ pub(crate) fn weighed(instances: &[Arc<Instance>], channel: &Channel) -> Vec<Ins
 
 /// What it could serve, by a report that is not too old.
 fn capacity(load: &Load) -> Option<f64> {
-    load.report.capacity(1.0).filter(|_| load.at.elapsed() < EXPIRY)
+    load.report().capacity(1.0).filter(|_| load.at.elapsed() < EXPIRY)
 }
 
 /// Rounded, within a tenth and ten times: who gets no calls could not show that it has become better.

@@ -26,7 +26,6 @@ use futures_util::{StreamExt, stream};
 use lexopt::prelude::*;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::Status;
 use tonic::transport::Server;
 
@@ -77,7 +76,7 @@ async fn main() -> Result<()> {
                 tokio::select! { () = weigh => {}, () = shutdown => {} }
             };
             let server = Server::builder().add_service(balancer);
-            server.serve_with_incoming_shutdown(TcpListenerStream::new(listener), weighing)
+            server.serve_with_incoming_shutdown(callboard::Incoming::new(listener), weighing)
         })
         .await?;
     Ok(())

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use callboard_core::{Balancer, BalancerSettings, Result};
+use callboard_core::{Balancer, BalancerSettings, Error, Result};
 
 use super::ChannelBuilder;
 use crate::control::Policy;
@@ -57,12 +57,46 @@ impl ChannelBuilder {
         self
     }
 
-    /// What the service's config can choose among, unless it is not to choose.
-    pub(super) fn policy(&self, default: &Arc<dyn Balancer>) -> Policy {
+    /// The service config that holds while the registry gives none: JSON, as a [`ServiceConfig`](crate::ServiceConfig) is read from it. None by
+    /// default. With it there are retries, timeouts by method and the rest without a registry that has configs.
+    ///
+    /// As in gRPC, it is all or nothing: a config in the registry replaces the whole of it. It holds before the registry
+    /// has answered only where [`service_config(false)`](Self::service_config) has the registry's ignored; else calls wait
+    /// for that answer. A balancer that it chooses comes before [`balancer`](Self::balancer). What cannot be read refuses
+    /// [`build`](Self::build).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> callboard::Result<()> {
+    /// use callboard::{Channel, backend::Memory};
+    ///
+    /// let channel = Channel::builder("project/test".parse()?)
+    ///     .resolver(Memory::default())
+    ///     .default_service_config(
+    ///         r#"{"methodConfig": [{"name": [{}], "timeout": "2s", "retryPolicy": {
+    ///             "maxAttempts": 3, "initialBackoff": "0.1s", "maxBackoff": "1s", "backoffMultiplier": 2,
+    ///             "retryableStatusCodes": ["UNAVAILABLE"]}}]}"#,
+    ///     )
+    ///     .build()?;
+    /// # Ok(()) }
+    /// ```
+    pub fn default_service_config(mut self, json: impl Into<String>) -> Self {
+        self.default_service_config = Some(json.into());
+        self
+    }
+
+    /// What the service's config can choose among, unless it is not to choose; and the balancer to begin with.
+    pub(super) fn policy(&self, own: Arc<dyn Balancer>) -> Result<(Policy, Arc<dyn Balancer>)> {
         let mut known = self.balancers.clone();
-        if !known.knows(default.name()) {
-            known.add_made(Arc::clone(default));
+        if !known.knows(own.name()) {
+            known.add_made(Arc::clone(&own));
         }
-        Policy::new(&self.service, Arc::clone(default), known, self.service_config)
+        let mut policy = Policy::new(&self.service, Arc::clone(&own), known, self.service_config);
+        let Some(json) = &self.default_service_config else { return Ok((policy, own)) };
+        let refused = |error: Error| {
+            let message = format!("default_service_config: {}", error.message());
+            Error::new(error.kind(), message).with_source(error).for_service(&self.service)
+        };
+        let chosen = policy.fall_back_to(json).map_err(refused)?;
+        Ok((policy, chosen.unwrap_or(own)))
     }
 }

@@ -5,20 +5,20 @@ use std::time::Duration;
 
 use callboard_core::{Address, Code};
 use http::response::Parts;
-use tokio::time::sleep;
 use tonic::Status;
 use tonic::body::Body;
 
-use super::attempt::{Answer, complete};
+use super::attempt::{Answer, complete, is_cut};
 use super::deadline::{self, Deadline};
 use super::head::{Head, Kept};
+use super::origin::{self, Phase};
 use super::pick::Down;
 use super::repetition::Repetition;
 use super::retry::Pushback;
 use super::ticket::Ticket;
 use super::{ServedBy, status};
 use crate::shared::Shared;
-use crate::transport::{self, Failure, Outgoing};
+use crate::transport::{self, Answered, Failure, Outgoing, Sent};
 
 /// An attempt that has failed before the call was committed to it, and what it takes to make another one.
 pub(super) struct Failed {
@@ -35,6 +35,8 @@ pub(super) enum Cause {
     Failure(Failure),
     /// There is a response, which is all head.
     Answer(Box<Parts>),
+    /// It had no credentials, so it was not sent.
+    Refused(Box<Status>),
 }
 
 impl Cause {
@@ -42,8 +44,28 @@ impl Cause {
         (Self::Failure(failure), body)
     }
 
-    pub(super) fn answer((parts, body): (Parts, Option<Outgoing>)) -> (Self, Option<Outgoing>) {
-        (Self::Answer(Box::new(parts)), body)
+    /// Of an attempt to which this is what was heard, and no more is wanted. Gives the request's body with it, if that can be
+    /// sent again.
+    pub(super) async fn of(sent: Sent, heard: Answered) -> (Self, Option<Outgoing>) {
+        match heard {
+            Ok(head) => {
+                let (parts, body) = sent.dismissed(head).await;
+                (Self::Answer(Box::new(parts)), body)
+            }
+            Err(error) => Self::failure(sent.failed(error).await),
+        }
+    }
+
+    /// Whether the server has cancelled it because its time is up.
+    pub(super) fn is_cut(&self, deadline: Option<&Deadline>) -> bool {
+        match self {
+            Self::Failure(failure) => is_cut(failure.code(), deadline),
+            Self::Answer(_) | Self::Refused(_) => false,
+        }
+    }
+
+    pub(super) fn refused(status: Status, body: Outgoing) -> (Self, Option<Outgoing>) {
+        (Self::Refused(Box::new(status)), Some(body))
     }
 
     /// How long to wait before another attempt, if there may be one.
@@ -54,13 +76,14 @@ impl Cause {
                 let code = status::in_head(parts.status, &parts.headers, true).unwrap_or(Code::Unknown);
                 repetition.after_status(code, Pushback::of(&parts.headers), at, within)
             }
+            Self::Refused(status) => repetition.after_nobody(status::from_tonic(status.code()), within),
         }
     }
 
     /// Ends the attempt with what the caller gets if no other follows.
     fn end(self, shared: &Shared, mut ticket: Ticket) -> Result<Box<Parts>, Status> {
         match &self {
-            Self::Failure(Failure::Unsent(_)) => ticket.unsent(),
+            Self::Failure(Failure::Unsent(_)) | Self::Refused(_) => ticket.unsent(),
             Self::Failure(_) => {}
             Self::Answer(parts) => {
                 ticket.answered();
@@ -68,15 +91,23 @@ impl Cause {
             }
         }
         let report = |why: &str| ticket.report(&shared.standing.now(), why);
+        let at = ticket.endpoint();
         let (code, ended) = match self {
             Self::Failure(failure) => {
-                let status = status::of_failure(failure, report);
+                let status = origin::of_failure(failure, Phase::Response, at, report);
                 (status::from_tonic(status.code()), Err(status))
             }
             Self::Answer(parts) => match status::of_http(&parts, report) {
-                Some(status) => (status::from_tonic(status.code()), Err(status)),
+                Some(status) => {
+                    (status::from_tonic(status.code()), Err(origin::local(status, Phase::Response, Some(at))))
+                }
                 None => (status::in_fields(&parts.headers).unwrap_or(Code::Unknown), Ok(parts)),
             },
+            Self::Refused(status) => {
+                let status = Status::new(status.code(), report(status.message()));
+                // It says nothing of the endpoint.
+                (Code::Cancelled, Err(origin::local(status, Phase::Credentials, Some(at))))
+            }
         };
         tracing::debug!(service = %shared.service, address = %ticket.endpoint().instance().address, ?code, "attempt failed");
         ticket.done(code);
@@ -103,7 +134,9 @@ pub(super) async fn again(
         return Err(ended.map(|parts| complete(*parts, Body::empty(), served_by, kept)));
     };
     let status = ended.map_or_else(|status| status, |parts| told(&parts));
-    pause(shared, repetition, deadline, wait, &status).await.map_err(Err)?;
+    let ServedBy(last) = served_by;
+    let late = |status| Err(origin::local(status, Phase::Waiting, Some(&last)));
+    pause(shared, repetition, deadline, wait, &status).await.map_err(late)?;
     Ok((kept.restored(&shared.defaults), body))
 }
 
@@ -120,8 +153,11 @@ pub(super) async fn again_when_up(
     let begin = || Box::new(Repetition::new(head.extension(), Some(&rules), head.path()));
     let repetition = past.get_or_insert_with(begin);
     match repetition.after_none() {
-        Some(wait) => pause(shared, repetition, deadline, wait, &status).await,
-        None => Err(Status::new(status.code(), format!("{}{before}", status.message()))),
+        Some(wait) => {
+            let late = |status| origin::local(status, Phase::Waiting, None);
+            pause(shared, repetition, deadline, wait, &status).await.map_err(late)
+        }
+        None => Err(origin::reworded(&status, format!("{}{before}", status.message()))),
     }
 }
 
@@ -140,15 +176,15 @@ async fn pause(
     }
     // A wait that is longer than what is left is waited for all the same, as in grpc-go: the caller gets the status
     // that says that its time was too short.
-    let waited = deadline::until(deadline, pin!(sleep(wait))).await;
-    waited.ok_or_else(|| {
-        let so_far = Repetition::report(Some(repetition));
+    let so_far = || {
         let last = format!("{:?}: {}", last.code(), last.message());
-        deadline::exceeded(
-            deadline.as_ref(),
-            &format!("while waiting to send the call again{so_far}; the last: {last}"),
-        )
-    })
+        format!("while waiting to send the call again{}; the last: {last}", Repetition::report(Some(repetition)))
+    };
+    match deadline::until(deadline, pin!(shared.runtime.sleep(wait))).await {
+        Some(true) => Ok(()),
+        Some(false) => Err(Status::unavailable(format!("the channel's runtime has ended {}", so_far()))),
+        None => Err(deadline::exceeded(deadline.as_ref(), &so_far())),
+    }
 }
 
 /// What stands in a response that is all head.

@@ -9,11 +9,13 @@ use callboard_core::Code;
 use http_body::Frame;
 use tonic::Status;
 
+use super::attempt::is_cut;
 use super::deadline::{self, Deadline};
-use super::status;
+use super::origin::{self, Phase};
 use super::ticket::Ticket;
+use super::{hop, status};
 use crate::control::{Standing, Summary};
-use crate::transport::Incoming;
+use crate::transport::{Failure, Incoming};
 
 /// A response's body: ends the call when it ends, fails, or is dropped, and not after the deadline.
 #[derive(Debug)]
@@ -41,27 +43,39 @@ impl http_body::Body for ResponseBody {
         let data = matches!(&polled, Poll::Ready(Some(Ok(frame))) if frame.is_data());
         // The timer is asked only when there is nothing to read. A response of which there always is ends too.
         let late = match &polled {
-            Poll::Ready(_) => data && deadline.as_ref().is_some_and(Deadline::is_over),
+            Poll::Ready(frame) => is_late(frame.as_ref(), deadline.as_ref()),
             Poll::Pending => deadline.as_mut().is_some_and(|deadline| deadline.poll(cx).is_ready()),
         };
-        let result = match polled {
+        let mut result = match polled {
             _ if late => Some(Err(exceeded(deadline.as_ref(), &standing.now(), ticket))),
             Poll::Pending => return Poll::Pending,
             Poll::Ready(frame) => {
                 let report = |why: &str| ticket.report(&standing.now(), why);
-                frame.map(|frame| frame.map_err(|failure| status::of_failure(failure, report)))
+                let failed = |failure| origin::of_failure(failure, Phase::Body, ticket.endpoint(), report);
+                frame.map(|frame| frame.map_err(failed))
             }
         };
         if data && !late {
             return Poll::Ready(result);
         }
         if let Some((_, mut ticket)) = running.take() {
-            if let Some(Ok(frame)) = &result {
-                frame.trailers_ref().into_iter().for_each(|trailers| ticket.note_load(trailers));
+            if let Some(trailers) = result.as_mut().and_then(|frame| frame.as_mut().ok()?.trailers_mut()) {
+                ticket.note_load(trailers);
+                hop::strip_response(trailers);
             }
             ticket.done(code_of(result.as_ref()));
         }
         Poll::Ready(result)
+    }
+}
+
+/// Whether what has come is too late: more data, or a cancellation, which is how servers end what is out of time.
+fn is_late(frame: Option<&Result<Frame<Bytes>, Failure>>, deadline: Option<&Deadline>) -> bool {
+    match frame {
+        Some(Ok(frame)) if frame.is_data() => deadline.is_some_and(Deadline::is_over),
+        Some(Ok(frame)) => is_cut(frame.trailers_ref().and_then(status::in_fields), deadline),
+        Some(Err(failure)) => is_cut(failure.code(), deadline),
+        None => false,
     }
 }
 
@@ -76,5 +90,6 @@ fn code_of(result: Option<&Result<Frame<Bytes>, Status>>) -> Code {
 
 fn exceeded(deadline: Option<&Deadline>, summary: &Summary, ticket: &Ticket) -> Status {
     let (whence, registry) = (ticket.whence(summary.service()), summary.registry());
-    deadline::exceeded(deadline, &format!("while the response was on its way: {whence}; {registry}"))
+    let status = deadline::exceeded(deadline, &format!("while the response was on its way: {whence}; {registry}"));
+    origin::local(status, Phase::Body, Some(ticket.endpoint()))
 }

@@ -2,14 +2,17 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep};
 use tonic::Status;
 
 use super::head::field;
+use crate::runtime::Runtime;
+use crate::transport::Expiry;
 
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
@@ -25,12 +28,12 @@ pub(super) fn until<T>(
     })
 }
 
-/// The end of a call's time, and how much it was given.
+/// The end of a call's time. Small: every call has room for one.
 #[derive(Debug)]
 pub(super) struct Deadline {
-    at: Instant,
-    given: Duration,
-    /// One for the whole call, made when it has to wait for the first time.
+    /// What ends then, whoever polls.
+    expiry: Arc<Expiry>,
+    /// One for the whole call, made when it has to wait for the first time. It tells the expiry, which tells whoever polls.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -41,6 +44,7 @@ impl Deadline {
         request: &http::Request<B>,
         default: Option<Duration>,
         begun: Option<Instant>,
+        runtime: &Arc<Runtime>,
     ) -> Result<Option<Self>, Status> {
         let asked = match field(request.headers(), &GRPC_TIMEOUT) {
             None => None,
@@ -51,30 +55,46 @@ impl Deadline {
             })?),
         };
         let Some(given) = asked.into_iter().chain(default).min() else { return Ok(None) };
-        Ok(begun.unwrap_or_else(Instant::now).checked_add(given).map(|at| Self { at, given, timer: None }))
+        let at = begun.unwrap_or_else(Instant::now).checked_add(given);
+        Ok(at.map(|at| Self { expiry: Expiry::new(at, given, runtime), timer: None }))
     }
 
     /// What is left, as the header that tells the server.
     pub(super) fn header(&self) -> (HeaderName, HeaderValue) {
-        (GRPC_TIMEOUT, print(self.at.saturating_duration_since(Instant::now())))
+        (GRPC_TIMEOUT, print(self.left()))
+    }
+
+    /// What is left.
+    pub(super) fn left(&self) -> Duration {
+        self.expiry.at().saturating_duration_since(Instant::now())
+    }
+
+    /// What ends when it comes, whoever polls.
+    pub(super) fn expiry(&self) -> &Arc<Expiry> {
+        &self.expiry
     }
 
     /// Resolves when it comes.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let at = self.at;
-        self.timer.get_or_insert_with(|| Box::pin(sleep_until(at))).as_mut().poll(cx)
+        self.expiry.register(cx.waker());
+        self.arm()
+    }
+
+    /// Has what it ends ended when it comes, even if it is never polled. Says whether it has come.
+    pub(super) fn arm(&mut self) -> Poll<()> {
+        self.expiry.poll(&mut self.timer)
     }
 
     /// Whether it has come.
     pub(super) fn is_over(&self) -> bool {
-        self.at <= Instant::now()
+        self.expiry.is_over()
     }
 }
 
 /// The status of a call that has run out of time; `progress` says how far it was.
 pub(super) fn exceeded(deadline: Option<&Deadline>, progress: &str) -> Status {
     // Without a deadline nothing is exceeded; nobody asks then.
-    let given = deadline.map(|deadline| deadline.given).unwrap_or_default();
+    let given = deadline.map(|deadline| deadline.expiry.given()).unwrap_or_default();
     Status::deadline_exceeded(format!("deadline of {given:?} exceeded {progress}"))
 }
 

@@ -7,9 +7,11 @@ use tokio::time::Instant;
 use tonic::Status;
 use tonic::body::Body;
 
-use super::WaitForReady;
 use super::attempt::{Answer, begin};
 use super::deadline::{self, Deadline};
+use super::origin::{self, Phase};
+use super::pick::too_many;
+use super::{WaitForReady, timeout};
 use crate::control::Verdict;
 use crate::shared::Shared;
 
@@ -17,14 +19,17 @@ use crate::shared::Shared;
 /// time begins here; while it waits, the channel's own timeout holds.
 pub(super) fn run(shared: Arc<Shared>, request: http::Request<Body>) -> BoxFuture<'static, Answer> {
     let begun = Instant::now();
-    let deadline = Deadline::of(&request, shared.defaults.timeout, Some(begun));
+    let timeout = timeout::of_call(request.extensions(), None, shared.defaults.timeout);
+    let deadline = Deadline::of(&request, timeout, Some(begun), &shared.runtime);
     let wait_for_ready = request.extensions().get().map_or(shared.defaults.wait_for_ready, |WaitForReady(wait)| *wait);
     Box::pin(async move {
-        let mut deadline = deadline?;
+        let mut deadline = deadline.map_err(|status| origin::local(status, Phase::Request, None))?;
+        let waits = shared.waiting.begin().ok_or_else(|| origin::local(too_many(&shared), Phase::Choosing, None))?;
         let answered = deadline::until(&mut deadline, Box::pin(settled(&shared, wait_for_ready))).await;
         if answered.is_none() {
             return Err(late(deadline.as_ref(), &shared));
         }
+        drop(waits);
         let call = {
             let published = shared.published();
             begin(shared, request, published.rules.as_deref(), Some(begun))
@@ -36,7 +41,7 @@ pub(super) fn run(shared: Arc<Shared>, request: http::Request<Body>) -> BoxFutur
 /// Resolves when it is known, or when the call need not know: it fails.
 async fn settled(shared: &Shared, wait_for_ready: bool) {
     loop {
-        let changed = shared.changed();
+        let (changed, _) = shared.changes();
         tokio::pin!(changed);
         changed.as_mut().enable();
         // In a block: what is published is not to be held while waiting.
@@ -56,5 +61,7 @@ async fn settled(shared: &Shared, wait_for_ready: bool) {
 }
 
 fn late(deadline: Option<&Deadline>, shared: &Shared) -> Status {
-    deadline::exceeded(deadline, &format!("while waiting for the registry: {}", shared.published().summary))
+    let status =
+        deadline::exceeded(deadline, &format!("while waiting for the registry: {}", shared.published().summary));
+    origin::local(status, Phase::Choosing, None)
 }

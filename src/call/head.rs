@@ -1,17 +1,14 @@
 //! The head of a request.
 
-use callboard_core::Call;
+use callboard_core::{Call, Endpoint};
 use http::uri::PathAndQuery;
-use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use tonic::Status;
 
 use super::deadline::Deadline;
+use super::hop::{self, LB_TOKEN, PREVIOUS_ATTEMPTS};
+use crate::credentials::Attempt;
 use crate::shared::Defaults;
-
-/// Tells the server which attempt it sees: how many have failed.
-const PREVIOUS_ATTEMPTS: HeaderName = HeaderName::from_static("grpc-previous-rpc-attempts");
-/// Where an external balancer's token stands.
-const LB_TOKEN: HeaderName = HeaderName::from_static("lb-token");
 
 /// A field's value, the first if there are several. Found by going through all: there are few, and to hash the name takes
 /// longer.
@@ -45,7 +42,7 @@ enum Headers {
 
 impl Head {
     /// Completes what the generated client has left open: scheme and authority, unless it was made `with_origin`, and
-    /// the user agent.
+    /// the user agent. What only the channel may tell the server is taken out: a gateway hands metadata on.
     pub(super) fn new(mut request: Request<()>, defaults: &Defaults) -> Result<Self, Status> {
         let mut uri = std::mem::take(request.uri_mut()).into_parts();
         uri.scheme.get_or_insert_with(|| defaults.scheme.clone());
@@ -54,7 +51,10 @@ impl Head {
         *request.uri_mut() = Uri::from_parts(uri)
             .map_err(|error| Status::internal(format!("the request's URI cannot be completed: {error}")))?;
         *request.version_mut() = http::Version::HTTP_2;
-        request.headers_mut().entry(header::USER_AGENT).or_insert_with(|| defaults.user_agent().clone());
+        defaults.sign(request.headers_mut());
+        if request.headers().len() > defaults.plain.len() {
+            hop::strip_request(request.headers_mut());
+        }
         let extensions = std::mem::take(request.extensions_mut());
         Ok(Self { request, extensions })
     }
@@ -66,6 +66,12 @@ impl Head {
 
     pub(super) fn path(&self) -> &str {
         self.request.uri().path()
+    }
+
+    /// The first attempt of it at an endpoint, for who is asked about that.
+    pub(super) fn described<'a>(&'a self, endpoint: &'a Endpoint, defaults: &'a Defaults) -> Attempt<'a> {
+        let authority = self.request.uri().authority().unwrap_or(&defaults.authority);
+        Attempt { call: self.call(), authority, endpoint, number: 1, time_left: None }
     }
 
     pub(super) fn extension<T: Clone + Send + Sync + 'static>(&self) -> Option<&T> {
@@ -152,7 +158,10 @@ mod tests {
             timeout: None,
             wait_for_ready: false,
             several_connections: false,
+            max_waiting_calls: None,
+            backpressure: false,
             retry_buffer: 0,
+            credentials: None,
         }
     }
 

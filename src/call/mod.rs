@@ -8,22 +8,32 @@
 //! ```
 //! The deadline covers all of it. [`attempt`] makes the attempts, [`again`] is what follows one that has failed,
 //! [`repetition`] decides whether there is another one, and [`retry`] is what the service's policy says of that.
+//! [`limits`] bounds messages, [`hop`] keeps what one hop says from the next, [`origin`] says where a failure is from.
 
 mod again;
 mod attempt;
 mod body;
+mod credentials;
 mod deadline;
 mod direct;
 mod early;
 mod head;
+mod hop;
+mod limits;
+mod origin;
+mod peer;
 mod pick;
 mod repetition;
 mod retry;
 mod status;
 mod ticket;
+mod timeout;
 
 pub(crate) use attempt::run;
 pub(crate) use direct::Direct;
+pub use origin::{CallError, Phase};
+pub use peer::Peer;
+pub use timeout::Timeout;
 
 /// Makes a call wait until an endpoint is ready, or makes it fail at once although the channel waits by default.
 ///
@@ -55,7 +65,7 @@ pub struct WaitForReady(pub bool);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Idempotent;
 
-/// The endpoint that served a call: in the extensions of its response.
+/// The endpoint that served a call: in the extensions of its response. For a call that may fail, see [`Peer`].
 ///
 /// ```no_run
 /// # async fn doc(response: tonic::Response<()>) {

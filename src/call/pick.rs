@@ -1,19 +1,18 @@
 //! Choosing the endpoint, and taking a place on its connection.
 
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::sync::Arc;
-use std::task::Poll;
 
-use callboard_core::{Address, Call, Pick};
+use callboard_core::{Address, Call, Outcome, Pick};
 use tonic::Status;
 
 use super::repetition::Repetition;
-use super::status;
 use super::ticket::Ticket;
-use crate::control::{Choice, Published, Ready, Rules, Verdict};
+use super::{origin, status};
+use crate::control::{Choice, Connections, Published, Ready, Rules, Verdict};
 use crate::lookaside::{Errand, Mark, Steered};
 use crate::shared::Shared;
-use crate::transport::{Connection, Slot};
+use crate::transport::{Connection, Expiry, Slot, Turn, Wait};
 
 /// How often the picker is asked again when what it chose has no free place, before the call waits for one.
 const OTHER_CHOICES: usize = 8;
@@ -27,11 +26,24 @@ pub(super) struct Wish<'a> {
     attempt: u32,
     /// Endpoints at which the call has failed: not again, if there is another one.
     avoid: &'a [Address],
+    /// What ends the call's wait, if anything does.
+    deadline: Option<&'a Arc<Expiry>>,
 }
 
 impl<'a> Wish<'a> {
-    pub(super) fn new(call: Call<'a>, wait_for_ready: bool, past: Option<&'a Repetition>) -> Self {
-        Self { call, wait_for_ready, attempt: Repetition::number(past), avoid: Repetition::failed_at(past) }
+    pub(super) fn new(
+        call: Call<'a>,
+        wait_for_ready: bool,
+        past: Option<&'a Repetition>,
+        deadline: Option<&'a Arc<Expiry>>,
+    ) -> Self {
+        Self { call, wait_for_ready, attempt: Repetition::number(past), avoid: Repetition::failed_at(past), deadline }
+    }
+
+    /// The ticket of a pick that is acted on.
+    fn ticket(&self, picked: Picked, rules: Option<&Arc<Rules>>) -> Ticket {
+        let (choice, index, errand) = picked.act_on();
+        Ticket::new(choice, index, self.attempt, rules.cloned(), errand)
     }
 }
 
@@ -58,8 +70,37 @@ enum Look {
     /// Nothing can be chosen until there is something new.
     Wait,
     /// These could be chosen, but have no free place.
-    Full(Vec<Arc<Connection>>),
+    Full(Vec<Full>, Option<Arc<Rules>>),
     Fail(Unchosen),
+}
+
+/// An endpoint that was picked and has no free place.
+struct Full {
+    picked: Picked,
+    connections: Vec<Arc<Connection>>,
+}
+
+/// What a picker has picked. The picker is told of it, acted on or not.
+struct Picked(Option<(Arc<Choice>, usize, Option<Arc<Mark>>)>);
+
+impl Picked {
+    fn with_index(self) -> Option<(Self, usize)> {
+        let (_, index, _) = *self.0.as_ref()?;
+        Some((self, index))
+    }
+
+    fn act_on(mut self) -> (Arc<Choice>, usize, Option<Errand>) {
+        let (choice, index, mark) = self.0.take().expect("it is taken once, here");
+        (choice, index, mark.map(Errand::new))
+    }
+}
+
+impl Drop for Picked {
+    fn drop(&mut self) {
+        if let Some((choice, index, _)) = self.0.take() {
+            choice.picker.done(index, &Outcome::unsent());
+        }
+    }
 }
 
 /// Asks the picker that there is. None if the call has to wait: for a picker, or for a place.
@@ -67,55 +108,62 @@ pub(super) fn choose_now(shared: &Shared, wish: Wish<'_>) -> Option<Chosen> {
     match look(&shared.published(), &wish) {
         Look::Chosen(slot, ticket) => Some(Ok((slot, ticket))),
         Look::Fail(why) => Some(Err(why)),
-        Look::Wait | Look::Full(_) => None,
+        Look::Wait | Look::Full(..) => None,
     }
 }
 
 /// Waits for a picker, asks it, and waits for a place where it says. The caller bounds the time.
 pub(super) async fn choose(shared: &Shared, wish: Wish<'_>) -> Chosen {
-    let mut waited_at: Vec<Arc<Connection>> = Vec::new();
+    let Some(_waits) = shared.waiting.begin() else { return Err(Unchosen::Failed(too_many(shared))) };
+    let turn = shared.next_turn();
+    if let Some(deadline) = wish.deadline {
+        deadline.wait(&turn);
+    }
     loop {
-        let changed = shared.changed();
-        tokio::pin!(changed);
+        let (changed, moved) = shared.changes();
+        tokio::pin!(changed, moved);
         changed.as_mut().enable();
+        moved.as_mut().enable();
         // Not in the `match`: what is published is not to be held while waiting.
         let looked = look(&shared.published(), &wish);
-        // Whoever was woken for a place and takes another one wakes the next.
-        for connection in waited_at.drain(..) {
-            if !matches!(&looked, Look::Chosen(slot, _) if slot.is_on(&connection)) {
-                connection.pass_on();
-            }
-        }
         match looked {
             Look::Chosen(slot, ticket) => return Ok((slot, ticket)),
             Look::Fail(why) => return Err(why),
-            Look::Wait => changed.await,
-            Look::Full(full) => {
-                shared.note_crowd();
-                tokio::select! {
-                    () = changed => {}
-                    () = a_place(&full) => {}
-                }
-                waited_at = full;
+            Look::Wait => {
+                shared.note_wait();
+                changed.await;
             }
+            Look::Full(full, rules) => tokio::select! {
+                () = moved => {}
+                (slot, picked) = a_place(shared, &turn, full) => return Ok((slot, wish.ticket(picked, rules.as_ref()))),
+            },
         }
     }
 }
 
-/// Resolves when one of these connections may have a free place.
-async fn a_place(full: &[Arc<Connection>]) {
-    // One that ends has no more places; the control task hears of that too and publishes without it.
-    let open = full.iter().filter(|connection| connection.is_open());
-    let mut waits: Vec<_> = open.map(|connection| (connection, connection.freed())).collect();
-    waits.iter_mut().for_each(|(_, freed)| freed.enable());
-    if waits.iter().any(|(connection, _)| connection.has_place()) {
-        return;
+/// The status of a call that would have to wait, and may not.
+pub(super) fn too_many(shared: &Shared) -> Status {
+    let waiting = shared.waiting.count();
+    Status::resource_exhausted(format!(
+        "{waiting} calls wait for an endpoint or a place already, and max_waiting_calls permits no more: {}",
+        shared.published().summary
+    ))
+}
+
+/// Waits in line for a place at any of these, and gives it with the pick that it is for.
+async fn a_place(shared: &Shared, turn: &Arc<Turn>, mut full: Vec<Full>) -> (Slot, Picked) {
+    let (mut at, mut whose) = (Vec::new(), Vec::new());
+    for (index, Full { connections, .. }) in full.iter_mut().enumerate() {
+        whose.extend(std::iter::repeat_n(index, connections.len()));
+        at.append(connections);
     }
-    poll_fn(|cx| match waits.iter_mut().any(|(_, freed)| freed.poll(cx).is_ready()) {
-        true => Poll::Ready(()),
-        false => Poll::Pending,
-    })
-    .await;
+    let mut wait = Wait::begin(turn, at);
+    shared.note_crowd();
+    match poll_fn(|cx| wait.poll(cx)).await {
+        Some((at, slot)) => (slot, full.swap_remove(whose[at]).picked),
+        // The call's time is up, and its deadline ends it.
+        None => pending().await,
+    }
 }
 
 fn look(published: &Published, wish: &Wish<'_>) -> Look {
@@ -125,6 +173,7 @@ fn look(published: &Published, wish: &Wish<'_>) -> Look {
         Verdict::Fail if wish.wait_for_ready => Look::Wait,
         Verdict::Fail => {
             let status = Status::unavailable(published.summary.to_string());
+            let status = origin::nowhere(status, published.summary.cause());
             Look::Fail(match &published.rules {
                 None => Unchosen::Failed(status),
                 Some(rules) => Unchosen::Down(Box::new(Down { status, rules: Arc::clone(rules) })),
@@ -132,7 +181,8 @@ fn look(published: &Published, wish: &Wish<'_>) -> Look {
         }
         Verdict::Ended => {
             let why = "the channel's task has ended, by a panic of its balancer or with its runtime";
-            Look::Fail(Unchosen::Failed(Status::unavailable(format!("{}; {why}", published.summary))))
+            let status = Status::unavailable(format!("{}; {why}", published.summary));
+            Look::Fail(Unchosen::Failed(origin::nowhere(status, published.summary.cause())))
         }
     }
 }
@@ -140,7 +190,7 @@ fn look(published: &Published, wish: &Wish<'_>) -> Look {
 /// What the picker says or, if a balancer's list decides, that.
 fn pick(choice: &Choice, call: &Call<'_>, first: bool) -> (Pick, Option<Arc<Mark>>) {
     let Some(steering) = &choice.steering else { return (choice.picker.pick(call), None) };
-    match steering.pick(first) {
+    match steering.pick(call, first) {
         Steered::To(index, mark) => (Pick::Endpoint(index), Some(mark)),
         Steered::Drop(status) => (Pick::Drop(status), None),
         Steered::Wait => (Pick::Wait, None),
@@ -148,39 +198,62 @@ fn pick(choice: &Choice, call: &Call<'_>, first: bool) -> (Pick, Option<Arc<Mark
 }
 
 fn ask(ready: &Ready, rules: Option<&Arc<Rules>>, wish: &Wish<'_>) -> Look {
-    let Ready { choice, connections: all } = ready;
-    let mut full: Vec<Arc<Connection>> = Vec::new();
-    let mut insisted_on = None;
+    let Ready { choice, connections } = ready;
+    let mut found = Found::default();
     for asked in 0..=OTHER_CHOICES {
-        let (picked, mark) = pick(choice, &wish.call, asked == 0);
-        let index = match picked {
+        let call = wish.call.failed_at(&choice.endpoints, wish.avoid).no_place_at(&found.full_at);
+        let (pick, mark) = pick(choice, &call, asked == 0);
+        let index = match pick {
             Pick::Endpoint(index) => index,
             Pick::Fail(_) if wish.wait_for_ready => return Look::Wait,
             Pick::Fail(status) | Pick::Drop(status) => return Look::Fail(Unchosen::Failed(status::of_picker(status))),
             // `Pick` may grow; what this channel does not know yet, it cannot do now.
             _ => return Look::Wait,
         };
-        let (Some(endpoint), Some(connections)) = (choice.endpoints.get(index), all.get(index)) else {
+        let (Some(endpoint), Some(connections)) = (choice.endpoints.get(index), connections.get(index)) else {
             let message = format!("the picker chose endpoint {index} of {}", choice.endpoints.len());
             return Look::Fail(Unchosen::Failed(Status::internal(message)));
         };
-        let refused = wish.avoid.contains(&endpoint.instance().address);
-        if refused && asked < OTHER_CHOICES && choice.endpoints.len() > 1 {
-            continue;
-        }
-        if let Some(slot) = connections.iter().find_map(Connection::try_reserve) {
-            let errand = mark.map(Errand::new);
-            return Look::Chosen(slot, Ticket::new(Arc::clone(choice), index, wish.attempt, rules.cloned(), errand));
-        }
-        // A picker that insists has its reasons, such as a hash; do not ask it for ever.
-        if insisted_on.replace(index) == Some(index) {
+        let picked = Picked(Some((Arc::clone(choice), index, mark)));
+        if choice.endpoints.len() > 1 && wish.avoid.contains(&endpoint.instance().address) {
+            found.failed.get_or_insert(picked);
+        } else if let Some(slot) = connections.iter().find_map(Connection::try_reserve) {
+            return Look::Chosen(slot, wish.ticket(picked, rules));
+        } else if found.full_at.contains(&index) {
+            // A picker that insists has its reasons, such as a hash; it is not asked for ever.
             break;
-        }
-        for connection in connections.iter() {
-            if !full.iter().any(|known| Arc::ptr_eq(known, connection)) {
-                full.push(Arc::clone(connection));
-            }
+        } else {
+            found.note_full(picked, index, connections);
         }
     }
-    if full.is_empty() { Look::Wait } else { Look::Full(full) }
+    found.decide(connections, rules, wish)
+}
+
+/// What a picker has picked that will not do.
+#[derive(Default)]
+struct Found {
+    /// Have no free place.
+    full: Vec<Full>,
+    full_at: Vec<usize>,
+    /// Where the call has failed before: better than nothing.
+    failed: Option<Picked>,
+}
+
+impl Found {
+    fn note_full(&mut self, picked: Picked, index: usize, connections: &Connections) {
+        self.full_at.push(index);
+        self.full.push(Full { picked, connections: connections.iter().cloned().collect() });
+    }
+
+    fn decide(mut self, all: &[Connections], rules: Option<&Arc<Rules>>, wish: &Wish<'_>) -> Look {
+        if self.full.is_empty()
+            && let Some((picked, index)) = self.failed.take().and_then(Picked::with_index)
+        {
+            if let Some(slot) = all[index].iter().find_map(Connection::try_reserve) {
+                return Look::Chosen(slot, wish.ticket(picked, rules));
+            }
+            self.note_full(picked, index, &all[index]);
+        }
+        if self.full.is_empty() { Look::Wait } else { Look::Full(self.full, rules.cloned()) }
+    }
 }

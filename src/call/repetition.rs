@@ -9,6 +9,9 @@ use super::retry::{MOST_ATTEMPTS, Pushback, Retry};
 use crate::control::Rules;
 use crate::transport::Failure;
 
+/// How often a call is sent again because its connection has ended in good order before its server came to it.
+const MOST_OVERTAKEN: u32 = 4;
+
 /// What is remembered of a call that has failed at least once: what it may be sent again after by gRPC's A6, by the
 /// service's retry policy, and by what the caller permits.
 #[derive(Debug)]
@@ -16,6 +19,8 @@ pub(super) struct Repetition {
     idempotent: bool,
     /// A server has refused it unprocessed.
     refused: bool,
+    /// How many connections have ended in good order before they came to it.
+    overtaken: u32,
     /// Attempts that have failed, without those that no server has processed.
     made: u32,
     /// Where attempts have failed; the next one goes elsewhere, if there is another endpoint.
@@ -26,7 +31,7 @@ pub(super) struct Repetition {
 impl Repetition {
     pub(super) fn new(idempotent: Option<&Idempotent>, rules: Option<&Rules>, path: &str) -> Self {
         let retry = rules.and_then(|rules| Retry::of(rules, path));
-        Self { idempotent: idempotent.is_some(), refused: false, made: 0, failed_at: Vec::new(), retry }
+        Self { idempotent: idempotent.is_some(), refused: false, overtaken: 0, made: 0, failed_at: Vec::new(), retry }
     }
 
     /// Which attempt comes next, from 1.
@@ -64,7 +69,16 @@ impl Repetition {
                 self.failed_at.push(at.clone());
                 Some(Duration::ZERO)
             }
-            Failure::Refused(_) => self.after_status(Code::Unavailable, Pushback::Unsaid, at, within),
+            // The same, but for no fault of anybody's, and the next attempt goes to another connection. Servers that were
+            // started together end their connections together, so once is not enough: docs/decisions/young-connections.md.
+            Failure::Overtaken(_) if self.overtaken < MOST_OVERTAKEN => {
+                self.overtaken += 1;
+                Some(Duration::ZERO)
+            }
+            Failure::Refused(_) | Failure::Overtaken(_) => {
+                self.after_status(Code::Unavailable, Pushback::Unsaid, at, within)
+            }
+            Failure::Unsendable(code, _) => self.after_status(*code, Pushback::Unsaid, at, within),
             Failure::Broken(code, _) => {
                 let retried = self.after_status(*code, Pushback::Unsaid, at, within);
                 // The connection was lost, and the server may have processed it. Where the policy says what to do
@@ -91,7 +105,12 @@ impl Repetition {
 
     /// The same when there is no endpoint to send it to.
     pub(super) fn after_none(&mut self) -> Option<Duration> {
-        self.counted(Code::Unavailable, Pushback::Unsaid, true)
+        self.after_nobody(Code::Unavailable, true)
+    }
+
+    /// The same after a failure that is no endpoint's: none is to be avoided for it.
+    pub(super) fn after_nobody(&mut self, code: Code, within: bool) -> Option<Duration> {
+        self.counted(code, Pushback::Unsaid, within)
     }
 
     fn counted(&mut self, code: Code, pushback: Pushback, within: bool) -> Option<Duration> {

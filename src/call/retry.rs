@@ -11,6 +11,10 @@ use crate::control::{Rules, Throttle};
 /// How often a call is sent at most, the first time included, whatever a policy says.
 pub(super) const MOST_ATTEMPTS: u32 = 5;
 
+/// The longest wait that a server may name: the longest of gRPC's own. Who wants none before then does not want this call
+/// again, and a call without a deadline would wait for as long as the server likes.
+const LONGEST_PUSHBACK: Duration = Duration::from_secs(120);
+
 /// What a server says about the next attempt, in a response that is all headers.
 pub(super) const PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
 
@@ -38,10 +42,12 @@ impl Pushback {
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let mut values = headers.get_all(&PUSHBACK).iter();
         let Some(value) = values.next() else { return Self::Unsaid };
-        let millis = value.to_str().ok().and_then(|text| text.parse::<i64>().ok());
-        match (millis.map(u64::try_from), values.next()) {
-            (Some(Ok(millis)), None) => Self::After(Duration::from_millis(millis)),
-            // Negative, not a number, or several: gRPC takes each for a no.
+        // A6: "signed 32-bit integer".
+        let millis = value.to_str().ok().and_then(|text| text.parse::<i32>().ok());
+        let wait = millis.and_then(|millis| u64::try_from(millis).ok()).map(Duration::from_millis);
+        match (wait, values.next()) {
+            (Some(wait), None) if wait <= LONGEST_PUSHBACK => Self::After(wait),
+            // Negative, not a number of that size, or several: gRPC takes each for a no.
             _ => Self::Stop,
         }
     }
@@ -180,7 +186,11 @@ mod tests {
         assert_eq!(says(&[]), Pushback::Unsaid);
         assert_eq!(says(&["0"]), Pushback::After(Duration::ZERO));
         assert_eq!(says(&["1500"]), Pushback::After(Duration::from_millis(1_500)));
+        assert_eq!(says(&["120000"]), Pushback::After(LONGEST_PUSHBACK));
         for stop in [&["-1"][..], &[""], &["soon"], &["1.5"], &["99999999999999999999"], &["1", "1"], &["\u{ff}"]] {
+            assert_eq!(says(stop), Pushback::Stop, "{stop:?}");
+        }
+        for stop in [&["9223372036854775807"], &["2147483648"], &["2147483647"], &["120001"], &["-2147483649"]] {
             assert_eq!(says(stop), Pushback::Stop, "{stop:?}");
         }
     }

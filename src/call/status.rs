@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use tonic::Status;
 
 use super::head::field;
-use crate::transport::Failure;
+use crate::transport::{Failure, quoted};
 
 /// Where gRPC's status stands in headers or trailers.
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -44,24 +44,32 @@ pub(super) fn from_tonic(code: tonic::Code) -> Code {
 /// A picker's status, within the codes that gRPC's A54 lets the control plane use; others become INTERNAL.
 pub(super) fn of_picker(status: callboard_core::Status) -> Status {
     let callboard_core::Status { code, message } = status;
-    match code {
-        Code::Ok
-        | Code::InvalidArgument
-        | Code::NotFound
-        | Code::AlreadyExists
-        | Code::FailedPrecondition
-        | Code::Aborted
-        | Code::OutOfRange
-        | Code::DataLoss => Status::internal(format!("the picker failed the call with {code:?}: {message}")),
-        _ => Status::new(to_tonic(code), message),
+    match is_for_servers_alone(code) {
+        true => Status::internal(format!("the picker failed the call with {code:?}: {message}")),
+        false => Status::new(to_tonic(code), message),
     }
+}
+
+/// Whether only a server may end a call with this code, by gRPC's A54.
+pub(super) fn is_for_servers_alone(code: Code) -> bool {
+    matches!(
+        code,
+        Code::Ok
+            | Code::InvalidArgument
+            | Code::NotFound
+            | Code::AlreadyExists
+            | Code::FailedPrecondition
+            | Code::Aborted
+            | Code::OutOfRange
+            | Code::DataLoss
+    )
 }
 
 /// What the caller is told of a failed attempt. `report` adds to the cause where that was.
 pub(super) fn of_failure(failure: Failure, report: impl FnOnce(&str) -> String) -> Status {
     let (code, why) = match failure {
-        Failure::Unsent(why) | Failure::Refused(why) => (Code::Unavailable, why),
-        Failure::Broken(code, why) => (code, why),
+        Failure::Unsent(why) | Failure::Refused(why) | Failure::Overtaken(why) => (Code::Unavailable, why),
+        Failure::Broken(code, why) | Failure::Unsendable(code, why) => (code, why),
         Failure::Body(status) => return status,
     };
     Status::new(to_tonic(code), report(&why))
@@ -114,6 +122,8 @@ pub(super) fn of_http(head: &http::response::Parts, report: impl FnOnce(&str) ->
         return None;
     }
     let code = code_of_http(head.status);
-    let kind = foreign_type(&head.headers).map(|kind| format!(" with content-type {kind:?}")).unwrap_or_default();
+    let kind = foreign_type(&head.headers)
+        .map(|kind| format!(" with content-type {}", quoted(kind.as_bytes())))
+        .unwrap_or_default();
     Some(Status::new(code, report(&format!("the answer is not gRPC's: HTTP {}{kind}", head.status))))
 }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use callboard_core::{Code, Endpoint, Load, Outcome, Service};
 use http::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
+use tonic::Status;
 
+use super::Peer;
 use crate::control::{Choice, Rules, Summary};
 use crate::load;
 use crate::lookaside::Errand;
@@ -19,14 +21,27 @@ pub(super) struct Ticket {
     index: usize,
     begun: Instant,
     code: Code,
-    /// What the response has reported. Boxed, as most report nothing.
-    load: Option<Box<Load>>,
+    /// Boxed, as most calls have none.
+    notes: Option<Box<Notes>>,
     /// Which attempt of its call it is, from 1.
     attempt: u32,
     /// What the service's config says, if there is one.
     rules: Option<Arc<Rules>>,
     /// Where a balancer's list has sent it, if one has.
     errand: Option<Errand>,
+    /// Whether the request has left.
+    sent: bool,
+}
+
+/// What few attempts have to carry along.
+#[derive(Default)]
+struct Notes {
+    /// Who wants to know where it goes.
+    peer: Option<Peer>,
+    /// What the credentials add to it, or why they do not, until it is sent.
+    given: Option<Result<HeaderMap, Status>>,
+    /// What the response has reported.
+    load: Option<Load>,
 }
 
 impl Ticket {
@@ -38,14 +53,41 @@ impl Ticket {
         rules: Option<Arc<Rules>>,
         errand: Option<Errand>,
     ) -> Self {
-        let (begun, code, load) = (Instant::now(), Code::Cancelled, None);
-        let ticket = Self { choice, index, begun, code, attempt, rules, errand, load };
+        let (begun, code, notes) = (Instant::now(), Code::Cancelled, None);
+        let ticket = Self { choice, index, begun, code, attempt, rules, errand, notes, sent: true };
         ticket.endpoint().call_started();
         ticket
     }
 
+    /// Tells somebody where it goes, and at its end what is reported of that.
+    pub(super) fn tell(&mut self, peer: Option<&Peer>) {
+        if let Some(peer) = peer {
+            peer.chosen(self.endpoint());
+            self.notes().peer = Some(peer.clone());
+        }
+    }
+
+    fn notes(&mut self) -> &mut Notes {
+        self.notes.get_or_insert_default()
+    }
+
+    /// Notes what the credentials say.
+    pub(super) fn give(&mut self, given: Result<HeaderMap, Status>) {
+        self.notes().given = Some(given);
+    }
+
+    /// What the credentials have said, once. None if nobody was asked.
+    pub(super) fn given(&mut self) -> Option<Result<HeaderMap, Status>> {
+        self.notes.as_mut()?.given.take()
+    }
+
     pub(super) fn endpoint(&self) -> &Endpoint {
         &self.choice.endpoints[self.index]
+    }
+
+    /// Which attempt of its call it is, from 1.
+    pub(super) fn attempt(&self) -> u32 {
+        self.attempt
     }
 
     /// What the service's config said when the endpoint was chosen.
@@ -81,6 +123,7 @@ impl Ticket {
 
     /// Notes that the request never left.
     pub(super) fn unsent(&mut self) {
+        self.sent = false;
         if let Some(errand) = &mut self.errand {
             errand.unsent();
         }
@@ -88,9 +131,11 @@ impl Ticket {
 
     /// Notes what the trailers report of the endpoint's load, if they do.
     pub(super) fn note_load(&mut self, trailers: &HeaderMap) {
-        if let Some(load) = load::report_in(trailers).map(Load::now) {
+        if let Some(load) = load::load_in(trailers) {
             self.endpoint().set_load(load.clone());
-            self.load = Some(Box::new(load));
+            let notes = self.notes();
+            notes.peer.iter().for_each(|peer| peer.reported(&load));
+            notes.load = Some(load);
         }
     }
 
@@ -104,14 +149,17 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         let latency = self.begun.elapsed();
         // A call that was given up, or whose connection died, says nothing about the server's speed.
-        let telling = !matches!(self.code, Code::Cancelled | Code::Unavailable);
+        let telling = self.sent && !matches!(self.code, Code::Cancelled | Code::Unavailable);
         self.endpoint().call_ended(telling.then_some(latency));
         if self.code == Code::Ok
             && let Some(throttle) = self.rules().and_then(Rules::throttle)
         {
             throttle.succeeded();
         }
-        self.choice.picker.done(self.index, &Outcome::new(self.code, latency).load(self.load.take().map(|load| *load)));
+        let load = self.notes.take().and_then(|notes| notes.load);
+        let mut outcome = Outcome::new(self.code, latency).load(load);
+        outcome.sent = self.sent;
+        self.choice.picker.done(self.index, &outcome);
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use callboard_core::later;
 use tokio::time::{Duration, Instant};
 
-use crate::transport::{Connection, Event, Opening};
+use crate::transport::{Connection, Event, Opening, Parting};
 
-/// How long no further connection is tried after one was begun that has failed or was lost.
+/// How long no further connection is tried after one was begun that has failed, or was lost with nothing answered.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Further connections of one endpoint, opened when all that it has are full. They come and go without a backoff of
@@ -24,6 +25,8 @@ struct Line {
     /// None while it is being opened.
     connection: Option<Arc<Connection>>,
     _opening: Opening,
+    /// Since when it is known to be idle: no request is in flight, and this was the last one.
+    idle: Option<(Instant, u32)>,
 }
 
 impl Lines {
@@ -42,18 +45,28 @@ impl Lines {
         !opening && self.lines.len() < most && self.not_before.is_none_or(|at| at <= now)
     }
 
-    /// When a further connection may be tried again. Calls that wait for a place have to be told then.
-    pub(super) fn retry_at(&self) -> Option<Instant> {
-        self.not_before
+    /// How many are being opened.
+    pub(super) fn openings(&self) -> usize {
+        self.lines.iter().filter(|line| line.connection.is_none()).count()
     }
 
-    /// Notes that it may be tried again, if that is so.
-    pub(super) fn end_pause(&mut self, now: Instant) {
-        self.not_before = self.not_before.filter(|at| *at > now);
+    /// When to [`tend`](Self::tend) them next: in the past for one that has just been opened.
+    pub(super) fn wake_at(&self, idle: Duration) -> Option<Instant> {
+        let open = self.lines.iter().filter(|line| line.connection.is_some());
+        let idle_at = open.map(|line| line.idle.map_or(line.begun, |(since, _)| later(since, idle)));
+        idle_at.chain(self.not_before).min()
+    }
+
+    /// Closes those that have had no request for so long: what they were opened for is over. Calls are given to the first
+    /// connection that has a place, so it is the further ones that have nothing to do. True if a further connection may be
+    /// tried again from now on, after one has failed.
+    pub(super) fn tend(&mut self, now: Instant, idle: Duration) -> bool {
+        self.lines.retain_mut(|line| line.connection.is_none() || now < later(line.idle_since(now), idle));
+        self.not_before.take_if(|at| *at <= now).is_some()
     }
 
     pub(super) fn add(&mut self, id: u64, opening: Opening) {
-        self.lines.push(Line { id, begun: Instant::now(), connection: None, _opening: opening });
+        self.lines.push(Line { id, begun: Instant::now(), connection: None, _opening: opening, idle: None });
     }
 
     pub(super) fn take_event(&mut self, id: u64, event: Event) {
@@ -64,8 +77,13 @@ impl Lines {
                 }
             }
             Event::Failed(_) | Event::Closing(_) | Event::Closed(_) => {
+                let flooded = matches!(&event, Event::Closed(end) if end.parting == Parting::Flooded);
                 let Some(index) = self.lines.iter().position(|line| line.id == id) else { return };
-                self.not_before = Some(self.lines.remove(index).begun + PAUSE);
+                let line = self.lines.remove(index);
+                // One that has served was ended for a reason of the peer's, such as so many requests on each.
+                if flooded || !line.connection.is_some_and(|connection| connection.has_answered()) {
+                    self.not_before = Some(line.begun + PAUSE);
+                }
             }
         }
     }
@@ -77,7 +95,27 @@ impl Lines {
         line.connection.map(|connection| (line.id, connection))
     }
 
+    /// Notes that there is no reason to wait with a further connection.
+    pub(super) fn forget_failure(&mut self) {
+        self.not_before = None;
+    }
+
     pub(super) fn close_all(&mut self) {
         self.lines.clear();
+    }
+}
+
+impl Line {
+    /// Since when it is idle; now, if it is not.
+    fn idle_since(&mut self, now: Instant) -> Instant {
+        let Some(connection) = &self.connection else { return now };
+        let last = connection.last_request();
+        match self.idle {
+            Some((since, known)) if known == last && !connection.is_busy() => since,
+            _ => {
+                self.idle = Some((now, last));
+                now
+            }
+        }
     }
 }

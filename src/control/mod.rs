@@ -3,7 +3,12 @@
 //! Resolver updates and connection events go in; connections are dialled; what calls need to know comes out as one
 //! [`Published`] value behind an atomic pointer. Calls share nothing else with this task.
 
+mod census;
+mod departed;
+mod dials;
 mod lines;
+mod pace;
+mod phase;
 mod plan;
 mod policy;
 mod published;
@@ -13,26 +18,28 @@ mod rules;
 mod subchannel;
 mod summary;
 mod throttle;
+mod trouble;
 
 use std::sync::{Arc, Weak};
 
-use callboard_core::{Backoff, Balancer, Connect, ConnectivityState};
+use callboard_core::{Backoff, Balancer, ConnectivityState};
 use tokio::sync::{Notify, mpsc, oneshot};
-use tokio::time::{Instant, sleep_until};
+use tokio::task::yield_now;
+use tokio::time::{Duration, Instant, sleep_until};
 
 use crate::lookaside::Source;
 use crate::shared::{Defaults, Shared};
-use crate::transport::{Connector, Event, Settings};
+use crate::transport::{Attempt, Connector, Event, Settings};
 use plan::Walk;
-use roster::Roster;
+use roster::{Bounds, Roster};
 use rotation::Rotation;
 use subchannel::Subchannel;
 
 pub use policy::ConfigStatus;
 pub(crate) use policy::Policy;
 pub use published::EndpointStatus;
-pub(crate) use published::{Published, Verdict};
-pub(crate) use rotation::{Choice, Ready};
+pub(crate) use published::{Published, Since, Verdict};
+pub(crate) use rotation::{Choice, Connections, Ready};
 pub(crate) use rules::Rules;
 pub(crate) use summary::{Standing, Summary};
 pub(crate) use throttle::Throttle;
@@ -46,7 +53,17 @@ pub(crate) struct Parts {
     pub(crate) backoff: Backoff,
     /// How many connections one endpoint may have.
     pub(crate) most_connections: usize,
+    /// How long one that was opened because others were full may be idle.
+    pub(crate) extra_idle: Duration,
+    /// How many attempts to connect may be under way.
+    pub(crate) max_dials: usize,
 }
+
+/// How many attempts to connect may be under way, if nobody says.
+pub(crate) const MAX_DIALS: usize = 100;
+
+/// How many events are taken before others on this thread have their turn.
+const MOST_EVENTS: usize = 64;
 
 /// The state of the task.
 pub(crate) struct Control {
@@ -59,75 +76,95 @@ pub(crate) struct Control {
     roster: Roster,
     walk: Option<Walk>,
     rotation: Rotation,
-    /// Told by calls that find no place.
-    crowd: Arc<Notify>,
-    events: mpsc::UnboundedReceiver<(u64, Event)>,
-    reports: mpsc::UnboundedSender<(u64, Event)>,
+    /// Told by calls that wait: for an endpoint, or for a place where there may be more.
+    wanted: Arc<Notify>,
+    /// Told by who wants everything to be dialled now.
+    urge: Arc<Notify>,
+    events: mpsc::UnboundedReceiver<(Attempt, Event)>,
+    reports: mpsc::UnboundedSender<(Attempt, Event)>,
     last_id: u64,
-    asks_for_reports: bool,
+    /// How often endpoints were asked to report last, and as of which edition of the roster.
+    asked_for_reports: (Option<Duration>, u64),
     /// Whether an external balancer's list decides.
     by_list: bool,
+    /// From when on the next change of the set is taken over.
+    follow_from: Instant,
+    /// From when on the next ones are dialled that are due.
+    dial_from: Instant,
 }
 
 impl Control {
     pub(crate) fn new(parts: Parts, policy: Policy, follow: Source, shared: &Arc<Shared>) -> Self {
         let (reports, events) = mpsc::unbounded_channel();
+        let Settings { connect_timeout, .. } = parts.settings;
+        let bounds = Bounds { extra_idle: parts.extra_idle, connect_timeout };
         Self {
+            roster: Roster::new(parts.backoff.clone(), bounds),
             parts,
             policy,
             follow,
             shared: Arc::downgrade(shared),
             standing: Arc::clone(&shared.standing),
-            roster: Roster::default(),
             walk: None,
             rotation: Rotation::default(),
-            crowd: Arc::clone(&shared.crowd),
+            wanted: Arc::clone(&shared.wanted),
+            urge: Arc::clone(&shared.urge),
             events,
             reports,
             last_id: 0,
-            asks_for_reports: false,
+            asked_for_reports: (None, 0),
             by_list: false,
+            follow_from: Instant::now(),
+            dial_from: Instant::now(),
         }
     }
 
     /// Runs until the last channel is dropped, which `dropped` resolves at.
     pub(crate) async fn run(mut self, mut dropped: oneshot::Receiver<()>) {
         loop {
-            let wake = self.next_wake();
+            let (wake, may_follow) = (self.next_wake(), self.follow_from <= Instant::now());
             tokio::select! {
                 _ = &mut dropped => return,
-                () = self.follow.changed() => self.take_view(),
+                () = self.follow.changed(), if may_follow => self.take_view().await,
+                () = sleep_until(self.follow_from), if !may_follow => continue,
                 // This task holds a sender, so the channel never ends.
-                Some((id, event)) = self.events.recv() => self.take_event(id, event),
-                () = self.crowd.notified() => {
+                Some((attempt, event)) = self.events.recv() => self.take_event(attempt, event),
+                () = self.wanted.notified() => {
+                    self.roster.hurry();
                     self.widen();
-                    // What calls read has not changed; publishing it would wake all that wait.
+                    // What calls read has not changed.
                     continue;
                 }
+                () = self.urge.notified() => self.roster.change_all(Subchannel::reset_backoff),
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
             }
-            while let Ok((id, event)) = self.events.try_recv() {
-                self.take_event(id, event);
+            for _ in 1..MOST_EVENTS {
+                let Ok((attempt, event)) = self.events.try_recv() else { break };
+                self.take_event(attempt, event);
             }
-            if self.follow.heed(|| self.roster.subchannels().iter().any(Subchannel::is_ready)) {
-                self.take_view();
+            if self.follow.heed(|| self.roster.any_ready()) {
+                self.take_view().await;
             }
             self.dial_what_is_due();
             if !self.publish() {
                 return;
             }
+            // However much there is to do, others on this thread have their turn.
+            yield_now().await;
         }
     }
 
     /// Takes over what the registry says: connections of what stays are kept, whatever the balancer.
-    fn take_view(&mut self) {
+    async fn take_view(&mut self) {
         let switched = self.take_config();
         let Some(instances) = self.follow.view().instances.clone() else { return };
         let by_list = self.follow.list().is_some();
         let other_decides = std::mem::replace(&mut self.by_list, by_list) != by_list;
-        if self.roster.take(&instances, &self.parts.backoff) || switched || other_decides {
+        let begun = Instant::now();
+        if self.roster.take(&instances).await || switched || other_decides {
             self.replan();
         }
+        self.follow_from = Instant::now() + pause_after(begun.elapsed());
     }
 
     /// Takes over the service's config, as soon as the registry has answered, whoever decides about endpoints. True if it
@@ -142,83 +179,30 @@ impl Control {
         true
     }
 
-    fn take_event(&mut self, id: u64, event: Event) {
-        // None if the endpoint was removed, or its attempt given up, while the event was on its way.
-        let subchannels = self.roster.subchannels_mut();
-        let Some(subchannel) = subchannels.iter_mut().find(|subchannel| subchannel.owns(id)) else { return };
+    fn take_event(&mut self, Attempt { by, id }: Attempt, event: Event) {
+        // None if the endpoint was removed while the event was on its way.
+        let Some(place) = self.roster.place(by) else { return };
         let failed = matches!(event, Event::Failed(_));
-        let was_ready = subchannel.is_ready();
-        subchannel.take_event(id, event);
-        let lost = was_ready && !subchannel.is_ready();
+        let lost = self.roster.change(place, |subchannel| {
+            let was_ready = subchannel.is_ready();
+            subchannel.take_event(id, event);
+            was_ready && !subchannel.is_ready()
+        });
         match &mut self.walk {
-            Some(walk) if failed => walk.failed(subchannel.address()),
+            Some(walk) if failed => walk.failed(by),
             Some(_) if lost => self.replan(),
             _ => {}
         }
     }
 
-    /// Asks the balancer anew which endpoints to connect. While an external balancer's list decides, they all are.
-    fn replan(&mut self) {
-        if self.by_list {
-            self.walk = None;
-            return;
-        }
-        let endpoints = self.roster.endpoints();
-        self.walk = match self.parts.balancer.connect(endpoints) {
-            Connect::InOrder { order, stagger } => {
-                let addresses = order.iter().filter_map(|index| endpoints.get(*index));
-                Some(Walk::new(addresses.map(|endpoint| endpoint.instance().address.clone()), stagger))
-            }
-            // `Connect` may grow; what this channel does not know it treats as the default.
-            _ => None,
-        };
-    }
-
-    fn dial_what_is_due(&mut self) {
-        let now = Instant::now();
-        let subchannels = self.roster.subchannels_mut();
-        // What is published after this wakes the calls that wait for a place, and they ask for one more connection.
-        subchannels.iter_mut().for_each(|subchannel| subchannel.end_pause(now));
-        let due = match &mut self.walk {
-            None => which(subchannels, |subchannel| subchannel.is_due(now)),
-            Some(walk) => walk.step(subchannels, now),
-        };
-        due.into_iter().for_each(|index| self.dial(index));
-    }
-
-    /// Opens one more connection to each endpoint that is full, if it may have more.
-    fn widen(&mut self) {
-        let (now, most) = (Instant::now(), self.parts.most_connections);
-        let crowded = which(self.roster.subchannels(), |subchannel| subchannel.is_crowded(most, now));
-        crowded.into_iter().for_each(|index| self.dial(index));
-    }
-
-    fn dial(&mut self, index: usize) {
-        self.last_id += 1;
-        let Parts { connector, settings, .. } = &self.parts;
-        let subchannel = &mut self.roster.subchannels_mut()[index];
-        subchannel.dial(self.last_id, Arc::clone(connector), settings.clone(), self.reports.clone());
-    }
-
-    fn next_wake(&self) -> Option<Instant> {
-        let subchannels = self.roster.subchannels();
-        let widen_at = subchannels.iter().filter_map(Subchannel::widen_at).min();
-        let dial_at = match &self.walk {
-            // An idle one is dialled in the same turn of the loop in which it becomes idle.
-            None => subchannels.iter().filter_map(Subchannel::retry_at).min(),
-            Some(walk) => walk.next_wake(subchannels),
-        };
-        widen_at.into_iter().chain(dial_at).chain(self.rotation.renew_at()).min()
-    }
-
     /// Asks each ready endpoint to report out of band, if the balancer wants that.
     fn ask_for_reports(&mut self, defaults: &Defaults) {
         let every = self.parts.balancer.load_reports();
-        if every.is_some() || self.asks_for_reports {
-            let subchannels = self.roster.subchannels_mut();
-            subchannels.iter_mut().for_each(|subchannel| subchannel.ask_for_reports(every, defaults));
+        let (asked, edition) = std::mem::replace(&mut self.asked_for_reports, (every, self.roster.edition()));
+        let changed = asked != every || edition != self.roster.edition();
+        if changed && (asked.is_some() || every.is_some()) {
+            self.roster.ask_for_reports(every, defaults);
         }
-        self.asks_for_reports = every.is_some();
     }
 
     /// Publishes what has changed. False if nobody is left to read it.
@@ -227,7 +211,7 @@ impl Control {
         self.ask_for_reports(&shared.defaults);
         self.rotation.update(&*self.parts.balancer, &self.roster, self.follow.list());
         let view = self.follow.view();
-        let summary = Summary::of(&shared.service, view, self.roster.subchannels());
+        let summary = Summary::of(&shared.service, view, &self.roster);
         let summary = Arc::new(summary.beside(self.follow.lookaside()));
         let published = Published::new(&self.rotation, summary, &self.policy, view.instances.is_some(), &self.roster);
         shared.publish(published);
@@ -235,9 +219,12 @@ impl Control {
     }
 }
 
-/// The places of those that are meant.
-fn which(subchannels: &[Subchannel], meant: impl Fn(&Subchannel) -> bool) -> Vec<usize> {
-    subchannels.iter().enumerate().filter(|(_, subchannel)| meant(subchannel)).map(|(index, _)| index).collect()
+/// How long the set stays as it is after a change that took so long. With thousands of endpoints and changes without a pause,
+/// this leaves most of the time to others.
+fn pause_after(change: Duration) -> Duration {
+    const HARDLY_ANY: Duration = Duration::from_millis(5);
+    const LONGEST: Duration = Duration::from_secs(1);
+    if change < HARDLY_ANY { Duration::ZERO } else { LONGEST.min(change * 20) }
 }
 
 /// However the task ends: with the last channel, by a panic of the balancer, or with its runtime. In the last two cases
@@ -249,6 +236,9 @@ impl Drop for Control {
         }
         self.standing.note(Arc::new(self.standing.now().ended()));
         if let Some(shared) = self.shared.upgrade() {
+            if !std::thread::panicking() {
+                shared.runtime.note_end();
+            }
             tracing::warn!(service = %shared.service, "the channel's task has ended before the channel");
             let ended = Published::ended(&shared.published());
             shared.publish(ended);

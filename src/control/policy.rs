@@ -11,9 +11,13 @@ use crate::dial::Balancers;
 #[non_exhaustive]
 #[derive(Clone, Debug)]
 pub struct ConfigStatus {
-    /// The config in force, as it stands in the registry. None if the channel's own defaults are: the registry gives none,
-    /// has not answered yet, or is not to be heard about it.
+    /// The config in force, as it stands in the registry, or the builder's
+    /// [`default_service_config`](crate::ChannelBuilder::default_service_config) while the registry gives none, has not
+    /// answered yet, or is not to be heard about it. None if the channel's own defaults are in force.
     pub in_force: Option<Arc<str>>,
+    /// The paths of what stands in it, has a meaning to gRPC, and is not obeyed: see
+    /// [`ServiceConfig::not_obeyed`](crate::ServiceConfig::not_obeyed).
+    pub not_obeyed: Vec<String>,
     /// The name of the balancer in use.
     pub balancer: String,
     /// Why the config that stands in the registry now is refused. The one in force is then a former one, or none.
@@ -30,6 +34,8 @@ pub(crate) struct Policy {
     known: Balancers,
     /// The balancer while no config chooses one.
     default: Arc<dyn Balancer>,
+    /// What holds while the registry gives no config, if the channel was given one.
+    fallback: Option<Fallback>,
     /// What the balancer in use was chosen by. None if it is the default.
     chosen: Option<PolicyConfig>,
     /// Whether the registry has said what config there is, if any.
@@ -38,6 +44,15 @@ pub(crate) struct Policy {
     seen: Option<Arc<[u8]>>,
     rules: Option<Arc<Rules>>,
     status: Arc<ConfigStatus>,
+}
+
+/// The channel's own config.
+#[derive(Clone, Debug)]
+struct Fallback {
+    text: Arc<str>,
+    config: Arc<ServiceConfig>,
+    chosen: Option<PolicyConfig>,
+    balancer: Arc<dyn Balancer>,
 }
 
 /// A config that was read, and the balancer that it makes necessary.
@@ -51,18 +66,33 @@ struct Accepted {
 
 impl Policy {
     pub(crate) fn new(service: &Service, default: Arc<dyn Balancer>, known: Balancers, obeys: bool) -> Self {
-        let status = ConfigStatus { in_force: None, balancer: default.name().to_owned(), refused: None };
+        let balancer = default.name().to_owned();
+        let status = ConfigStatus { in_force: None, not_obeyed: Vec::new(), balancer, refused: None };
         Self {
             service: service.clone(),
             obeys,
             known,
             default,
+            fallback: None,
             chosen: None,
             told: false,
             seen: None,
             rules: None,
             status: Arc::new(status),
         }
+    }
+
+    /// Puts a config in force that holds while the registry gives none. Returns the balancer to use from now on, if that
+    /// is another one.
+    pub(crate) fn fall_back_to(&mut self, text: &str) -> Result<Option<Arc<dyn Balancer>>> {
+        let accepted = self.read(text.as_bytes())?;
+        self.fallback = Some(Fallback {
+            text: Arc::clone(&accepted.text),
+            config: Arc::clone(&accepted.config),
+            chosen: accepted.chosen.clone(),
+            balancer: accepted.balancer.clone().unwrap_or_else(|| Arc::clone(&self.default)),
+        });
+        Ok(self.accept(accepted))
     }
 
     /// What calls need of the config in force. None if that says nothing of calls.
@@ -120,14 +150,28 @@ impl Policy {
 
     fn accept(&mut self, accepted: Accepted) -> Option<Arc<dyn Balancer>> {
         let Accepted { text, config, chosen, balancer } = accepted;
+        if !config.not_obeyed.is_empty() {
+            let (service, not_obeyed) = (&self.service, &config.not_obeyed);
+            tracing::warn!(%service, ?not_obeyed, "the service config says what this channel does not do");
+        }
+        if !config.fails_calls.is_empty() {
+            let (service, fails_calls) = (&self.service, &config.fails_calls);
+            tracing::warn!(%service, ?fails_calls, "the service config fails every call of these methods");
+        }
+        self.note(|status| status.not_obeyed.clone_from(&config.not_obeyed));
         self.chosen = chosen;
         self.rules = Rules::new(config, self.rules.as_deref()).map(Arc::new);
         self.put_in_force(Some(text), balancer)
     }
 
-    /// There is no config any more: the channel's own defaults are in force.
+    /// There is no config any more: the channel's own is in force, or else its defaults are.
     fn fall_back(&mut self) -> Option<Arc<dyn Balancer>> {
+        if let Some(Fallback { text, config, chosen, balancer }) = self.fallback.clone() {
+            let balancer = (chosen != self.chosen).then_some(balancer);
+            return self.accept(Accepted { text, config, chosen, balancer });
+        }
         self.rules = None;
+        self.note(|status| status.not_obeyed.clear());
         let balancer = self.chosen.take().map(|_| Arc::clone(&self.default));
         self.put_in_force(None, balancer)
     }

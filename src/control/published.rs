@@ -1,16 +1,19 @@
 //! What calls read.
 
+use std::mem::discriminant;
 use std::sync::Arc;
 
-use callboard_core::{ConnectivityState, Endpoint, Error};
+use callboard_core::{ConnectivityState, Endpoint, Error, ErrorKind};
 use tokio::time::Instant;
 
+use super::census::Census;
 use super::roster::Roster;
 use super::rotation::{Ready, Rotation};
-use super::subchannel::Subchannel;
+use super::trouble::{Shown, Trouble};
 use super::{ConfigStatus, Policy, Rules, Summary};
 
-/// Everything that a call needs to know, as of one moment. Never changed, only replaced.
+/// Everything that a call needs to know, as of one moment. Never changed, only replaced, but for what an endpoint shows of
+/// itself.
 #[derive(Debug)]
 pub(crate) struct Published {
     pub(crate) verdict: Verdict,
@@ -23,26 +26,8 @@ pub(crate) struct Published {
     pub(crate) config: Arc<ConfigStatus>,
     /// In the registry's order.
     endpoints: Arc<[Endpoint]>,
-    /// Of those that are not as they should be; in the same order.
-    troubles: Vec<Trouble>,
-}
-
-/// Why and until when an endpoint is not connected. Kept apart because it is rare: with thousands of endpoints it would
-/// be most of the work of telling that one has changed.
-#[derive(Clone, Debug)]
-struct Trouble {
-    /// Of the endpoint, among all.
-    index: usize,
-    connection_error: Option<Error>,
-    retry_at: Option<Instant>,
-}
-
-impl Trouble {
-    fn of((index, subchannel): (usize, &Subchannel)) -> Option<Self> {
-        let (connection_error, retry_at) = (subchannel.last_error(), subchannel.retry_at());
-        let any = connection_error.is_some() || retry_at.is_some();
-        any.then(|| Self { index, connection_error: connection_error.cloned(), retry_at })
-    }
+    /// Why they are not connected, if they are not: in the same order, and as it is whenever it is looked at.
+    shown: Arc<[Arc<Shown>]>,
 }
 
 /// What to do with a call.
@@ -58,13 +43,25 @@ pub(crate) enum Verdict {
     Ended,
 }
 
+/// What is new for calls that wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Since {
+    /// Nothing: they wait on.
+    Alike,
+    /// Another picker, or it is known how calls are to be made.
+    Renewed,
+    /// Other connections, or another verdict.
+    Moved,
+}
+
 /// One endpoint of a channel, as [`Channel::endpoints`](crate::Channel::endpoints) shows it.
 #[non_exhaustive]
 #[derive(Clone, Debug)]
 pub struct EndpointStatus {
     /// What the registry says of it, its state, and its live figures.
     pub endpoint: Endpoint,
-    /// Why the last attempt to connect failed, unless a later one has succeeded.
+    /// Why the last attempt to connect failed, unless a later one has succeeded; of an idle endpoint, why its connections
+    /// do not last.
     pub connection_error: Option<Error>,
     /// When a failed endpoint may be dialled again. Past, if the balancer does not want it connected now.
     pub retry_at: Option<Instant>,
@@ -76,11 +73,11 @@ impl Published {
             verdict: Verdict::Wait,
             state: ConnectivityState::Connecting,
             summary,
-            rules: None,
+            rules: policy.rules().cloned(),
             settled: policy.is_off(),
             config: Arc::clone(policy.status()),
             endpoints: Arc::default(),
-            troubles: Vec::new(),
+            shown: Arc::default(),
         }
     }
 
@@ -94,7 +91,7 @@ impl Published {
             settled: last.settled,
             config: Arc::clone(&last.config),
             endpoints: Arc::clone(&last.endpoints),
-            troubles: last.troubles.clone(),
+            shown: Arc::clone(&last.shown),
         }
     }
 
@@ -105,13 +102,12 @@ impl Published {
         known: bool,
         roster: &Roster,
     ) -> Self {
-        let state = aggregate(known, summary.registry_fails(), roster.subchannels());
+        let state = aggregate(known, summary.registry_fails(), roster.census());
         let verdict = match (rotation.ready(), state) {
             (Some(ready), _) => Verdict::Pick(Arc::clone(ready)),
             (None, ConnectivityState::TransientFailure) => Verdict::Fail,
             _ => Verdict::Wait,
         };
-        let troubles = roster.subchannels().iter().enumerate().filter_map(Trouble::of).collect();
         Self {
             verdict,
             state,
@@ -120,7 +116,7 @@ impl Published {
             settled: policy.is_settled(),
             config: Arc::clone(policy.status()),
             endpoints: Arc::clone(roster.endpoints()),
-            troubles,
+            shown: Arc::clone(roster.shown()),
         }
     }
 
@@ -129,27 +125,68 @@ impl Published {
         self.settled && self.rules.is_none()
     }
 
+    /// What there is that waiting calls did not know when this was published.
+    pub(crate) fn since(&self, former: &Self) -> Since {
+        match (&self.verdict, &former.verdict) {
+            (Verdict::Pick(now), Verdict::Pick(then)) if !Arc::ptr_eq(&now.connections, &then.connections) => {
+                Since::Moved
+            }
+            (Verdict::Pick(now), Verdict::Pick(then)) if !Arc::ptr_eq(now, then) => Since::Renewed,
+            (now, then) if discriminant(now) != discriminant(then) => Since::Moved,
+            _ if self.settled != former.settled => Since::Renewed,
+            _ => Since::Alike,
+        }
+    }
+
+    /// Why no endpoint will be ready until somebody changes something, if that is known: the channel's task has ended, or
+    /// the registry or every endpoint fails by what no further attempt cures.
+    pub(crate) fn hopeless(&self) -> Option<(ErrorKind, Error)> {
+        match self.verdict {
+            Verdict::Ended => {
+                let ended = Error::new(ErrorKind::Closed, "the channel's task has ended");
+                return Some((ErrorKind::Closed, ended));
+            }
+            Verdict::Fail => {}
+            Verdict::Pick(_) | Verdict::Wait => return None,
+        }
+        if self.endpoints.is_empty() {
+            let error = &self.summary.stale()?.error;
+            return Some((lasting(error)?, error.clone()));
+        }
+        let mut first = None;
+        for shown in &*self.shown {
+            let error = shown.get().connection_error?;
+            let kind = lasting(&error)?;
+            first.get_or_insert((kind, error));
+        }
+        first
+    }
+
     /// How each endpoint stands, in the registry's order.
     pub(crate) fn statuses(&self) -> Vec<EndpointStatus> {
-        let healthy =
-            |endpoint: &Endpoint| EndpointStatus { endpoint: endpoint.clone(), connection_error: None, retry_at: None };
-        let mut statuses: Vec<_> = self.endpoints.iter().map(healthy).collect();
-        for Trouble { index, connection_error, retry_at } in &self.troubles {
-            if let Some(status) = statuses.get_mut(*index) {
-                status.connection_error.clone_from(connection_error);
-                status.retry_at = *retry_at;
-            }
-        }
-        statuses
+        let status = |(endpoint, shown): (&Endpoint, &Arc<Shown>)| {
+            let Trouble { connection_error, retry_at } = shown.get();
+            EndpointStatus { endpoint: endpoint.clone(), connection_error, retry_at }
+        };
+        self.endpoints.iter().zip(&*self.shown).map(status).collect()
     }
 }
 
-/// gRPC's rule: ready if anything is; else connecting if anything is that has not just failed; else failing. A set
+/// The kind of an error that stays until somebody changes something, whatever is tried; None if it may pass. What it was
+/// caused by counts as well: a connector of the user's may say so.
+fn lasting(error: &Error) -> Option<ErrorKind> {
+    let levels = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
+    let mut kinds = levels.filter_map(|error| error.downcast_ref::<Error>()).map(Error::kind);
+    kinds.find(|kind| matches!(kind, ErrorKind::Denied | ErrorKind::Invalid | ErrorKind::Unsupported))
+}
+
+/// gRPC's rule: ready if anything is; else connecting if anything is that has not just failed, or waits for its turn; else
+/// failing. A set
 /// that is known to be empty is failing, and so is a registry that has never answered and cannot be reached.
-fn aggregate(known: bool, registry_fails: bool, subchannels: &[Subchannel]) -> ConnectivityState {
-    if subchannels.iter().any(Subchannel::is_ready) {
+fn aggregate(known: bool, registry_fails: bool, census: &Census) -> ConnectivityState {
+    if census.count(ConnectivityState::Ready) > 0 {
         return ConnectivityState::Ready;
     }
-    let hopeful = if known { subchannels.iter().any(|subchannel| !subchannel.is_failing()) } else { !registry_fails };
+    let hopeful = if known { census.is_hopeful(Instant::now()) } else { !registry_fails };
     if hopeful { ConnectivityState::Connecting } else { ConnectivityState::TransientFailure }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use callboard_core::{Balancer, Endpoint, Picker};
+use callboard_core::{Balancer, ConnectivityState, Endpoint, Picker, later};
 use tokio::time::{Duration, Instant};
 
 use super::roster::Roster;
@@ -74,6 +74,8 @@ pub(super) struct Rotation {
     renew_at: Option<Instant>,
     /// A new picker is to be made although the endpoints are the same.
     stale: bool,
+    /// The roster's when it was looked at last.
+    edition: u64,
 }
 
 impl Rotation {
@@ -93,20 +95,24 @@ impl Rotation {
 
     /// Makes a new choice if anything has changed. `list` is the balancer's, if one decides.
     pub(super) fn update(&mut self, balancer: &dyn Balancer, roster: &Roster, list: Option<&Arc<List>>) {
+        let now = Instant::now();
+        let stale = self.stale || self.renew_at.is_some_and(|at| at <= now);
         let old = self.ready.as_deref();
+        let untouched = std::mem::replace(&mut self.edition, roster.edition()) == roster.edition();
+        if untouched && !stale && old.is_none_or(|old| old.choice.is_by(list)) {
+            return;
+        }
         let (endpoints, connections) = (ready_endpoints(old, roster), ready_connections(old, roster));
         let same = |old: &Ready| {
             Arc::ptr_eq(&old.choice.endpoints, &endpoints)
                 && Arc::ptr_eq(&old.connections, &connections)
                 && old.choice.is_by(list)
         };
-        let now = Instant::now();
-        let stale = self.stale || self.renew_at.is_some_and(|at| at <= now);
         if old.is_some_and(same) && !stale {
             return;
         }
         let life = balancer.renew_every().filter(|_| !endpoints.is_empty() && list.is_none());
-        self.renew_at = life.and_then(|life| now.checked_add(life.max(SHORTEST_LIFE)));
+        self.renew_at = life.map(|life| later(now, life.max(SHORTEST_LIFE)));
         self.stale = false;
         self.ready = (!endpoints.is_empty()).then(|| {
             let (picker, steering): (Box<dyn Picker>, _) = match list {
@@ -121,7 +127,7 @@ impl Rotation {
 /// The endpoints that are ready: a list that there is already, if one will do.
 fn ready_endpoints(old: Option<&Ready>, roster: &Roster) -> Arc<[Endpoint]> {
     let ready = || roster.subchannels().iter().filter(|subchannel| subchannel.is_ready()).map(Subchannel::endpoint);
-    if ready().count() == roster.endpoints().len() {
+    if roster.census().count(ConnectivityState::Ready) == roster.endpoints().len() {
         return Arc::clone(roster.endpoints());
     }
     let instances = || ready().map(|endpoint| Arc::as_ptr(endpoint.instance()));

@@ -4,8 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use callboard_core::{ConnectivityState, Error, Service, Stale, View};
+use callboard_core::{Address, ConnectivityState, Error, Service, Stale, View};
 
+use super::roster::Roster;
 use super::subchannel::Subchannel;
 use crate::lookaside::{Decides, Lookaside};
 
@@ -17,9 +18,12 @@ pub(crate) struct Summary {
     /// None until the first set has come.
     known: Option<usize>,
     states: Vec<(ConnectivityState, usize)>,
-    connection_error: Option<String>,
+    /// The last one, and whose it is.
+    connection_error: Option<(Address, Error)>,
     stale: Option<Stale>,
     skipped: usize,
+    /// Instances that the registry has beyond those.
+    left_out: usize,
     /// None while the registry lists no external balancer.
     lookaside: Option<Lookaside>,
     /// Nobody follows the registry any more.
@@ -27,25 +31,19 @@ pub(crate) struct Summary {
 }
 
 impl Summary {
-    pub(super) fn of(service: &Service, view: &View, subchannels: &[Subchannel]) -> Self {
-        let mut states: Vec<(ConnectivityState, usize)> = Vec::new();
-        for subchannel in subchannels {
-            let state = subchannel.state();
-            match states.iter_mut().find(|(known, _)| *known == state) {
-                Some((_, count)) => *count += 1,
-                None => states.push((state, 1)),
-            }
-        }
-        let failed = subchannels.iter().rev().find_map(|subchannel| Some((subchannel, subchannel.last_error()?)));
+    pub(super) fn of(service: &Service, view: &View, roster: &Roster) -> Self {
+        use ConnectivityState::{Connecting, Idle, Ready, TransientFailure};
+        let states = [Ready, Connecting, Idle, TransientFailure].map(|state| (state, roster.census().count(state)));
+        let failed = roster.census().last_failing().map(|place| &roster.subchannels()[place]);
+        let error = |failed: &Subchannel| Some((failed.address().clone(), failed.last_error()?.clone()));
         Self {
             service: service.clone(),
             known: view.instances.as_ref().map(|instances| instances.len()),
-            states,
-            connection_error: failed.map(|(subchannel, error): (&Subchannel, &Error)| {
-                format!("{}: {}", subchannel.address(), error.chain())
-            }),
+            states: states.into_iter().filter(|(_, count)| *count > 0).collect(),
+            connection_error: failed.and_then(error),
             stale: view.stale.clone(),
             skipped: view.skipped,
+            left_out: view.left_out,
             lookaside: None,
             ended: false,
         }
@@ -59,7 +57,8 @@ impl Summary {
     /// Of a channel whose task has not looked yet.
     pub(crate) fn unknown(service: Service) -> Self {
         let (states, stale, lookaside) = Default::default();
-        Self { service, known: None, states, connection_error: None, stale, skipped: 0, lookaside, ended: false }
+        let (skipped, left_out) = (0, 0);
+        Self { service, known: None, states, connection_error: None, stale, skipped, left_out, lookaside, ended: false }
     }
 
     /// Of a channel whose task has ended: as it stood last.
@@ -79,6 +78,12 @@ impl Summary {
         let Some(stale) = &self.stale else { return format!("registry in reach{when}{lookaside}") };
         let age = stale.as_of.map(|as_of| format!("; the set is {:.1?} old", as_of.elapsed())).unwrap_or_default();
         format!("registry out of reach: {}{age}{when}{lookaside}", stale.error.chain())
+    }
+
+    /// Why there is no endpoint to call, as far as it is known: a connection's error, or else the registry's.
+    pub(crate) fn cause(&self) -> Option<&Error> {
+        let of_registry = || self.stale.as_ref().map(|stale| &stale.error);
+        self.connection_error.as_ref().map(|(_, error)| error).or_else(of_registry)
     }
 
     pub(crate) fn lookaside(&self) -> Option<&Lookaside> {
@@ -128,6 +133,7 @@ impl fmt::Display for Summary {
             None if self.lookaside.is_some() => f.write_str("no balancer has sent a list yet")?,
             None => f.write_str("the registry has not answered yet")?,
             Some(0) if self.is_steered() => f.write_str("the balancer's list has no server")?,
+            Some(0) if self.skipped > 0 => f.write_str("no record in the registry can be read")?,
             Some(0) => f.write_str("nobody is signed in")?,
             Some(1) => f.write_str("1 endpoint")?,
             Some(count) => write!(f, "{count} endpoints")?,
@@ -139,10 +145,14 @@ impl fmt::Display for Summary {
             f.write_str(")")?;
         }
         if self.skipped > 0 {
-            write!(f, ", {} unreadable records", self.skipped)?;
+            let records = if self.skipped == 1 { "record" } else { "records" };
+            write!(f, ", {} unreadable {records} (written by a newer version?)", self.skipped)?;
         }
-        if let Some(error) = &self.connection_error {
-            write!(f, "; last connection error: {error}")?;
+        if self.left_out > 0 {
+            write!(f, ", {} more left out (max_instances)", self.left_out)?;
+        }
+        if let Some((address, error)) = &self.connection_error {
+            write!(f, "; last connection error: {address}: {}", error.chain())?;
         }
         match (&self.stale, &self.lookaside) {
             (None, None) => Ok(()),

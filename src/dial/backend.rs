@@ -4,33 +4,22 @@ use std::sync::Arc;
 
 use callboard_core::{Registry, Resolver, Result, Service, Target, TargetOptions};
 
+use super::clients::{Both, shared};
 use super::names::Names;
 use crate::features::{self, Known};
 
-/// Both sides of a backend. They share its client.
-pub(crate) struct Backend {
-    pub(super) registry: Arc<dyn Registry>,
-    pub(super) resolver: Arc<dyn Resolver>,
-}
-
-#[cfg_attr(
-    not(any(feature = "consul", feature = "etcd", feature = "file", feature = "zookeeper")),
-    expect(dead_code, reason = "a memory board is not made from a URL")
-)]
-impl Backend {
-    pub(crate) fn of(backend: impl Registry + Resolver + Clone) -> Self {
-        Self { registry: Arc::new(backend.clone()), resolver: Arc::new(backend) }
-    }
-}
-
-pub(crate) type MakeBackend = dyn Fn(&Target, &mut TargetOptions<'_>) -> Result<Backend> + Send + Sync;
+pub(crate) type MakeBackend = dyn Fn(&Target, &mut TargetOptions<'_>) -> Result<Arc<dyn Both>> + Send + Sync;
 pub(crate) type MakeResolver = dyn Fn(&Target, &mut TargetOptions<'_>) -> Result<Arc<dyn Resolver>> + Send + Sync;
 
 /// The registry and the service that a URL names, to [`announce`](crate::announce) a server with.
 ///
 /// The URL is that of [`dial`](crate::dial), with the query keys of the scheme's backend alone: those about calls, such
-/// as `balancer`, are a client's. No I/O happens here, and the registry need not be up. The registry is what a backend's
-/// own constructor gives: one that is made once can announce several servers over one connection.
+/// as `balancer`, are a client's. No I/O happens here but the reading of files that it names, and the registry need not be up.
+///
+/// Whatever a process makes by URLs that say the same of the registry (scheme, user, password, hosts, and the backend's own
+/// keys, word by word; not the service) shares one client of it, and so its connections: this, [`resolver`], [`configure`],
+/// [`dial`](crate::dial) and [`serve`](crate::serve). The client ends when the last that was made of it is dropped. For a
+/// client of its own, make a backend by its builder.
 ///
 /// ```no_run
 /// # async fn doc() -> callboard::Result<()> {
@@ -49,8 +38,8 @@ pub(crate) type MakeResolver = dyn Fn(&Target, &mut TargetOptions<'_>) -> Result
 /// [`Unsupported`](callboard_core::ErrorKind::Unsupported) if the scheme is not known, or needs a feature that is off:
 /// the message says which.
 pub fn registry(url: &str) -> Result<(Arc<dyn Registry>, Service)> {
-    let (Backend { registry, .. }, service) = both(url)?;
-    Ok((registry, service))
+    let (backend, service) = both(url)?;
+    Ok((backend, service))
 }
 
 /// The resolver and the service that a URL names, to [`follow`](callboard_core::follow) who serves without calling them:
@@ -72,17 +61,22 @@ pub fn registry(url: &str) -> Result<(Arc<dyn Registry>, Service)> {
 /// # Errors
 /// As [`registry`] says.
 pub fn resolver(url: &str) -> Result<(Arc<dyn Resolver>, Service)> {
-    let (Backend { resolver, .. }, service) = both(url)?;
-    Ok((resolver, service))
+    let (backend, service) = both(url)?;
+    Ok((backend, service))
 }
 
-fn both(url: &str) -> Result<(Backend, Service)> {
+fn both(url: &str) -> Result<(Arc<dyn Both>, Service)> {
     let target: Target = url.parse()?;
     let mut options = target.options();
     let schemes: Names<MakeBackend> = Names::new("scheme", features::backends());
-    let backend = schemes.find(target.scheme())?(&target, &mut options)?;
+    let backend = made(schemes.find(target.scheme())?, &target, &mut options)?;
     options.finish()?;
     Ok((backend, target.service()?))
+}
+
+/// The backend that a URL means: the one that is in use already, if there is one.
+fn made(make: &MakeBackend, target: &Target, options: &mut TargetOptions<'_>) -> Result<Arc<dyn Both>> {
+    Ok(shared(make(target, options)?, target, options))
 }
 
 /// Puts a service's config into the registry that a URL names, or removes it with None. What channels could not read is
@@ -113,7 +107,7 @@ pub async fn configure(url: &str, config: Option<&str>) -> Result<()> {
 pub(super) fn resolvers() -> impl Iterator<Item = Known<MakeResolver>> {
     features::backends().into_iter().map(|Known { name, feature, make }| {
         let resolver = |make: Arc<MakeBackend>| -> Arc<MakeResolver> {
-            Arc::new(move |target, options| Ok(make(target, options)?.resolver))
+            Arc::new(move |target, options| Ok(made(&*make, target, options)?))
         };
         Known { name, feature, make: make.map(resolver) }
     })

@@ -2,6 +2,7 @@
 
 mod backend;
 mod balancers;
+mod clients;
 mod names;
 
 use std::fmt;
@@ -9,10 +10,11 @@ use std::sync::Arc;
 
 use callboard_core::{Balancer, BalancerSettings, Resolver, Result, Target, TargetOptions};
 
+pub(crate) use self::backend::MakeBackend;
 use self::backend::MakeResolver;
-pub(crate) use self::backend::{Backend, MakeBackend};
 pub use self::backend::{configure, registry, resolver};
 pub(crate) use self::balancers::{Balancers, MakeBalancer};
+pub(crate) use self::clients::Both;
 use self::names::Names;
 use crate::{Channel, ChannelBuilder};
 
@@ -28,12 +30,16 @@ pub type Resolved = Arc<dyn Resolver>;
 /// |---|---|---|
 /// | `balancer` | how calls are shared out, unless the service's config says: `round_robin`, `weighted`, `weighted_round_robin`, `pick_first` | `round_robin` |
 /// | `shuffle` | with `pick_first`: whether each client tries the endpoints in an order of its own | `false` |
-/// | `timeout` | the deadline of calls that set none, nor their method's config | none |
+/// | `timeout` | the deadline of calls that set none, nor their method's config, up to the end of a stream; the earlier of this and the call's own counts, unless the call has a [`Timeout`](crate::Timeout) | none |
 /// | `wait_for_ready` | whether calls wait for a ready endpoint instead of failing fast, unless their method's config says | `false` |
 /// | `connect_timeout` | the bound of one attempt to connect | `20s` |
 /// | `service_config` | whether the service's config in the registry is obeyed | `true` |
+/// | `external_balancers` | whether [external balancers](crate::lookaside) that the registry lists are asked | `true` |
+/// | `max_instances` | how many instances are used; of more, a part that each channel draws for itself | `10000` |
+/// | `max_dials` | how many attempts to connect may be under way at once | `100` |
 ///
-/// Like [`ChannelBuilder::build`] it does no I/O; neither the registry nor a server has to be up. To give it schemes and
+/// Like [`ChannelBuilder::build`] it does no I/O; neither the registry nor a server has to be up. Channels to services of
+/// one registry share one client of it, as [`registry`] says. To give it schemes and
 /// balancers of your own, use a [`Dialer`].
 ///
 /// # Errors
@@ -69,7 +75,8 @@ impl Dialer {
         Self { schemes: Names::new("scheme", backend::resolvers()), balancers: Balancers::compiled_in() }
     }
 
-    /// Adds a scheme, or replaces the one of that name. `make` is called for each URL of that scheme; it reads what it needs from the
+    /// Adds a scheme, or replaces the one of that name. `make` is called for each URL of that scheme, and what it gives is that
+    /// channel's alone unless `make` itself gives the same several times; it reads what it needs from the
     /// target, and its own query keys from the options.
     #[must_use]
     pub fn scheme(
@@ -132,6 +139,15 @@ impl Dialer {
         if let Some(timeout) = options.duration("connect_timeout")? {
             builder = builder.connect_timeout(timeout);
         }
+        if let Some(asked) = options.flag("external_balancers")? {
+            builder = builder.external_balancers(asked);
+        }
+        if let Some(most) = count("max_instances", &mut options)? {
+            builder = builder.max_instances(most);
+        }
+        if let Some(most) = count("max_dials", &mut options)? {
+            builder = builder.max_dials(most);
+        }
         options.finish()?;
         Ok(builder)
     }
@@ -142,6 +158,14 @@ impl Dialer {
     /// As [`dial`] says.
     pub async fn dial(&self, url: &str) -> Result<Channel> {
         self.builder(url)?.build()
+    }
+}
+
+/// A number of things, of which there has to be at least one.
+fn count(key: &'static str, options: &mut TargetOptions<'_>) -> Result<Option<usize>> {
+    match options.number(key)? {
+        Some(0) => Err(options.invalid(key, "at least 1")),
+        count => Ok(count.map(|count| usize::try_from(count).unwrap_or(usize::MAX))),
     }
 }
 

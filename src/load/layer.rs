@@ -203,7 +203,7 @@ mod tests {
     use tonic::body::Body;
     use tower::{ServiceExt, service_fn};
 
-    use super::super::metadata::report_in;
+    use super::super::metadata::load_in;
     use super::*;
 
     /// A body of one message and then a status, or a failure.
@@ -233,6 +233,7 @@ mod tests {
         let service = service_fn(move |_: Request<Body>| std::future::ready(response.take().expect("called once")));
         let service = LoadReportLayer::new(recorder.clone()).layer(service);
         let answered = service.oneshot(Request::new(Body::empty())).now_or_never().expect("at once");
+        let report_in = |fields: &HeaderMap| load_in(fields).map(|load| load.report().clone());
         let mut report = answered.as_ref().ok().and_then(|response| report_in(response.headers()));
         if let Ok(response) = answered {
             let mut body = response.into_body();

@@ -3,14 +3,14 @@
 use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use callboard_core::LoadReport;
+use callboard_core::{Load, LoadReport};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use prost::Message;
 
 use super::message::OrcaLoadReport;
 
 /// Where the report stands.
-pub(super) const LOAD_METRICS: HeaderName = HeaderName::from_static("endpoint-load-metrics-bin");
+pub(crate) const LOAD_METRICS: HeaderName = HeaderName::from_static("endpoint-load-metrics-bin");
 
 /// Written without padding and read with or without, as gRPC wants it of binary metadata.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -18,18 +18,39 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_encode_padding(false).with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// The report in trailers, or in the headers of a response that has no trailers. None if there is none, several, or one
-/// that cannot be read.
-pub(crate) fn report_in(trailers: &HeaderMap) -> Option<LoadReport> {
+/// How large a report may be, as it stands in the trailers. Its figures take a few hundred bytes, and many peers take no
+/// more than 8 KiB of trailers at all.
+const LARGEST: usize = 8 << 10;
+
+/// The report in trailers, or in the headers of a response that has no trailers, unread: nearly always nobody looks at it.
+/// None if there is none, or several, or one that is too large.
+pub(crate) fn load_in(trailers: &HeaderMap) -> Option<Load> {
     // By going through all: there are few, and to hash the name takes longer.
     let mut found = trailers.iter().filter(|(name, _)| *name == LOAD_METRICS).map(|(_, value)| value);
     let value = found.next()?;
-    let report = if found.next().is_some() { Err("there are several".to_owned()) } else { decode(value) };
-    report.map_err(|error| tracing::debug!(error, "a load report was ignored")).ok()
+    let why = match found.next() {
+        Some(_) => "there are several",
+        None if value.len() > LARGEST => "it is too large",
+        None => {
+            // A copy: the value would keep all that came with it.
+            let text = value.as_bytes().to_vec();
+            return Some(Load::unread(move || read(&text)));
+        }
+    };
+    tracing::debug!(why, size = value.len(), "a load report was ignored");
+    None
 }
 
-fn decode(value: &HeaderValue) -> Result<LoadReport, String> {
-    let bytes = BASE64.decode(value.as_bytes()).map_err(|error| error.to_string())?;
+/// What cannot be read says nothing.
+fn read(text: &[u8]) -> LoadReport {
+    decode(text).unwrap_or_else(|error| {
+        tracing::debug!(error, "a load report cannot be read");
+        LoadReport::default()
+    })
+}
+
+fn decode(text: &[u8]) -> Result<LoadReport, String> {
+    let bytes = BASE64.decode(text).map_err(|error| error.to_string())?;
     let message = OrcaLoadReport::decode(&*bytes).map_err(|error| error.to_string())?;
     Ok(message.into())
 }
@@ -50,6 +71,10 @@ mod tests {
         values.iter().map(|value| (LOAD_METRICS, HeaderValue::from_str(value).expect("a header value"))).collect()
     }
 
+    fn said(values: &[&str]) -> Option<LoadReport> {
+        load_in(&trailers(values)).map(|load| load.report().clone())
+    }
+
     fn full() -> LoadReport {
         let mut report = LoadReport::default();
         (report.cpu_utilization, report.mem_utilization, report.application_utilization) = (0.25, 0.5, 0.75);
@@ -67,17 +92,23 @@ mod tests {
             assert!(!text.contains('='));
             let padded = format!("{text}{}", "=".repeat((4 - text.len() % 4) % 4));
             for text in [text, padded] {
-                assert_eq!(report_in(&trailers(&[&text])), Some(report.clone()), "{text}");
+                assert_eq!(said(&[&text]), Some(report.clone()), "{text}");
             }
         }
     }
 
     #[test]
-    fn no_report_several_reports_and_garbage_are_none() {
+    fn no_report_several_reports_and_large_ones_are_none_and_garbage_says_nothing() {
         let fine = encode(full()).to_str().expect("text").to_owned();
-        let cases: [&[&str]; 6] = [&[], &[&fine, &fine], &["!"], &["QUJD"], &[&fine[..fine.len() - 2]], &["CQ,CQ"]];
-        for values in cases {
-            assert_eq!(report_in(&trailers(values)), None, "{values:?}");
+        let mut large = full();
+        large.named_metrics.insert("x".repeat(LARGEST), 1.0);
+        let large = encode(large).to_str().expect("text").to_owned();
+        let none: [&[&str]; 3] = [&[], &[&fine, &fine], &[&large]];
+        for values in none {
+            assert_eq!(said(values), None, "{values:?}");
+        }
+        for garbage in ["!", "QUJD", &fine[..fine.len() - 2], "CQ,CQ"] {
+            assert_eq!(said(&[garbage]), Some(LoadReport::default()), "{garbage}");
         }
     }
 
@@ -85,7 +116,8 @@ mod tests {
         #[test]
         fn no_value_at_all_can_break_it(bytes in prop::collection::vec(any::<u8>(), 0..200), raw in any::<bool>()) {
             let value = if raw { HeaderValue::from_bytes(&bytes).ok() } else { HeaderValue::try_from(BASE64.encode(&bytes)).ok() };
-            let _ = report_in(&value.into_iter().map(|value| (LOAD_METRICS, value)).collect());
+            let load = load_in(&value.into_iter().map(|value| (LOAD_METRICS, value)).collect());
+            load.iter().for_each(|load| _ = load.report());
         }
     }
 }

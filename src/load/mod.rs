@@ -31,7 +31,7 @@ mod watch;
 mod window;
 
 pub use layer::{LoadReportLayer, LoadReporting, LoadReportingBody, LoadReportingFuture};
-pub(crate) use metadata::report_in;
+pub(crate) use metadata::{LOAD_METRICS, load_in};
 pub use of_call::CallLoad;
 pub use recorder::LoadRecorder;
 pub use service::LoadReportServer;

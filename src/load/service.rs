@@ -25,12 +25,15 @@ pub(super) const SERVICE: &str = "xds.service.orca.v3.OpenRcaService";
 
 /// How often a client gets a report at most, unless something else is said: as gRPC's servers have it.
 const MIN_INTERVAL: Duration = Duration::from_secs(30);
+/// A timer bears no more than that, and a client may ask for anything.
+const LONGEST_INTERVAL: Duration = Duration::from_secs(365 * 24 * 3_600);
 
 /// gRPC's `xds.service.orca.v3.OpenRcaService`: tells a client that asks for it this server's load, again and again. Add it
 /// to a server of tonic's like any other service.
 ///
 /// A stream lasts as long as the client wants it, so a server that shuts down gracefully waits for the clients. Those of
-/// gRPC end it when they hear that the server goes away.
+/// gRPC end it when they hear that the server goes away; [`Shutdown::end_streams`](crate::Shutdown::end_streams) waits for
+/// none.
 #[derive(Clone, Debug)]
 pub struct LoadReportServer {
     recorder: LoadRecorder,
@@ -91,7 +94,7 @@ impl ServerStreamingService<OrcaLoadReportRequest> for Method {
 
     fn call(&mut self, request: tonic::Request<OrcaLoadReportRequest>) -> Self::Future {
         let wanted = request.get_ref().every().unwrap_or_default();
-        let every = wanted.max(self.0.min_interval).max(Duration::from_millis(1));
+        let every = wanted.max(self.0.min_interval).clamp(Duration::from_millis(1), LONGEST_INTERVAL);
         let mut ticks = interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         std::future::ready(Ok(tonic::Response::new(Reports { recorder: self.0.recorder.clone(), ticks })))

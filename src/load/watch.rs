@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Weak};
 
-use callboard_core::{Backoff, Endpoint, Load, Retry};
+use callboard_core::{Backoff, Endpoint, Load, Retry, later};
 use http::uri::PathAndQuery;
 use tokio::task::AbortHandle;
 use tokio::time::{Duration, Instant, sleep_until};
@@ -39,7 +39,7 @@ impl Watch {
         every: Duration,
         defaults: &Defaults,
     ) -> Self {
-        let direct = Direct::new(Arc::clone(connection), defaults.clone());
+        let direct = Direct::new(Arc::clone(connection), endpoint.clone(), defaults.clone());
         let span = tracing::debug_span!("load_reports", address = %endpoint.instance().address).or_current();
         let task = tokio::spawn(listen(direct, endpoint, every).instrument(span)).abort_handle();
         Self { connection: Arc::downgrade(connection), every, task }
@@ -72,7 +72,7 @@ async fn listen(direct: Direct, endpoint: Endpoint, every: Duration) {
             return;
         }
         // The wait is counted from the start of the attempt, as with connections.
-        let again = begun + retry.failed();
+        let again = later(begun, retry.failed());
         tracing::debug!(%status, wait = ?again.saturating_duration_since(Instant::now()), "no load reports");
         sleep_until(again).await;
     }

@@ -13,7 +13,7 @@ use callboard_core::{
 use futures_core::Stream;
 
 use crate::Channel;
-use crate::control::{Parts, Policy};
+use crate::control::{MAX_DIALS, Parts, Policy};
 use crate::dial::Balancers;
 use crate::shared::Defaults;
 use crate::transport::{Connector, Keepalive, Settings};
@@ -30,8 +30,16 @@ pub(crate) struct Way {
     pub(crate) connector: Arc<dyn Connector>,
     pub(crate) settings: Settings,
     pub(crate) backoff: Backoff,
+    pub(crate) terms: Terms,
+}
+
+/// How far a balancer is heard.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
     /// How long calls wait for the first list, and a balancer has to answer.
     pub(crate) patience: Duration,
+    /// How many servers of a list are used.
+    pub(crate) most: usize,
 }
 
 impl Way {
@@ -47,15 +55,24 @@ impl Way {
             settings,
             backoff: self.backoff.clone(),
             most_connections: 1,
+            extra_idle: Duration::MAX,
+            max_dials: MAX_DIALS,
         };
-        let defaults =
-            Defaults { timeout: None, wait_for_ready: true, several_connections: false, ..self.defaults.clone() };
+        let defaults = Defaults {
+            timeout: None,
+            wait_for_ready: true,
+            several_connections: false,
+            max_waiting_calls: None,
+            // They are for the service, not for who says where it is.
+            credentials: None,
+            ..self.defaults.clone()
+        };
         let follow = follow(Arc::new(These(balancers)), &self.service, FollowSettings::default());
         let _span = tracing::debug_span!("balancers").entered();
         // The service's config is about calls to the service, not to its balancers.
         let policy = Policy::new(&self.service, balancer, Balancers::none(), false);
         let runtime = tokio::runtime::Handle::current();
-        Channel::start(&runtime, self.service.clone(), defaults, parts, policy, follow, self.patience)
+        Channel::start(&runtime, self.service.clone(), defaults, parts, policy, follow, None)
     }
 }
 

@@ -7,26 +7,31 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
-use callboard_core::{Address, ConnectivityState, Error, ErrorKind, Result, Retry};
+use callboard_core::{Address, ConnectivityState, Error, ErrorKind, Result, Retry, later};
 use futures_core::Stream;
 use http::uri::PathAndQuery;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tonic::Streaming;
 use tonic::client::Grpc;
-use tonic_prost::ProstCodec;
 
 use super::BALANCE_LOAD;
+use super::answer::{Answer, Said, Unread};
 use super::balancers::{Way, order};
+use super::cut::Cut;
 use super::list::List;
 use super::plan::News;
 use super::tally::Tally;
-use super::v1::{InitialLoadBalanceRequest, LoadBalanceRequest, LoadBalanceResponse, Request, Response};
+use super::v1::{InitialLoadBalanceRequest, LoadBalanceRequest, Request};
 use crate::{Channel, EndpointStatus};
 
 /// The second conversation in a row that was over sooner than this counts as one that did not come about: a balancer
 /// that answers and hangs up is not asked without a pause.
 const SETTLED: Duration = Duration::from_secs(1);
+
+/// How long an attempt to connect to a balancer is not begun anew because others have come or gone: records that do so all
+/// the time must not keep anybody from being connected, nor have everybody dialled all the time.
+pub(super) const STEADY: Duration = Duration::from_secs(1);
 
 /// A list that comes sooner than this after the one before waits, and is forgotten if another one comes meanwhile.
 const COALESCE: Duration = Duration::from_millis(20);
@@ -40,10 +45,11 @@ pub(super) type Balancers = watch::Receiver<Arc<[Address]>>;
 
 /// One side of all conversations of a channel.
 pub(super) struct Talker {
-    pub(super) way: Way,
-    pub(super) balancers: Balancers,
-    pub(super) tally: Arc<Tally>,
-    pub(super) news: mpsc::Sender<News>,
+    way: Way,
+    balancers: Balancers,
+    tally: Arc<Tally>,
+    cut: Cut,
+    news: mpsc::Sender<News>,
 }
 
 /// How a conversation ended.
@@ -58,15 +64,21 @@ struct End {
 struct Begun {
     balancer: Address,
     report_every: Option<Duration>,
-    answers: Streaming<LoadBalanceResponse>,
+    answers: Streaming<Answer>,
     requests: mpsc::Sender<LoadBalanceRequest>,
     /// Closed when this is dropped.
     _channel: Channel,
 }
 
 impl Talker {
-    /// One conversation after the other. Whoever drops this future ends the one that there is.
-    pub(super) async fn run(mut self) -> Infallible {
+    pub(super) fn new(way: Way, balancers: Balancers, news: mpsc::Sender<News>) -> Self {
+        let cut = Cut::to(way.terms.most);
+        Self { way, balancers, tally: Arc::default(), cut, news }
+    }
+
+    /// One conversation after the other, from this time on. Whoever drops this future ends the one that there is.
+    pub(super) async fn run(mut self, from: Instant) -> Infallible {
+        sleep_until(from).await;
         let mut retry = Retry::new(self.way.backoff.clone());
         let (mut asked_last, mut hasty) = (None, false);
         loop {
@@ -98,9 +110,10 @@ impl Talker {
             let why = Error::new(ErrorKind::Unavailable, "the connection to a balancer was lost at once");
             return End { with: None, lasted: None, why };
         };
-        let patience = self.way.patience;
+        let patience = self.way.terms.patience;
         let late = || lost(&with, &format!("it has not answered within {patience:?}"));
-        let answer = timeout(patience, shake_hands(channel, with.clone(), self.way.service.as_str()));
+        let answer =
+            timeout(patience, shake_hands(channel, with.clone(), self.way.service.as_str(), &self.tally, self.cut));
         let begun = match answer.await.unwrap_or_else(|_| Err(late())) {
             Ok(begun) => begun,
             Err(why) => return End { with: Some(with), lasted: None, why },
@@ -117,10 +130,14 @@ impl Talker {
     async fn connect(&mut self, asked_last: Option<&Address>) -> Channel {
         loop {
             let channel = self.way.open(order(&self.balancers.borrow_and_update(), asked_last));
+            let changed = async {
+                sleep(STEADY).await;
+                // The sender cannot be gone: it is held together with this.
+                let _ = self.balancers.changed().await;
+            };
             tokio::select! {
                 () = until_ready(&channel, &self.news) => return channel,
-                // The sender cannot be gone: it is held together with this.
-                _ = self.balancers.changed() => {}
+                () = changed => {}
             }
         }
     }
@@ -128,7 +145,7 @@ impl Talker {
     /// Listens and reports until it is over; says why.
     async fn go_on(&mut self, mut begun: Begun) -> Error {
         let (mut list, mut last_list): (Option<Arc<List>>, Option<Instant>) = (None, None);
-        let mut report_at = begun.report_every.map(|every| Instant::now() + every);
+        let mut report_at = begun.report_every.map(|every| later(Instant::now(), every));
         let mut silent = false;
         loop {
             if !self.balancers.borrow_and_update().contains(&begun.balancer) {
@@ -137,7 +154,10 @@ impl Talker {
             let pass_on_at = last_list.map_or_else(Instant::now, |at: Instant| at + COALESCE);
             tokio::select! {
                 answer = begun.answers.message() => match answer {
-                    Ok(Some(answer)) => self.take(answer, &mut list).await,
+                    Ok(Some(answer)) => match answer.read(&self.tally, self.cut).await {
+                        Ok(said) => self.take(said, &mut list).await,
+                        Err(status) => return broken(&begun.balancer, &status),
+                    },
                     Ok(None) => return lost(&begun.balancer, "it has ended the stream"),
                     Err(status) => return broken(&begun.balancer, &status),
                 },
@@ -149,7 +169,7 @@ impl Talker {
                 }
                 () = until(report_at) => {
                     self.report(&begun.requests, &mut silent);
-                    report_at = begun.report_every.map(|every| Instant::now() + every);
+                    report_at = begun.report_every.map(|every| later(Instant::now(), every));
                 }
                 _ = self.balancers.changed() => {}
             }
@@ -158,18 +178,16 @@ impl Talker {
         }
     }
 
-    async fn take(&self, answer: LoadBalanceResponse, list: &mut Option<Arc<List>>) {
-        match answer.response {
-            Some(Response::Servers(said)) => match List::read(&said.servers, &self.tally) {
-                Some(read) => *list = Some(Arc::new(read)),
-                None => tracing::warn!("a balancer's list is ignored: no entry of it makes sense"),
-            },
-            Some(Response::Fallback(_)) => {
+    async fn take(&self, said: Said, list: &mut Option<Arc<List>>) {
+        match said {
+            Said::List(Some(read)) => *list = Some(read),
+            Said::List(None) => tracing::warn!("a balancer's list is ignored: no entry of it makes sense"),
+            Said::Fallback => {
                 *list = None;
                 self.tell(News::Fallback).await;
             }
             // A second first message says nothing new, and what this version does not know it skips.
-            Some(Response::Initial(_)) | None => tracing::debug!("a message of the balancer's is ignored"),
+            Said::Initial(_) | Said::Unknown => tracing::debug!("a message of the balancer's is ignored"),
         }
     }
 
@@ -218,7 +236,13 @@ fn ready(channel: &Channel) -> Option<Address> {
 }
 
 /// Opens the stream, says what is to be balanced, and waits for the answer.
-async fn shake_hands(channel: Channel, balancer: Address, service: &str) -> Result<Begun> {
+async fn shake_hands(
+    channel: Channel,
+    balancer: Address,
+    service: &str,
+    tally: &Arc<Tally>,
+    cut: Cut,
+) -> Result<Begun> {
     let (requests, queue) = mpsc::channel(1);
     let initial = Request::Initial(InitialLoadBalanceRequest { name: service.to_owned() });
     // There is room for one.
@@ -226,14 +250,15 @@ async fn shake_hands(channel: Channel, balancer: Address, service: &str) -> Resu
     let path = PathAndQuery::from_static(BALANCE_LOAD);
     let mut client = Grpc::new(channel.clone());
     let failed = |status| broken(&balancer, &status);
-    let codec = ProstCodec::<LoadBalanceRequest, LoadBalanceResponse>::default();
-    let response = client.streaming(tonic::Request::new(Requests(queue)), path, codec).await.map_err(failed)?;
-    let mut answers = response.into_inner();
-    let first = answers.message().await.map_err(failed)?;
-    let Some(Response::Initial(initial)) = first.and_then(|answer| answer.response) else {
+    let stream = client.streaming(tonic::Request::new(Requests(queue)), path, Unread);
+    let mut answers = stream.await.map_err(failed)?.into_inner();
+    let first = match answers.message().await.map_err(failed)? {
+        Some(answer) => answer.read(tally, cut).await.map_err(failed)?,
+        None => Said::Unknown,
+    };
+    let Said::Initial(asked) = first else {
         return Err(lost(&balancer, "its first message is not an initial response"));
     };
-    let asked = initial.client_stats_report_interval.map(Duration::from).unwrap_or_default();
     let report_every = (!asked.is_zero()).then(|| asked.clamp(MOST_OFTEN, LEAST_OFTEN));
     Ok(Begun { balancer, report_every, answers, requests, _channel: channel })
 }

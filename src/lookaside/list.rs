@@ -1,6 +1,6 @@
 //! What a balancer's list says, read once.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, hash_map};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use std::sync::Arc;
 use callboard_core::{Address, Error, Incarnation, Instance, Result, Turns};
 use http::HeaderValue;
 
+use super::cut::Cut;
 use super::tally::{Mark, Tally};
 use super::v1;
 
@@ -31,6 +32,18 @@ pub(crate) struct List {
 
 #[derive(Debug)]
 pub(super) enum Entry {
+    /// The place of the server among all servers of the list.
+    Server {
+        server: usize,
+        mark: Arc<Mark>,
+    },
+    Drop {
+        token: Arc<str>,
+    },
+}
+
+/// An entry that makes sense.
+enum Read {
     Server { address: Address, mark: Arc<Mark> },
     Drop { token: Arc<str> },
 }
@@ -38,8 +51,8 @@ pub(super) enum Entry {
 impl PartialEq for Entry {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Server { address, mark }, Self::Server { address: other, mark: theirs }) => {
-                address == other && mark.token == theirs.token
+            (Self::Server { server, mark }, Self::Server { server: other, mark: theirs }) => {
+                server == other && mark.token == theirs.token
             }
             (Self::Drop { token }, Self::Drop { token: other }) => token == other,
             _ => false,
@@ -49,34 +62,39 @@ impl PartialEq for Entry {
 
 impl List {
     /// Reads a list. None if there are entries and not one makes sense: then it says nothing that could be followed.
-    pub(super) fn read(said: &[v1::Server], tally: &Arc<Tally>) -> Option<Self> {
-        let mut entries = Vec::with_capacity(said.len());
-        let (mut known, mut servers) = (HashSet::new(), Vec::new());
+    pub(super) fn read(said: &[v1::Server], tally: &Arc<Tally>, cut: Cut) -> Option<Self> {
+        let used = cut.apply(said).unwrap_or_else(|| said.iter().collect());
+        if used.len() < said.len() {
+            let (entries, used) = (said.len(), used.len());
+            tracing::warn!(entries, used, "the balancer's list is too long: a random part of it is used");
+        }
+        let mut entries = Vec::with_capacity(used.len());
+        let (mut known, mut servers) = (HashMap::new(), Vec::new());
         let mut complaint = None;
-        for (index, server) in said.iter().enumerate() {
+        for (index, server) in used.iter().enumerate() {
             let entry = match read(server, tally) {
-                Ok(entry) => entry,
+                Ok(Read::Drop { token }) => Entry::Drop { token },
+                Ok(Read::Server { address, mark }) => {
+                    let server = match known.entry(address) {
+                        hash_map::Entry::Occupied(known) => *known.get(),
+                        hash_map::Entry::Vacant(new) => {
+                            servers.push(Arc::new(unlisted(new.key())?));
+                            *new.insert(servers.len() - 1)
+                        }
+                    };
+                    Entry::Server { server, mark }
+                }
                 Err(error) => {
                     complaint.get_or_insert((index, error));
                     continue;
                 }
             };
-            if let Entry::Server { address, .. } = &entry
-                && known.insert(address.clone())
-            {
-                servers.push(Arc::new(unlisted(address)?));
-            }
             entries.push(entry);
         }
-        let skipped = said.len() - entries.len();
-        if let Some((index, error)) = complaint {
-            tracing::warn!(
-                skipped,
-                of = said.len(),
-                first = index,
-                error = error.chain(),
-                "entries of the balancer's list skipped"
-            );
+        let skipped = used.len() - entries.len();
+        if let Some((first, error)) = complaint {
+            let (of, error) = (used.len(), error.chain());
+            tracing::warn!(skipped, of, first, error, "entries of the balancer's list skipped");
         }
         if entries.is_empty() && skipped > 0 {
             return None;
@@ -105,7 +123,7 @@ impl List {
 
     /// Whether the other one says the same.
     pub(super) fn same_as(&self, other: &Self) -> bool {
-        self.entries == other.entries && self.skipped == other.skipped
+        self.servers == other.servers && self.entries == other.entries && self.skipped == other.skipped
     }
 }
 
@@ -120,7 +138,7 @@ impl fmt::Display for List {
     }
 }
 
-fn read(server: &v1::Server, tally: &Arc<Tally>) -> Result<Entry> {
+fn read(server: &v1::Server, tally: &Arc<Tally>) -> Result<Read> {
     let token = server.load_balance_token.as_str();
     if token.len() > LONGEST_TOKEN {
         return Err(Error::invalid(format!("a token of {} bytes: {LONGEST_TOKEN} are allowed", token.len())));
@@ -129,7 +147,7 @@ fn read(server: &v1::Server, tally: &Arc<Tally>) -> Result<Entry> {
     let value = HeaderValue::from_str(token).ok().filter(|_| token.bytes().all(|b| (0x20..=0x7e).contains(&b)));
     let value = value.ok_or_else(|| Error::invalid("a token that cannot stand in metadata"))?;
     if server.drop {
-        return Ok(Entry::Drop { token: token.into() });
+        return Ok(Read::Drop { token: token.into() });
     }
     let ip: IpAddr = match server.ip_address.as_slice() {
         four if four.len() == 4 => <[u8; 4]>::try_from(four).map(IpAddr::from).ok(),
@@ -139,7 +157,7 @@ fn read(server: &v1::Server, tally: &Arc<Tally>) -> Result<Entry> {
     let port = u16::try_from(server.port).map_err(|_| Error::invalid(format!("port {}", server.port)))?;
     let address = Address::tcp(ip.to_string(), port)?;
     let token = (!token.is_empty()).then_some(value);
-    Ok(Entry::Server { address, mark: Arc::new(Mark { token, tally: Arc::clone(tally) }) })
+    Ok(Read::Server { address, mark: Arc::new(Mark { token, tally: Arc::clone(tally) }) })
 }
 
 /// A server that the registry does not know. Its incarnation is not known, so any that signs in is newer.
@@ -156,7 +174,7 @@ mod tests {
     use crate::lookaside::v1::Server;
 
     fn read_list(said: &[Server]) -> Option<List> {
-        List::read(said, &Arc::default())
+        List::read(said, &Arc::default(), Cut::to(100))
     }
 
     fn at(port: u16, token: &str) -> Server {

@@ -12,8 +12,10 @@
 //!                                           balancer
 //! ```
 //!
-//! Nothing has to be set: a channel whose registry lists a balancer asks it. What it does then is what grpc-go's `grpclb`
-//! does, and these are its rules:
+//! Nothing has to be set: a channel whose registry lists a balancer asks it, unless it is
+//! [told not to](crate::ChannelBuilder::external_balancers). So whoever may write one record of kind balancer decides where
+//! all calls of the service go: the log says who and where at `WARN` when one takes over. What a channel does then is what
+//! grpc-go's `grpclb` does, and these are its rules:
 //!
 //! - **Who is asked.** One balancer, over a connection of its own: the first that connects, in a random order. The name
 //!   that it is told is the service's, as it was dialled (`project/test`), as grpc-go tells the path of its target. The
@@ -31,17 +33,22 @@
 //! - **When the conversation breaks**, the next balancer is asked, at once if this one had answered, else (or if it broke
 //!   within a second, twice in a row) after the [backoff](crate::ChannelBuilder::backoff). The last list is kept.
 //! - **Fallback.** Calls go to the backends that the registry lists, by the channel's own balancer: when no list has come
-//!   [within 10 s](crate::ChannelBuilder::lookaside_patience); when the conversation is lost and no server of the list is
+//!   [within 10 s](crate::ChannelBuilder::lookaside_patience); at once, as in gRPC's C-core, when no balancer can be
+//!   connected; when the conversation is lost and no server of the list is
 //!   ready; when the balancer says so; and when the last balancer leaves the registry. The next list ends it. A channel
 //!   that learns of its first balancer while it is in use goes on with its backends until there is a list.
 //! - **Trust.** A balancer may choose addresses and tokens, nothing else. Entries that make no sense are skipped, counted
-//!   and logged; a list without one entry that does is ignored.
+//!   and logged; a list without one entry that does is ignored. Of a list with more servers than
+//!   [a channel uses](crate::ChannelBuilder::max_instances), a subset is used, drawn by each channel for itself; the share
+//!   of calls that are dropped stays as the balancer wants it.
 //!
 //! [`Channel::lookaside`](crate::Channel::lookaside) says who decides, and so do errors of calls and the log.
 //! [`LoadBalancerServer`] is the other side, to write a balancer with.
 
+mod answer;
 mod balancers;
 mod conversation;
+mod cut;
 mod list;
 mod plan;
 mod server;
@@ -51,7 +58,7 @@ mod steering;
 mod tally;
 pub mod v1;
 
-pub(crate) use balancers::Way;
+pub(crate) use balancers::{Terms, Way};
 pub(crate) use list::List;
 pub use server::{Answers, Asked, LoadBalancerServer, Reports};
 pub(crate) use source::Source;

@@ -28,6 +28,8 @@ pub(super) struct Plan {
     balancer: Option<Address>,
     /// Set from the end of a conversation to the next one's begin.
     lost: bool,
+    /// Set from when none could be connected to the next conversation's begin.
+    unreachable: bool,
     error: Option<Error>,
 }
 
@@ -42,22 +44,27 @@ impl Plan {
     /// `in_use` says that calls go to the registry's backends already: they do until there is a list.
     pub(super) fn new(in_use: bool) -> Self {
         let decides = if in_use { Who::Registry(FallbackReason::FirstList) } else { Who::Nobody };
-        Self { decides, balancer: None, lost: false, error: None }
+        Self { decides, balancer: None, lost: false, unreachable: false, error: None }
     }
 
     /// Takes over what a conversation tells.
     pub(super) fn take(&mut self, news: News) {
         match news {
-            News::Begun(address) => (self.balancer, self.lost, self.error) = (Some(address), false, None),
+            News::Begun(address) => {
+                (self.balancer, self.error) = (Some(address), None);
+                (self.lost, self.unreachable) = (false, false);
+            }
             News::Lost(error) => (self.balancer, self.lost, self.error) = (None, true, Some(error)),
-            News::Unreachable(error) => self.error = Some(error),
+            News::Unreachable(error) => (self.unreachable, self.error) = (true, Some(error)),
             News::Fallback => self.fall_back(FallbackReason::Asked),
             News::List(list) => {
                 // One that says the same is ignored, so that picks go on where they are.
-                if !self.list().is_some_and(|known| known.same_as(&list)) {
-                    tracing::info!(%list, "a balancer's list decides");
-                    self.decides = Who::List(list);
+                match self.list() {
+                    Some(known) if known.same_as(&list) => return,
+                    Some(_) => tracing::debug!(%list, "a balancer's list has changed"),
+                    None => tracing::info!(%list, "a balancer's list decides"),
                 }
+                self.decides = Who::List(list);
             }
         }
     }
@@ -69,14 +76,20 @@ impl Plan {
         }
     }
 
-    /// Looks whether the list is of use without its balancer, while there is none. True if from here on the registry
-    /// decides.
-    pub(super) fn heed(&mut self, any_ready: bool, backends: bool) -> bool {
-        let on_registry = matches!(self.decides, Who::Registry(_));
+    /// Looks whether there is a balancer to wait for, or a list that is of use without one. True if from here on the
+    /// registry decides.
+    pub(super) fn heed(&mut self, any_ready: impl FnOnce() -> bool, backends: impl FnOnce() -> bool) -> bool {
+        let reason = match &self.decides {
+            Who::Registry(_) => return false,
+            // As gRPC's C-core does: what every attempt has failed at is not waited for.
+            Who::Nobody if self.unreachable => FallbackReason::Unreachable,
+            _ if self.lost => FallbackReason::Lost,
+            _ => return false,
+        };
         // Without backends there is nothing to fall back to: the list, or the next one, is the better hope.
-        let falls_back = self.lost && !any_ready && backends && !on_registry;
+        let falls_back = !any_ready() && backends();
         if falls_back {
-            self.fall_back(FallbackReason::Lost);
+            self.fall_back(reason);
         }
         falls_back
     }
@@ -90,6 +103,11 @@ impl Plan {
 
     pub(super) fn waits_for_first_list(&self) -> bool {
         matches!(self.decides, Who::Nobody)
+    }
+
+    /// The balancer that is talked to.
+    pub(super) fn balancer(&self) -> Option<&Address> {
+        self.balancer.as_ref()
     }
 
     /// The list that decides, if one does.
@@ -120,11 +138,12 @@ mod tests {
     use callboard_core::ErrorKind;
 
     use super::*;
+    use crate::lookaside::cut::Cut;
     use crate::lookaside::v1::Server;
 
     fn list(port: u16) -> News {
         let said = [Server::at(([127, 0, 0, 1], port).into(), "")];
-        News::List(Arc::new(List::read(&said, &Arc::default()).expect("a list")))
+        News::List(Arc::new(List::read(&said, &Arc::default(), Cut::to(10)).expect("a list")))
     }
 
     fn begun() -> News {
@@ -162,12 +181,12 @@ mod tests {
     #[test]
     fn a_list_outlives_its_balancer_as_long_as_one_of_its_servers_is_ready() {
         let mut plan = plan([begun(), list(1)]);
-        assert!(!plan.heed(false, true), "the balancer is there");
+        assert!(!plan.heed(|| false, || true), "the balancer is there");
         plan.take(lost());
-        assert!(!plan.heed(true, true));
+        assert!(!plan.heed(|| true, || true));
         assert!(plan.list().is_some() && plan.status().balancer.is_none());
-        assert!(!plan.heed(false, false), "nobody to fall back to");
-        assert!(plan.heed(false, true));
+        assert!(!plan.heed(|| false, || false), "nobody to fall back to");
+        assert!(plan.heed(|| false, || true));
         assert_eq!(reason(&plan), Some(FallbackReason::Lost));
         plan.take(begun());
         assert_eq!(reason(&plan), Some(FallbackReason::Lost), "a balancer without a list does not decide");
@@ -178,16 +197,21 @@ mod tests {
     #[test]
     fn a_conversation_that_is_lost_before_the_first_list_need_not_be_waited_for() {
         let mut plan = plan([lost()]);
-        assert!(plan.heed(false, true));
+        assert!(plan.heed(|| false, || true));
     }
 
     #[test]
-    fn a_balancer_that_cannot_be_reached_may_still_be_waited_for() {
+    fn a_balancer_that_cannot_be_connected_is_not_waited_for_while_there_are_backends() {
         let mut plan = plan([News::Unreachable(Error::new(ErrorKind::Unavailable, "refused"))]);
-        assert!(!plan.heed(false, true) && plan.waits_for_first_list());
+        assert!(!plan.heed(|| false, || false) && plan.waits_for_first_list(), "nobody to fall back to");
+        assert!(plan.heed(|| false, || true));
+        assert_eq!(reason(&plan), Some(FallbackReason::Unreachable));
         assert!(plan.status().error.is_some());
         plan.take(begun());
         assert!(plan.status().error.is_none());
+        assert_eq!(reason(&plan), Some(FallbackReason::Unreachable), "a balancer without a list does not decide");
+        plan.take(list(1));
+        assert!(plan.list().is_some());
     }
 
     #[test]

@@ -11,23 +11,30 @@ use tokio::time::{Instant, sleep_until};
 
 use super::Lookaside;
 use super::balancers::Way;
-use super::conversation::Talker;
+use super::conversation::{STEADY, Talker};
 use super::list::List;
 use super::plan::{News, Plan};
-use super::tally::Tally;
 
 /// Follows the registry, and asks a balancer while it lists any. In the place of a [`Follow`].
 pub(crate) struct Source {
     follow: Follow,
-    way: Way,
+    /// None if balancers are not to be asked.
+    way: Option<Way>,
     /// What is to be connected, as a view whose instances are those.
     view: View,
     /// None while the registry lists no balancer: then this adds nothing.
     asking: Option<Box<Asking>>,
+    /// The balancer that the log has named last. All traffic goes where it says, and one record in the registry is all
+    /// that it takes.
+    named: Option<(String, Address)>,
+    /// When balancers are asked, if the registry lists one again after it has listed none.
+    ask_from: Instant,
 }
 
 /// The balancers that there are, and what came of asking them.
 struct Asking {
+    /// As the registry lists them.
+    listed: Vec<Arc<Instance>>,
     balancers: watch::Sender<Arc<[Address]>>,
     /// Ends with this, and with it every connection to a balancer.
     talk: Pin<Box<dyn Future<Output = Infallible> + Send>>,
@@ -38,8 +45,8 @@ struct Asking {
 }
 
 impl Source {
-    pub(crate) fn new(follow: Follow, way: Way) -> Self {
-        Self { follow, way, view: View::default(), asking: None }
+    pub(crate) fn new(follow: Follow, way: Option<Way>) -> Self {
+        Self { follow, way, view: View::default(), asking: None, named: None, ask_from: Instant::now() }
     }
 
     /// What is to be connected. Everything but the instances is as the registry says.
@@ -72,7 +79,10 @@ impl Source {
             None => drop(self.follow.changed().await),
             Some(asking) => tokio::select! {
                 _ = self.follow.changed() => {}
-                () = asking.changed() => return self.renew(),
+                () = asking.changed() => {
+                    self.name_who_decides();
+                    return self.renew();
+                }
             },
         }
         self.take_registry();
@@ -83,7 +93,7 @@ impl Source {
     pub(crate) fn heed(&mut self, any_ready: impl FnOnce() -> bool) -> bool {
         let Some(asking) = &mut self.asking else { return false };
         let backends = || self.follow.view().instances.iter().flat_map(|all| all.iter()).any(is_backend);
-        let changed = asking.plan.heed(any_ready(), backends());
+        let changed = asking.plan.heed(any_ready, backends);
         if changed {
             self.renew();
         }
@@ -93,27 +103,42 @@ impl Source {
     /// Takes over who the balancers are.
     fn take_registry(&mut self) {
         let Some(instances) = &self.follow.view().instances else { return };
-        let balancers = instances.iter().filter(|instance| instance.kind == InstanceKind::Balancer);
-        let mut balancers: Vec<_> = balancers.map(|instance| instance.address.clone()).collect();
-        if balancers.is_empty() {
+        let mut listed: Vec<_> =
+            instances.iter().filter(|instance| instance.kind == InstanceKind::Balancer).cloned().collect();
+        let Some(first) = listed.first() else {
             if self.asking.take().is_some() {
                 tracing::info!("the registry lists no balancer any more");
             }
             return;
-        }
-        balancers.sort();
-        match &self.asking {
+        };
+        let Some(way) = &self.way else {
+            if self.named.is_none() {
+                let (id, address, balancers) = (&first.id, &first.address, listed.len());
+                tracing::warn!(id, %address, balancers, "the registry lists an external balancer, which is not asked");
+                self.named = Some((id.clone(), address.clone()));
+            }
+            return;
+        };
+        listed.sort_by(|one, other| one.address.cmp(&other.address));
+        match &mut self.asking {
             None => {
                 let in_use = self.view.instances.as_ref().is_some_and(|instances| !instances.is_empty());
-                self.asking = Some(Asking::begin(self.way.clone(), balancers.into(), in_use));
+                let from = std::mem::replace(&mut self.ask_from, Instant::now() + STEADY);
+                self.asking = Some(Asking::begin(way.clone(), listed, in_use, from));
             }
-            Some(asking) => drop(asking.balancers.send_if_modified(|known| {
-                let changed = **known != *balancers;
-                if changed {
-                    *known = balancers.into();
-                }
-                changed
-            })),
+            Some(asking) => asking.take_listed(listed),
+        }
+    }
+
+    /// Says who decides, if that is another one than the log has named before.
+    fn name_who_decides(&mut self) {
+        let Some(Asking { listed, plan, .. }) = self.asking.as_deref() else { return };
+        let (Some(list), Some(address)) = (plan.list(), plan.balancer()) else { return };
+        let known = listed.iter().find(|balancer| balancer.address == *address);
+        let who = (known.map(|balancer| balancer.id.clone()).unwrap_or_default(), address.clone());
+        if self.named.as_ref() != Some(&who) {
+            tracing::warn!(id = who.0, %address, %list, "an external balancer has taken over: calls go where it says");
+            self.named = Some(who);
         }
     }
 
@@ -122,11 +147,11 @@ impl Source {
         self.view = self.follow.view().clone();
         let said = self.view.instances.as_ref();
         let instances = match &self.asking {
-            None => return,
+            None => said.map(backends),
             Some(asking) if asking.plan.waits_for_first_list() => None,
             Some(asking) => match asking.plan.list() {
                 Some(list) => Some(listed(list, said.map_or(&[], |said| said))),
-                None => said.map(|said| said.iter().filter(|instance| is_backend(instance)).cloned().collect()),
+                None => said.map(backends),
             },
         };
         self.view.instances = instances;
@@ -134,13 +159,24 @@ impl Source {
 }
 
 impl Asking {
-    fn begin(way: Way, balancers: Arc<[Address]>, in_use: bool) -> Box<Self> {
-        tracing::info!(balancers = balancers.len(), "the registry lists balancers: one of them is asked");
-        let late_at = Instant::now().checked_add(way.patience);
-        let (balancers, known) = watch::channel(balancers);
+    fn begin(way: Way, listed: Vec<Arc<Instance>>, in_use: bool, from: Instant) -> Box<Self> {
+        tracing::info!(balancers = listed.len(), "the registry lists balancers: one of them is asked");
+        let late_at = Instant::now().checked_add(way.terms.patience);
+        let (balancers, known) = watch::channel(addresses(&listed));
         let (said, news) = mpsc::channel(1);
-        let talker = Talker { way, balancers: known, tally: Arc::<Tally>::default(), news: said };
-        Box::new(Self { balancers, talk: Box::pin(talker.run()), news, plan: Plan::new(in_use), late_at })
+        let talker = Talker::new(way, known, said);
+        Box::new(Self { listed, balancers, talk: Box::pin(talker.run(from)), news, plan: Plan::new(in_use), late_at })
+    }
+
+    /// Takes over which ones the registry lists now.
+    fn take_listed(&mut self, listed: Vec<Arc<Instance>>) {
+        let now = addresses(&listed);
+        self.listed = listed;
+        self.balancers.send_if_modified(|known| {
+            let changed = *known != now;
+            *known = now;
+            changed
+        });
     }
 
     /// Waits until the plan has changed.
@@ -152,6 +188,21 @@ impl Asking {
             Some(news) = self.news.recv() => self.plan.take(news),
             () = sleep_until(late_at.unwrap_or_else(Instant::now)), if late_at.is_some() => self.plan.first_list_is_late(),
         }
+    }
+}
+
+fn addresses(listed: &[Arc<Instance>]) -> Arc<[Address]> {
+    let mut addresses: Vec<_> = listed.iter().map(|balancer| balancer.address.clone()).collect();
+    // Two records of one balancer are one to ask.
+    addresses.dedup();
+    addresses.into()
+}
+
+/// Those that get calls of the service: the same set, if that is all of them.
+fn backends(said: &Arc<[Arc<Instance>]>) -> Arc<[Arc<Instance>]> {
+    match said.iter().all(is_backend) {
+        true => Arc::clone(said),
+        false => said.iter().filter(|instance| is_backend(instance)).cloned().collect(),
     }
 }
 

@@ -47,6 +47,8 @@ pub enum FallbackReason {
     FirstList,
     /// No list came in time.
     Timeout,
+    /// No balancer could be connected: every attempt failed.
+    Unreachable,
     /// The conversation was lost, and no server of the list is ready.
     Lost,
     /// The balancer said so.
@@ -80,6 +82,7 @@ impl fmt::Display for FallbackReason {
         f.write_str(match self {
             Self::FirstList => "the first list of a balancer is awaited",
             Self::Timeout => "no balancer sent a list in time",
+            Self::Unreachable => "no balancer can be connected",
             Self::Lost => "the balancer was lost, and no server of its list is ready",
             Self::Asked => "the balancer asked for it",
         })

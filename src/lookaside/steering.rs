@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use callboard_core::{Address, Call, Endpoint, Pick, Picker, Status, Turns};
+use callboard_core::{Call, Endpoint, Instance, Pick, Picker, Status, Turns};
 
 use super::list::{Entry, List};
 use super::tally::Mark;
@@ -33,12 +33,9 @@ pub(crate) enum Steered {
 
 impl Steering {
     pub(crate) fn new(list: &Arc<List>, endpoints: &[Endpoint]) -> Self {
-        let mut places: HashMap<&Address, usize> = HashMap::with_capacity(endpoints.len());
-        for (index, endpoint) in endpoints.iter().enumerate() {
-            places.insert(&endpoint.instance().address, index);
-        }
+        let places = places(list, endpoints);
         let ready = |entry: &Entry| match entry {
-            Entry::Server { address, mark } => places.get(address).map(|index| (*index, Arc::clone(mark))),
+            Entry::Server { server, mark } => places[*server].map(|index| (index, Arc::clone(mark))),
             Entry::Drop { .. } => None,
         };
         let ready: Vec<_> = list.entries().iter().filter_map(ready).collect();
@@ -52,8 +49,9 @@ impl Steering {
     }
 
     /// Chooses. A call is asked for again when the place that was chosen is full; `may_drop` says that it is asked for
-    /// the first time. Otherwise more would be dropped than the balancer wants.
-    pub(crate) fn pick(&self, may_drop: bool) -> Steered {
+    /// the first time. Otherwise more would be dropped than the balancer wants. What the call avoids is passed over, if
+    /// there is anything else.
+    pub(crate) fn pick(&self, call: &Call<'_>, may_drop: bool) -> Steered {
         if self.ready.is_empty() {
             return Steered::Wait;
         }
@@ -64,9 +62,30 @@ impl Steering {
             self.list.tally.dropped(token);
             return Steered::Drop(Status::unavailable(format!("request dropped by grpclb: drop entry {token:?}")));
         }
-        let (index, mark) = &self.ready[turn(&self.turns, self.ready.len())];
+        let first = turn(&self.turns, self.ready.len());
+        let (before, after) = self.ready.split_at(first);
+        let will_do = |(index, _): &&(usize, _)| !call.avoids_any() || !call.avoids(*index);
+        let (index, mark) = after.iter().chain(before).find(will_do).unwrap_or(&self.ready[first]);
         Steered::To(*index, Arc::clone(mark))
     }
+}
+
+/// Where each server of the list stands among the endpoints, if it does. Endpoints mostly come in the order of the list,
+/// so the next one is looked at first.
+fn places(list: &List, endpoints: &[Endpoint]) -> Vec<Option<usize>> {
+    let address = |index: usize| endpoints.get(index).map(|endpoint: &Endpoint| &endpoint.instance().address);
+    let (mut next, mut elsewhere) = (0, None);
+    let mut place = |server: &Arc<Instance>| {
+        let found = if address(next) == Some(&server.address) {
+            Some(next)
+        } else {
+            let by_address = || endpoints.iter().enumerate().map(|(index, one)| (&one.instance().address, index));
+            elsewhere.get_or_insert_with(|| by_address().collect::<HashMap<_, _>>()).get(&server.address).copied()
+        };
+        next = found.map_or(next, |found| found + 1);
+        found
+    };
+    list.servers().iter().map(&mut place).collect()
 }
 
 /// Whose turn it is among so many, of which there is at least one.
@@ -88,14 +107,15 @@ impl Picker for Unasked {
 mod tests {
     use std::collections::BTreeMap;
 
-    use callboard_core::Instance;
+    use callboard_core::Address;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::lookaside::cut::Cut;
     use crate::lookaside::v1::Server;
 
     fn list(said: &[Server]) -> Arc<List> {
-        Arc::new(List::read(said, &Arc::default()).expect("a list"))
+        Arc::new(List::read(said, &Arc::default(), Cut::to(100)).expect("a list"))
     }
 
     fn at(port: u16, token: &str) -> Server {
@@ -107,11 +127,16 @@ mod tests {
         ports.into_iter().map(|port| Endpoint::new(instance(port))).collect()
     }
 
+    fn choose(steering: &Steering, may_drop: bool) -> Steered {
+        let (headers, extensions) = Default::default();
+        steering.pick(&Call::new("/a.B/C", &headers, &extensions), may_drop)
+    }
+
     /// How often each token came up in so many picks; drops under their own.
     fn picks(steering: &Steering, count: usize) -> BTreeMap<String, usize> {
         let mut counts = BTreeMap::new();
         for _ in 0..count {
-            let token = match steering.pick(true) {
+            let token = match choose(steering, true) {
                 Steered::To(_, mark) => mark.token.as_ref().expect("a token").to_str().expect("text").to_owned(),
                 Steered::Drop(status) => status.message.rsplit('"').nth(1).expect("a token").to_owned(),
                 Steered::Wait => "wait".to_owned(),
@@ -161,7 +186,7 @@ mod tests {
     fn a_call_that_is_asked_for_again_is_not_dropped() {
         let list = list(&[at(1, "a"), Server::dropping("d"), Server::dropping("d")]);
         let steering = Steering::new(&list, &endpoints([1]));
-        assert!((0..100).all(|_| matches!(steering.pick(false), Steered::To(0, _))));
+        assert!((0..100).all(|_| matches!(choose(&steering, false), Steered::To(0, _))));
     }
 
     proptest! {

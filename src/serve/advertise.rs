@@ -1,28 +1,33 @@
-//! The address at which others reach a server.
+//! The address at which others reach a server: who says it, and what is refused.
 
 use std::env;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use callboard_core::{Address, Error, ErrorKind, Result, Target};
-use tokio::net::lookup_host;
-use tokio::time::timeout;
+use callboard_core::{Address, Error, Result, Target};
+
+use super::listener::{Bound, Listener};
+use super::way::Way;
 
 /// Where others reach it, as `host` or `host:port`.
 const ADVERTISE: &str = "CALLBOARD_ADVERTISE";
 /// What Kubernetes' downward API is asked to set.
 const POD_IP: &str = "POD_IP";
-/// The bound of looking up one name.
-const LOOKUP: Duration = Duration::from_secs(5);
 
-/// The address at which others reach a server that is bound to this one. The first of these that there is:
-/// 1. the bound address, unless it is unspecified (`0.0.0.0`, `[::]`);
+/// The address at which others reach a server that listens here. The first of these that there is:
+/// 1. the bound address, unless it is unspecified (`0.0.0.0`, `[::]`, in any spelling); one with a zone (`[fe80::1%2]`) leads
+///    here on this machine alone, which is logged as a warning. A Unix socket's is its path or abstract name;
 /// 2. the variable `CALLBOARD_ADVERTISE`: a host, or a host with a port where another one leads here;
 /// 3. the variable `POD_IP`;
 /// 4. this machine's own address on the way to the registry: `registry_hosts` are hosts of it, with or without a port, as
 ///    [`Target::hosts`](crate::Target::hosts) gives them. [`serve`](crate::serve) gives none of Consul's, whose agent is
-///    on this machine whoever is told by it, and loopback for a directory. Names are looked up, in at most 5 s each;
-///    nothing is sent to the registry. An address of a family that the server does not listen on is not taken.
+///    on this machine whoever is told by it, and takes loopback for a directory, whose readers are on this machine. Names
+///    are looked up, all at once, in at most 5 s, and the first answer that is of use counts; nothing is sent to the registry.
+///
+/// The fourth is a guess, and is not taken where it would lead others astray: an address of a family that the server does
+/// not listen on; a link-local one, which leads nowhere without a zone of each client's own; and loopback, which is the
+/// way to a registry behind a tunnel or a proxy, and would send each client to itself. Where servers and clients are on
+/// one machine with the registry, say so: `CALLBOARD_ADVERTISE=127.0.0.1`.
 ///
 /// The port is that of the bound address, which the system has chosen if port 0 was asked for. A variable that is empty
 /// counts as not set, and none overrides a specific bound address. Which of the ways it was is logged.
@@ -30,55 +35,123 @@ const LOOKUP: Duration = Duration::from_secs(5);
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-/// let bound = listener.local_addr()?;
-/// assert_eq!(callboard::advertised(bound, &[]).await?.to_string(), bound.to_string());
+/// let address = callboard::advertised(&listener, &[]).await?;
+/// assert_eq!(address.to_string(), listener.local_addr()?.to_string());
 /// # Ok(()) }
 /// ```
 ///
 /// # Errors
-/// [`Invalid`](ErrorKind::Invalid) if there is none of them, with all the ways to say it; or if a variable is malformed.
-pub async fn advertised(bound: SocketAddr, registry_hosts: &[String]) -> Result<Address> {
-    let variable = |name: &str| env::var(name).ok();
-    let (address, from) = match told(bound, variable)? {
-        Some(told) => told,
-        None => match on_the_way(bound, registry_hosts).await {
-            Some(ip) => (SocketAddr::new(ip, bound.port()).into(), "the way to the registry"),
-            None => return Err(nowhere(bound)),
-        },
+/// - [`Invalid`](crate::ErrorKind::Invalid) if there is none of them, with all the ways to say it; or if a variable is
+///   malformed. It will not get better by itself.
+/// - [`Unavailable`](crate::ErrorKind::Unavailable) if the registry's hosts cannot be looked up now, or there is no way to
+///   them yet. Try again.
+pub async fn advertised(listener: &impl Listener, registry_hosts: &[String]) -> Result<Address> {
+    match reach(&Bound::of(listener)?, &Place::Hosts(registry_hosts.to_vec()))? {
+        Reach::At(address) => Ok(address),
+        Reach::Along(way) => way.find().await,
+    }
+}
+
+/// Where the registry is, as far as that tells where others reach a server: others have to come from there too.
+#[derive(Debug)]
+pub(super) enum Place {
+    /// Everybody who reads it is on this machine.
+    ThisMachine,
+    /// Everybody who reads it has a way to these.
+    Hosts(Vec<String>),
+}
+
+impl Place {
+    pub(super) fn of(target: &Target) -> Self {
+        match target.scheme() {
+            "file" => Self::ThisMachine,
+            // The agent is on this machine, but those whom it tells are not.
+            "consul" => Self::Hosts(Vec::new()),
+            _ => Self::Hosts(target.hosts().to_vec()),
+        }
+    }
+}
+
+/// How others get to a server.
+#[derive(Debug)]
+pub(super) enum Reach {
+    At(Address),
+    /// The address is still to be found out.
+    Along(Way),
+}
+
+impl Reach {
+    /// With less time for each attempt to find it out.
+    pub(super) fn within(self, limit: Duration) -> Self {
+        match self {
+            Self::Along(way) => Self::Along(way.within(limit)),
+            at @ Self::At(_) => at,
+        }
+    }
+}
+
+/// Says how others get to a server, without any I/O.
+pub(super) fn reach(bound: &Bound, place: &Place) -> Result<Reach> {
+    let variable = |name: &str| env::var_os(name).map(|value| value.to_string_lossy().into_owned());
+    if let Some((address, from)) = told(bound, variable)? {
+        return Ok(Reach::At(noted(address, bound, from)));
+    }
+    let way = match (bound, place) {
+        (Bound::Tcp { address, only_v6 }, Place::ThisMachine) => {
+            let loopback = if *only_v6 { IpAddr::from(Ipv6Addr::LOCALHOST) } else { Ipv4Addr::LOCALHOST.into() };
+            let address = SocketAddr::new(loopback, address.port()).into();
+            return Ok(Reach::At(noted(address, bound, "a registry of this machine")));
+        }
+        (Bound::Tcp { .. }, Place::Hosts(hosts)) => Way::new(bound, hosts),
+        (Bound::Unix(_), _) => None,
     };
+    way.map(Reach::Along).ok_or_else(|| {
+        Error::invalid(format!("where do others reach the server that listens on {bound}? {}", how_to_say_it()))
+    })
+}
+
+/// Checks an address that its owner has given: it may have been made of a socket's.
+pub(super) fn checked(address: &Address) -> Result<Address> {
+    address.to_string().parse()
+}
+
+/// Logs the address that others are told, and hands it back.
+pub(super) fn noted(address: Address, bound: &Bound, from: &str) -> Address {
     tracing::info!(%address, %bound, from, "the address that others are told");
-    Ok(address)
+    if has_zone(&address) {
+        tracing::warn!(%address, "the address has a zone, which means something on this machine alone");
+    }
+    address
 }
 
-/// The hosts of the registry that a URL names, if the way there tells where others reach a server: others have to come
-/// from there too.
-pub(super) fn registry_hosts(target: &Target) -> Vec<String> {
-    match target.scheme() {
-        // A directory is on this machine, and so is everybody who watches it.
-        "file" => vec![Ipv4Addr::LOCALHOST.to_string()],
-        // The agent is on this machine, but those whom it tells are not.
-        "consul" => Vec::new(),
-        _ => target.hosts().to_vec(),
-    }
+/// What to do where nothing says it.
+pub(super) fn how_to_say_it() -> String {
+    format!(
+        "Say it by Serve::advertise or by the variable {ADVERTISE} (host or host:port; 127.0.0.1 if everybody is on this \
+         machine) or {POD_IP}, listen on a specific address, or sign in by a URL whose registry this machine has a way to \
+         that is not loopback"
+    )
 }
 
-/// What needs no I/O, and where it is from.
-fn told(bound: SocketAddr, variable: impl Fn(&str) -> Option<String>) -> Result<Option<(Address, &'static str)>> {
-    if !bound.ip().is_unspecified() {
-        return Ok(Some((bound.into(), "the bound socket")));
-    }
+/// What needs no way, and where it is from.
+fn told(bound: &Bound, variable: impl Fn(&str) -> Option<String>) -> Result<Option<(Address, &'static str)>> {
+    let port = match bound {
+        Bound::Tcp { address, .. } if address.ip().is_unspecified() => address.port(),
+        Bound::Tcp { address, .. } => return Ok(Some(((*address).into(), "the bound socket"))),
+        Bound::Unix(address) => return Ok(Some((address.clone(), "the bound socket"))),
+    };
     for name in [ADVERTISE, POD_IP] {
         if let Some(text) = variable(name).filter(|text| !text.is_empty()) {
             let bad =
                 |error: Error| Error::invalid(format!("variable {name}: {text:?} is no address")).with_source(error);
-            return host_or_address(&text, bound.port()).map(|address| Some((address, name))).map_err(bad);
+            return host_or_address(&text, port).map(|address| Some((address, name))).map_err(bad);
         }
     }
     Ok(None)
 }
 
 /// Reads a host, or a host and a port. IPv6 stands in brackets where a port follows.
-fn host_or_address(text: &str, port: u16) -> Result<Address> {
+pub(super) fn host_or_address(text: &str, port: u16) -> Result<Address> {
     let bare =
         text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).filter(|v6| v6.parse::<Ipv6Addr>().is_ok());
     match bare {
@@ -88,54 +161,24 @@ fn host_or_address(text: &str, port: u16) -> Result<Address> {
     }
 }
 
-/// The address from which this machine reaches the first of these hosts that it can reach.
-async fn on_the_way(bound: SocketAddr, hosts: &[String]) -> Option<IpAddr> {
-    for host in hosts {
-        // Any port will do: a way is a way to a host.
-        let Ok(Address::Tcp { host, port, .. }) = host_or_address(host, 1) else { continue };
-        let Ok(Ok(found)) = timeout(LOOKUP, lookup_host((host.as_str(), port))).await else { continue };
-        if let Some(ip) = found.filter_map(local_towards).find(|ip| listens_on(bound, *ip)) {
-            return Some(ip);
-        }
-    }
-    None
-}
-
-/// Asks the system for the way. To connect a UDP socket sends nothing.
-fn local_towards(remote: SocketAddr) -> Option<IpAddr> {
-    let any: IpAddr = if remote.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    let socket = UdpSocket::bind((any, 0)).ok()?;
-    socket.connect(remote).ok()?;
-    let local = socket.local_addr().ok()?.ip();
-    (!local.is_unspecified()).then_some(local)
-}
-
-/// A socket that is bound to `[::]` hears IPv4 too, unless the system is told otherwise.
-fn listens_on(bound: SocketAddr, ip: IpAddr) -> bool {
-    bound.is_ipv6() || ip.is_ipv4()
-}
-
-fn nowhere(bound: SocketAddr) -> Error {
-    let message = format!(
-        "where do others reach the server that listens on {bound}? Say it by Serve::advertise or by the variable \
-         {ADVERTISE} (host or host:port) or {POD_IP}, listen on a specific address, or sign in by a URL whose registry \
-         this machine has a way to"
-    );
-    Error::new(ErrorKind::Invalid, message)
+fn has_zone(address: &Address) -> bool {
+    matches!(address, Address::Tcp { host, .. } if host.contains('%'))
 }
 
 #[cfg(test)]
 mod tests {
+    use callboard_core::ErrorKind;
+
     use super::*;
 
-    fn bound(text: &str) -> SocketAddr {
-        text.parse().expect(text)
+    fn bound(text: &str) -> Bound {
+        Bound::Tcp { address: text.parse().expect(text), only_v6: false }
     }
 
     fn told_by(at: &str, variables: &[(&str, &str)]) -> Result<Option<(String, &'static str)>> {
         let variable =
             |name: &str| variables.iter().find(|(set, _)| *set == name).map(|(_, value)| (*value).to_owned());
-        Ok(told(bound(at), variable)?.map(|(address, from)| (address.to_string(), from)))
+        Ok(told(&bound(at), variable)?.map(|(address, from)| (address.to_string(), from)))
     }
 
     #[test]
@@ -151,6 +194,7 @@ mod tests {
             ("0.0.0.0:80", vec![(ADVERTISE, "fd00::1")], Some(("[fd00::1]:80", ADVERTISE))),
             ("0.0.0.0:80", vec![(ADVERTISE, "[fd00::1]")], Some(("[fd00::1]:80", ADVERTISE))),
             ("0.0.0.0:80", vec![(ADVERTISE, "[fd00::1]:4000")], Some(("[fd00::1]:4000", ADVERTISE))),
+            ("0.0.0.0:80", vec![(ADVERTISE, "127.0.0.1")], Some(("127.0.0.1:80", ADVERTISE))),
             ("0.0.0.0:80", vec![], None),
         ] {
             let told = told_by(at, &variables).expect(at);
@@ -161,7 +205,16 @@ mod tests {
 
     #[test]
     fn a_bad_variable_is_named_and_nothing_else_is_taken() {
-        for (name, text) in [(ADVERTISE, "0.0.0.0"), (ADVERTISE, "a:0"), (ADVERTISE, "a b"), (POD_IP, "[::]")] {
+        for (name, text) in [
+            (ADVERTISE, "0.0.0.0"),
+            (ADVERTISE, "a:0"),
+            (ADVERTISE, "a b"),
+            (ADVERTISE, "0x0"),
+            (ADVERTISE, "[::ffff:0.0.0.0]:80"),
+            (POD_IP, "[::]"),
+            (POD_IP, "::ffff:0.0.0.0"),
+            (POD_IP, "0"),
+        ] {
             let error = told_by("0.0.0.0:80", &[(name, text), (POD_IP, "10.0.0.9")][..1]).expect_err(text);
             assert_eq!(error.kind(), ErrorKind::Invalid);
             assert!(error.chain().contains(name) && error.chain().contains(text), "{}", error.chain());
@@ -169,30 +222,31 @@ mod tests {
     }
 
     #[test]
-    fn the_way_to_an_agent_on_this_machine_says_nothing_of_others() {
-        for (url, hosts) in [
-            ("etcd://10.0.0.1:2379,h2/s", vec!["10.0.0.1:2379", "h2"]),
-            ("file:///run/board/s", vec!["127.0.0.1"]),
-            ("consul://127.0.0.1:8500/s", vec![]),
-        ] {
-            assert_eq!(registry_hosts(&url.parse().expect(url)), hosts, "{url}");
+    fn where_the_registry_is_says_whether_there_is_a_way() {
+        let at = |url: &str, bound: &str| {
+            let port_0 = Bound::Tcp { address: bound.parse().expect(bound), only_v6: bound.starts_with("[::]") };
+            reach(&port_0, &Place::of(&url.parse().expect(url)))
+        };
+        for url in ["etcd://10.0.0.1:2379,h2/s", "etcd://127.0.0.1:2379,h2/s", "zookeeper://h1:2181/s"] {
+            assert!(matches!(at(url, "0.0.0.0:80"), Ok(Reach::Along(_))), "{url}");
+        }
+        for (bound, local) in [("0.0.0.0:80", "127.0.0.1:80"), ("[::]:80", "[::1]:80")] {
+            let told = at("file:///run/board/s", bound);
+            assert!(matches!(&told, Ok(Reach::At(address)) if address.to_string() == local), "{told:?}");
+        }
+        for url in ["consul://127.0.0.1:8500/s", "etcd://127.0.0.1:2379/s", "etcd://localhost:2379,[::1]:2379/s"] {
+            let message = at(url, "0.0.0.0:80").expect_err(url).to_string();
+            for part in ["0.0.0.0:80", "Serve::advertise", ADVERTISE, "127.0.0.1", POD_IP, "specific address", "URL"] {
+                assert!(message.contains(part), "no {part} in {message}");
+            }
         }
     }
 
-    #[tokio::test]
-    async fn the_way_to_a_host_on_loopback_is_loopback() {
-        for host in ["127.0.0.1", "127.0.0.1:2379", "localhost:2379"] {
-            let ip = on_the_way(bound("0.0.0.0:80"), &["no such host".to_owned(), host.to_owned()]).await;
-            assert_eq!(ip, Some(Ipv4Addr::LOCALHOST.into()), "{host}");
-        }
-    }
-
-    #[tokio::test]
-    async fn without_a_way_the_error_names_them_all() {
-        assert_eq!(on_the_way(bound("0.0.0.0:80"), &["[::1]:2379".to_owned()]).await, None, "it does not listen there");
-        let message = nowhere(bound("0.0.0.0:80")).to_string();
-        for part in ["0.0.0.0:80", "Serve::advertise", ADVERTISE, POD_IP, "specific address", "URL"] {
-            assert!(message.contains(part), "no {part} in {message}");
-        }
+    #[test]
+    fn a_zone_is_seen() {
+        let zoned = std::net::SocketAddrV6::new("fe80::1".parse().expect("an address"), 80, 0, 2);
+        let zoned = Bound::Tcp { address: zoned.into(), only_v6: false };
+        let (told, _) = told(&zoned, |_| None).expect("no variable").expect("it is bound");
+        assert!(told.to_string() == "[fe80::1%2]:80" && has_zone(&told), "{told}");
     }
 }

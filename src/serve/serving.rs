@@ -1,27 +1,11 @@
 //! A server that runs.
 
-use std::pin::Pin;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use callboard_core::{Announcement, AnnouncementState, Error, ErrorKind, Instance, Result};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 use super::way_out::WayOut;
-
-/// Resolves when the server has to shut down gracefully: to send GOAWAY, to accept no more connections, and to finish the
-/// calls in flight. For what tonic calls `signal` in `serve_with_incoming_shutdown`.
-#[derive(Debug)]
-pub struct Shutdown(pub(super) oneshot::Receiver<()>);
-
-impl Future for Shutdown {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        // A sender that is gone asks as well: whoever could have asked has given up.
-        Pin::new(&mut self.0).poll(context).map(drop)
-    }
-}
 
 /// A server that runs and is kept on the board. [`Serve::start`](crate::Serve::start) makes it; somebody has to wait for
 /// [`ended`](Self::ended), which is what heeds signals.
@@ -31,7 +15,7 @@ impl Future for Shutdown {
 #[derive(Debug)]
 #[must_use = "dropping it ends the server at once: wait until it has `ended`"]
 pub struct Serving {
-    instance: Instance,
+    instance: Arc<OnceLock<Instance>>,
     state: watch::Receiver<AnnouncementState>,
     /// Taken by who leaves.
     announcement: Mutex<Option<Announcement>>,
@@ -40,17 +24,20 @@ pub struct Serving {
 }
 
 impl Serving {
-    pub(super) fn new(instance: Instance, announcement: Announcement, way_out: WayOut) -> Self {
+    pub(super) fn new(instance: Arc<OnceLock<Instance>>, announcement: Announcement, way_out: WayOut) -> Self {
         let (state, way_out) = (announcement.watch(), Mutex::new(Some(way_out)));
         Self { instance, state, announcement: Mutex::new(Some(announcement)), way_out }
     }
 
-    /// The instance as it was first announced. Its address is where others reach it.
-    pub fn instance(&self) -> &Instance {
-        &self.instance
+    /// The instance as it was first announced. Its address is where others reach it. None as long as that is still to be
+    /// found out on the way to the registry, as [`advertised`](crate::advertised) says; it is known once it is
+    /// [on the board](AnnouncementState::OnBoard).
+    pub fn instance(&self) -> Option<&Instance> {
+        self.instance.get()
     }
 
-    /// How it stands on the board.
+    /// How it stands on the board. While its address cannot be found out, that is
+    /// [signing in](AnnouncementState::SigningIn), with the reason.
     pub fn state(&self) -> AnnouncementState {
         self.state.borrow().clone()
     }
@@ -61,7 +48,7 @@ impl Serving {
     }
 
     /// Changes the instance's weight, zone or metadata in place, as [`Announcement::update`] does. Once it is leaving,
-    /// nothing happens.
+    /// nothing happens. As long as its address is not known, `change` sees `unknown.invalid`.
     pub fn update(&self, change: impl FnOnce(&mut Instance)) {
         if let Some(announcement) = &*locked(&self.announcement) {
             announcement.update(change);
@@ -76,9 +63,10 @@ impl Serving {
     ///
     /// # Errors
     /// - [`Timeout`](ErrorKind::Timeout): calls were still in flight after the [grace](crate::Serve::grace).
-    /// - [`Conflict`](ErrorKind::Conflict): it went because a newer incarnation has taken the id.
-    /// - [`Closed`](ErrorKind::Closed): the server has ended with an error, which is the source; or there was a second
-    ///   signal; or somebody has waited for the end before.
+    /// - [`Conflict`](ErrorKind::Conflict): it went because the id has been another server's for longer than
+    ///   [`conflict_patience`](callboard_core::AnnounceSettings::conflict_patience), which is not set by default.
+    /// - [`Closed`](ErrorKind::Closed): the server has ended with an error, which is the source; or a
+    ///   [later signal](crate::Serve::later_signal) has ended it; or somebody has waited for the end before.
     ///
     /// # Panics
     /// If the server has panicked: with its panic, after the instance has left the board.

@@ -2,42 +2,66 @@
 
 use std::future::pending;
 use std::io;
+use std::time::Duration;
 
 use callboard_core::{Error, ErrorKind, Result};
+use tokio::time::Instant;
 
 use super::Later;
+
+/// Signals within this time of the first one say the same: `timeout` signals a process and then its group, and a shell
+/// hands on what its whole group has been sent.
+const ONE_WISH: Duration = Duration::from_secs(1);
+
+/// What a signal does to a server that a signal has asked to stop more than a second ago.
+/// [`Serve::later_signal`](crate::Serve::later_signal) sets it.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LaterSignal {
+    /// It ends the server at once, and cuts the calls in flight.
+    #[default]
+    EndsAtOnce,
+    /// Nothing: the way out goes on, within its bounds.
+    Ignored,
+}
 
 /// Where the wish to stop comes from.
 pub(super) struct Stops {
     signals: Option<Signals>,
-    heard: u32,
+    /// When the first signal was heard.
+    first: Option<Instant>,
+    later: LaterSignal,
     until: Later,
 }
 
 impl Stops {
     /// Hears signals from now on.
-    pub(super) fn new(signals: bool, until: Later) -> Result<Self> {
+    pub(super) fn new(signals: bool, later: LaterSignal, until: Later) -> Result<Self> {
         let cannot =
             |error: io::Error| Error::new(ErrorKind::Unavailable, "cannot listen for signals").with_source(error);
         let signals = signals.then(Signals::new).transpose().map_err(cannot)?;
-        Ok(Self { signals, heard: 0, until })
+        Ok(Self { signals, first: None, later, until })
     }
 
     /// The first wish, by its name. Cancel-safe until it has resolved once.
     pub(super) async fn first(&mut self) -> &'static str {
-        let Self { signals, heard, until } = self;
+        let Self { signals, first, until, .. } = self;
         tokio::select! {
-            signal = next(signals, heard) => signal,
+            signal = next(signals) => {
+                *first = Some(Instant::now());
+                signal
+            }
             () = until => "its owner",
         }
     }
 
-    /// The second signal of all. One alone does not count, if the way out had another reason before: who sends it does
-    /// not know of that. Cancel-safe.
-    pub(super) async fn second_signal(&mut self) -> &'static str {
+    /// A second wish by signals that ends the server at once. The first signal of all is none, if the way out had another
+    /// reason before: who sends it does not know of that. Cancel-safe.
+    pub(super) async fn at_once(&mut self) -> &'static str {
         loop {
-            let signal = next(&mut self.signals, &mut self.heard).await;
-            if self.heard > 1 {
+            let signal = next(&mut self.signals).await;
+            let first = *self.first.get_or_insert_with(Instant::now);
+            if first.elapsed() >= ONE_WISH && self.later == LaterSignal::EndsAtOnce {
                 return signal;
             }
             tracing::info!(by = signal, "asked to stop, and stopping already");
@@ -45,11 +69,11 @@ impl Stops {
     }
 }
 
-async fn next(signals: &mut Option<Signals>, heard: &mut u32) -> &'static str {
-    let Some(signals) = signals else { return pending().await };
-    let signal = signals.next().await;
-    *heard += 1;
-    signal
+async fn next(signals: &mut Option<Signals>) -> &'static str {
+    match signals {
+        Some(signals) => signals.next().await,
+        None => pending().await,
+    }
 }
 
 #[cfg(unix)]

@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::panic::resume_unwind;
+use std::pin::pin;
 use std::time::Duration;
 
 use callboard_core::{AnnouncementState, BoxError, Error, ErrorKind, Result};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -15,15 +16,21 @@ use super::signals::Stops;
 /// How the server's task has ended.
 type Outcome = Result<Result<(), BoxError>, JoinError>;
 
+/// What health gets to say that it does not serve: it is asked within the process.
+const HEALTH: Duration = Duration::from_secs(1);
+
 /// Everything that the end of a server needs. Dropping it ends the server at once.
 pub(super) struct WayOut {
     /// One task. A set, because that ends its task when it is dropped.
     pub(super) server: JoinSet<Result<(), BoxError>>,
-    pub(super) shut_down: oneshot::Sender<()>,
+    /// Dropping it shuts the server down.
+    pub(super) shut_down: watch::Sender<()>,
     pub(super) stops: Stops,
     pub(super) state: watch::Receiver<AnnouncementState>,
     pub(super) not_serving: Option<Later>,
-    pub(super) attempt_timeout: Duration,
+    /// Dropping it ends the search for the server's address.
+    pub(super) leaving: watch::Sender<()>,
+    pub(super) leave_timeout: Duration,
     pub(super) propagation_delay: Duration,
     pub(super) grace: Duration,
 }
@@ -40,7 +47,7 @@ impl fmt::Debug for WayOut {
 /// Why the way out begins.
 enum Reason {
     Asked(&'static str),
-    /// The id belongs to a newer incarnation.
+    /// The id has been another's for longer than its owner has patience.
     Taken(Error),
     Ended(Outcome),
 }
@@ -53,20 +60,24 @@ impl WayOut {
             asked = self.stops.first() => Reason::Asked(asked),
             error = off_for_good(&mut self.state) => Reason::Taken(error),
         };
-        let Self { server, shut_down, mut stops, not_serving, attempt_timeout, propagation_delay, grace, .. } = self;
+        let Self {
+            server, shut_down, mut stops, not_serving, leaving, leave_timeout, propagation_delay, grace, ..
+        } = self;
         let off = async {
+            drop(leaving);
             if let Some(report) = not_serving {
-                match timeout(attempt_timeout, report).await {
+                match timeout(HEALTH, report).await {
                     Ok(()) => tracing::info!("health says NOT_SERVING"),
-                    Err(_) => tracing::warn!(after = ?attempt_timeout, "health does not get to say NOT_SERVING"),
+                    Err(_) => tracing::warn!(after = ?HEALTH, "health does not get to say NOT_SERVING"),
                 }
             }
             off_the_board(leave).await;
         };
-        let steps = steps(reason, off, drain(server, shut_down, propagation_delay, grace));
+        let drain = drain(server, shut_down, propagation_delay, grace);
+        let steps = steps(reason, off, leave_timeout, drain);
         tokio::select! {
             result = steps => result,
-            by = stops.second_signal() => {
+            by = stops.at_once() => {
                 tracing::warn!(by, "asked to stop once more: ending at once");
                 let message = format!("stopped at once by {by}, before the calls in flight had ended");
                 Err(Error::new(ErrorKind::Closed, message))
@@ -75,9 +86,14 @@ impl WayOut {
     }
 }
 
-/// A server that has ended has nothing to drain.
-async fn steps(reason: Reason, off: impl Future<Output = ()>, drain: impl Future<Output = Result<()>>) -> Result<()> {
+async fn steps(
+    reason: Reason,
+    off: impl Future<Output = ()>,
+    leave_timeout: Duration,
+    drain: impl Future<Output = Result<()>>,
+) -> Result<()> {
     match reason {
+        // It has nothing to drain.
         Reason::Ended(outcome) => {
             tracing::error!(panicked = outcome.is_err(), "the server has ended without being asked");
             off.await;
@@ -85,21 +101,33 @@ async fn steps(reason: Reason, off: impl Future<Output = ()>, drain: impl Future
         }
         Reason::Asked(by) => {
             tracing::info!(by, "asked to stop");
-            off.await;
-            drain.await
+            off_and_drain(off, leave_timeout, drain).await
         }
         Reason::Taken(error) => {
             tracing::error!(error = error.chain(), "off the board for good: stopping");
-            off.await;
-            drain.await.and(Err(error))
+            off_and_drain(off, leave_timeout, drain).await.and(Err(error))
         }
     }
+}
+
+/// One after the other; but a registry that does not answer is waited for beside the rest.
+async fn off_and_drain(
+    off: impl Future<Output = ()>,
+    leave_timeout: Duration,
+    drain: impl Future<Output = Result<()>>,
+) -> Result<()> {
+    let mut off = pin!(off);
+    if timeout(leave_timeout, &mut off).await.is_ok() {
+        return drain.await;
+    }
+    tracing::warn!(after = ?leave_timeout, "not off the board yet: going on all the same");
+    tokio::join!(drain, off).0
 }
 
 /// Lets the news spread, and the calls in flight end.
 async fn drain(
     mut server: JoinSet<Result<(), BoxError>>,
-    shut_down: oneshot::Sender<()>,
+    shut_down: watch::Sender<()>,
     propagation_delay: Duration,
     grace: Duration,
 ) -> Result<()> {
@@ -110,8 +138,7 @@ async fn drain(
     }
     tracing::info!(limit = ?grace, "shutting down: no new connections, calls in flight may end");
     let begun = Instant::now();
-    // The receiver is gone only if the server has ended, or does not care.
-    let _ = shut_down.send(());
+    drop(shut_down);
     let Ok(outcome) = timeout(grace, ended(&mut server)).await else {
         tracing::warn!(after = ?grace, "giving up the calls that are still in flight");
         let message = format!("calls were still in flight {grace:?} after the server began to shut down");
@@ -126,7 +153,7 @@ async fn off_the_board(leave: impl Future<Output = Result<()>>) {
     match leave.await {
         Ok(()) => tracing::info!(took = ?begun.elapsed(), "off the board"),
         Err(error) if error.kind() == ErrorKind::Conflict => {
-            tracing::info!("what is on the board is a newer incarnation's, and stays");
+            tracing::info!("what is on the board is another server's, and stays");
         }
         Err(error) => {
             let (error, took) = (error.chain(), begun.elapsed());

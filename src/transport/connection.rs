@@ -4,15 +4,18 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use callboard_core::{Address, Error, ErrorKind};
+use callboard_core::{Address, Error};
 use h2::client::SendRequest;
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tracing::Instrument;
 
 use super::driver;
-use super::streams::{Streams, Waiting};
-use super::wire::Seen;
+use super::progress::Progress;
+use super::seen::Seen;
+use super::settings::Http2Settings;
+use super::streams::Streams;
 use super::{Connector, Settings, Slot};
 
 /// What happens to a connection, in this order: `Failed`, or `Ready`, perhaps `Closing`, `Closed`.
@@ -32,8 +35,23 @@ pub(crate) enum Event {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct End {
     pub(crate) why: String,
-    /// The peer asks for fewer PINGs: GOAWAY(ENHANCE_YOUR_CALM).
+    /// The peer asks for fewer PINGs: GOAWAY(ENHANCE_YOUR_CALM) with "too_many_pings".
     pub(crate) calm: bool,
+    pub(crate) parting: Parting,
+}
+
+/// How a connection parts from its peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Parting {
+    /// The peer has said that it ends in good order: GOAWAY(NO_ERROR).
+    Announced,
+    /// It was closed or cut.
+    #[default]
+    Lost,
+    /// What the peer has sent is not HTTP/2, or it did not answer a PING.
+    Broken,
+    /// The peer has flooded this side with frames that carry nothing.
+    Flooded,
 }
 
 /// An open connection. Dropping the last handle lets the requests in flight finish and closes it then.
@@ -41,18 +59,27 @@ pub(crate) struct Connection {
     pub(super) sender: SendRequest<Bytes>,
     pub(super) streams: Arc<Streams>,
     pub(super) seen: Arc<Seen>,
+    /// Where its tasks run, wherever calls are polled.
+    pub(super) runtime: Handle,
+    /// The largest list of headers or trailers that a response may have.
+    pub(super) header_list: usize,
+    /// How large a block of headers may be, compressed, that cannot be too large a list.
+    pub(super) harmless_block: u32,
     /// Its end tells the driver that nobody will send any more.
     _held: oneshot::Sender<()>,
 }
 
 impl Connection {
+    /// To be called on the runtime that its tasks shall run on.
     pub(super) fn new(
         sender: SendRequest<Bytes>,
         streams: Arc<Streams>,
         seen: Arc<Seen>,
+        http2: &Http2Settings,
         held: oneshot::Sender<()>,
     ) -> Self {
-        Self { sender, streams, seen, _held: held }
+        let (header_list, harmless_block) = (http2.header_list() as usize, http2.harmless_block());
+        Self { sender, streams, seen, runtime: Handle::current(), header_list, harmless_block, _held: held }
     }
 
     /// Takes the place of one request. None if there is no free one, or if no new request can be sent any more.
@@ -70,20 +97,34 @@ impl Connection {
         self.streams.used() < self.streams.limit()
     }
 
+    /// Whether a response has come on it.
+    pub(crate) fn has_answered(&self) -> bool {
+        self.streams.has_answered()
+    }
+
+    /// Whether a request was sent on it.
+    pub(crate) fn was_used(&self) -> bool {
+        self.streams.was_used()
+    }
+
+    /// Whether a request is in flight.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.streams.used() > 0
+    }
+
+    /// The last request that was sent, as a number that grows with each.
+    pub(crate) fn last_request(&self) -> u32 {
+        self.seen.last_written()
+    }
+
     /// How many requests the peer takes at once.
     pub(crate) fn places(&self) -> usize {
         self.streams.limit()
     }
 
-    /// Tells the next one who waits that a place is free. Whoever was woken by a wait and then goes elsewhere owes
-    /// this to those who wait on.
-    pub(crate) fn pass_on(&self) {
-        self.streams.pass_on();
-    }
-
-    /// A wait for a free place; see [`Waiting`].
-    pub(crate) fn freed(&self) -> Waiting<'_> {
-        self.streams.freed()
+    /// Whether calls wait for a place.
+    pub(crate) fn is_waited_for(&self) -> bool {
+        !self.streams.queue.is_empty()
     }
 }
 
@@ -112,30 +153,38 @@ impl Drop for Opening {
     }
 }
 
+/// Which attempt to connect it is, and whose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Attempt {
+    /// The number of who makes it.
+    pub(crate) by: u64,
+    pub(crate) id: u64,
+}
+
 /// Opens a connection in a task of its own, which also drives it to its end. What happens to it is sent to `events`
-/// under the number `id`.
+/// beside `attempt`.
 pub(crate) fn open(
-    id: u64,
+    attempt: Attempt,
     address: Address,
     connector: Arc<dyn Connector>,
     settings: Settings,
-    events: mpsc::UnboundedSender<(u64, Event)>,
+    events: mpsc::UnboundedSender<(Attempt, Event)>,
 ) -> Opening {
     let ready = Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let span = tracing::debug_span!("connection", %address, id).or_current();
+    let span = tracing::debug_span!("connection", %address, id = attempt.id).or_current();
     let opened = Arc::clone(&ready);
     let task = async move {
         // Whoever held the other end of the channel has gone if a send fails; then nobody wants to know.
-        let tell = |event| drop(events.send((id, event)));
+        let tell = |event| drop(events.send((attempt, event)));
         let mut farewell = Farewell { tell: &tell, said: false };
-        let handshake = driver::handshake(&address, &*connector, &settings);
-        match tokio::time::timeout(settings.connect_timeout, handshake).await {
-            Err(_) => {
-                let message = format!("no HTTP/2 SETTINGS that permit a request within {:?}", settings.connect_timeout);
-                tell(Event::Failed(Error::new(ErrorKind::Timeout, message)));
-            }
-            Ok(Err(error)) => tell(Event::Failed(error)),
+        let progress = Progress::default();
+        let handshake = driver::handshake(&address, &*connector, &settings, &progress);
+        let outcome = tokio::time::timeout(settings.connect_timeout, handshake).await;
+        match outcome {
+            Err(_) => tell(Event::Failed(progress.timed_out(settings.connect_timeout))),
+            Ok(Err(error)) => tell(Event::Failed(progress.failed(error))),
             Ok(Ok((connection, driver))) => {
+                drop(progress);
                 opened.store(true, std::sync::atomic::Ordering::SeqCst);
                 tell(Event::Ready(connection));
                 let end = driver.drive(&|end| tell(Event::Closing(end))).await;
@@ -183,7 +232,7 @@ mod tests {
     struct Faulty(Mutex<Option<DuplexStream>>, Arc<AtomicBool>);
 
     impl Connector for Faulty {
-        fn connect<'a>(&'a self, _: &'a Address) -> BoxFuture<'a, Result<Box<dyn Socket>>> {
+        fn connect<'a>(&'a self, _: &'a Address, _: &'a Progress) -> BoxFuture<'a, Result<Box<dyn Socket>>> {
             Box::pin(async {
                 let pipe = self.0.lock().unwrap().take().expect("a connector's fault");
                 Ok(Box::new(Panicking(pipe, Arc::clone(&self.1))) as _)
@@ -224,18 +273,18 @@ mod tests {
         let connector = Arc::new(Faulty(Mutex::new(Some(near)), Arc::clone(&fault)));
         let dial = |id| {
             let address = "127.0.0.1:1".parse().expect("an address");
-            open(id, address, connector.clone(), Settings::default(), reports.clone())
+            open(Attempt { by: 0, id }, address, connector.clone(), Settings::default(), reports.clone())
         };
         let _first = dial(1);
         far.write_all(&SETTINGS).await.expect("SETTINGS");
         let event = events.recv().await;
-        assert!(matches!(event, Some((1, Event::Ready(_)))), "{event:?}");
+        assert!(matches!(event, Some((Attempt { id: 1, .. }, Event::Ready(_)))), "{event:?}");
         fault.store(true, Ordering::SeqCst);
         far.write_all(&SETTINGS).await.expect("more SETTINGS");
         let event = events.recv().await;
-        assert!(matches!(event, Some((1, Event::Closed(_)))), "{event:?}");
+        assert!(matches!(event, Some((Attempt { id: 1, .. }, Event::Closed(_)))), "{event:?}");
         let _second = dial(2);
         let event = events.recv().await;
-        assert!(matches!(event, Some((2, Event::Closed(_)))), "{event:?}");
+        assert!(matches!(event, Some((Attempt { id: 2, .. }, Event::Closed(_)))), "{event:?}");
     }
 }

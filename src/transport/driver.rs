@@ -8,52 +8,64 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use callboard_core::{Address, Error, ErrorKind, Result};
 use h2::client::SendRequest;
+use h2::{Ping, PingPong};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
+use super::bandwidth::{Bandwidth, Next};
 use super::connector::Socket;
 use super::failure::describe;
+use super::greeting::Greeted;
 use super::keepalive::Heart;
-use super::settings::http2;
+use super::progress::{Phase, Progress};
+use super::read_on::ReadOn;
+use super::seen::Seen;
 use super::streams::Streams;
-use super::wire::{Seen, Wire};
-use super::{Connection, Connector, End, Settings};
+use super::wire::Wire;
+use super::{Connection, Connector, End, Parting, Settings};
 
-type Http2 = h2::client::Connection<Wire<Box<dyn Socket>>, Bytes>;
+type Http2 = h2::client::Connection<ReadOn<Wire<Greeted<Box<dyn Socket>>>>, Bytes>;
 
 /// Dials, shakes hands, and waits for the peer's SETTINGS. The caller bounds the time.
 pub(super) async fn handshake(
     address: &Address,
     connector: &dyn Connector,
     settings: &Settings,
+    progress: &Progress,
 ) -> Result<(Arc<Connection>, Driver)> {
-    let socket = connector.connect(address).await?;
+    let socket = connector.connect(address, progress).await?;
+    let socket = progress.listen(Phase::Http2, socket);
     let seen = Arc::new(Seen::default());
-    let wire = Wire::new(socket, Arc::clone(&seen));
-    let (sender, mut http2) = http2().handshake(wire).await.map_err(|error| failed(&error))?;
-    poll_fn(|cx| poll_settings(&mut http2, cx)).await?;
+    // What goes nowhere is not seen as written.
+    let wire = ReadOn::new(Wire::new(socket, Arc::clone(&seen), settings.http2.header_list()));
+    let (sender, mut http2) = settings.http2.builder().handshake(wire).await.map_err(|error| failed(&error, &seen))?;
+    poll_fn(|cx| poll_settings(&mut http2, &seen, cx)).await?;
 
     let streams = Arc::new(Streams::default());
     streams.set_limit(http2.max_concurrent_send_streams());
-    let heart = Heart::new(&settings.keepalive, http2.ping_pong());
+    let pings = http2.ping_pong();
     let (held, orphaned) = oneshot::channel();
     let driver = Driver {
         http2,
         probe: Some(sender.clone()),
         streams: Arc::clone(&streams),
         seen: Arc::clone(&seen),
-        heart,
+        pings,
+        heart: Heart::new(&settings.keepalive),
+        bandwidth: settings.http2.adapts_from().map(Bandwidth::new),
+        window_due: None,
         orphaned,
         closing: false,
     };
-    Ok((Arc::new(Connection::new(sender, streams, seen, held)), driver))
+    Ok((Arc::new(Connection::new(sender, streams, seen, &settings.http2, held)), driver))
 }
 
-fn failed(error: &h2::Error) -> Error {
-    Error::new(ErrorKind::Unavailable, format!("HTTP/2 handshake: {}", describe(error)))
+fn failed(error: &h2::Error, seen: &Seen) -> Error {
+    Error::new(ErrorKind::Unavailable, format!("HTTP/2: {}", describe(error, seen)))
 }
 
-/// Until the SETTINGS have arrived, no stream may be opened; see [`http2`].
-fn poll_settings(http2: &mut Http2, cx: &mut Context<'_>) -> Poll<Result<()>> {
+/// Until the SETTINGS have arrived, no stream may be opened; see [`Http2Settings`](super::settings::Http2Settings).
+fn poll_settings(http2: &mut Http2, seen: &Seen, cx: &mut Context<'_>) -> Poll<Result<()>> {
     let ended = Pin::new(&mut *http2).poll(cx);
     if http2.max_concurrent_send_streams() > 0 {
         // If it has ended all the same, its driver will find out.
@@ -62,9 +74,9 @@ fn poll_settings(http2: &mut Http2, cx: &mut Context<'_>) -> Poll<Result<()>> {
     match ended {
         Poll::Pending => Poll::Pending,
         Poll::Ready(Ok(())) => {
-            Poll::Ready(Err(Error::new(ErrorKind::Unavailable, "HTTP/2 handshake: the server closed the connection")))
+            Poll::Ready(Err(Error::new(ErrorKind::Unavailable, "HTTP/2: the server closed the connection")))
         }
-        Poll::Ready(Err(error)) => Poll::Ready(Err(failed(&error))),
+        Poll::Ready(Err(error)) => Poll::Ready(Err(failed(&error, seen))),
     }
 }
 
@@ -76,7 +88,12 @@ pub(super) struct Driver {
     probe: Option<SendRequest<Bytes>>,
     streams: Arc<Streams>,
     seen: Arc<Seen>,
+    /// Both of the next ask by it. HTTP/2 may have any number of PINGs under way; `h2` has one.
+    pings: Option<PingPong>,
     heart: Option<Heart>,
+    bandwidth: Option<Bandwidth>,
+    /// What each stream's window is to be, as soon as the peer has taken the last change.
+    window_due: Option<u32>,
     /// Resolves when the last [`Connection`] handle is dropped.
     orphaned: oneshot::Receiver<()>,
     closing: bool,
@@ -98,8 +115,8 @@ impl Driver {
         if let Poll::Ready(ended) = Pin::new(&mut self.http2).poll(cx) {
             return Poll::Ready(match ended {
                 Ok(()) if self.probe.is_none() => "not needed any more".into(),
-                Ok(()) => "the server closed the connection".into(),
-                Err(error) => End::by(&error),
+                Ok(()) => End::closed(&self.seen),
+                Err(error) => End::by(&error, &self.seen),
             });
         }
         self.note_limit();
@@ -107,9 +124,36 @@ impl Driver {
             self.streams.close();
             closing(end);
         }
+        self.poll_pings(cx)
+    }
+
+    /// What PINGs are sent for: to measure the path, and to hear whether the peer lives.
+    fn poll_pings(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        let Some(pings) = &mut self.pings else { return Poll::Pending };
+        let (answered, read) = (pings.poll_pong(cx).is_ready(), self.seen.read());
+        // A server that ends the connection may close its socket with this unread; then what it has sent last is lost.
+        if self.closing {
+            (self.bandwidth, self.window_due) = (None, None);
+        }
+        match self.bandwidth.as_mut().map(|bandwidth| bandwidth.look(Instant::now, read, answered)) {
+            Some(Next::Widen(window)) => self.window_due = Some(window),
+            // It fails if the answer to the other's is still awaited; the next look asks again.
+            Some(Next::Ask) if pings.send_ping(Ping::opaque()).is_ok() => {
+                self.bandwidth.iter_mut().for_each(|bandwidth| bandwidth.asked(Instant::now(), read));
+            }
+            _ => {}
+        }
+        if let Some(window) = self.window_due
+            && self.http2.set_initial_window_size(window).is_ok()
+        {
+            self.window_due = None;
+            // `h2` sends it when it is polled next.
+            cx.waker().wake_by_ref();
+        }
         let busy = self.streams.used() > 0;
         let Some(heart) = &mut self.heart else { return Poll::Pending };
-        heart.poll_dead(cx, self.seen.read(), busy).map(|()| "the peer did not answer a PING in time".into())
+        let dead = || End { parting: Parting::Broken, ..End::from("the peer did not answer a PING in time") };
+        heart.poll_dead(cx, pings, answered, read, busy).map(|()| dead())
     }
 
     fn note_limit(&self) {
@@ -125,9 +169,13 @@ impl Driver {
             return None;
         }
         match self.probe.as_mut()?.poll_ready(cx) {
+            _ if self.seen.is_spent() => {
+                self.closing = true;
+                Some("it has had so many frames of padding alone that it is replaced".into())
+            }
             Poll::Ready(Err(error)) => {
                 self.closing = true;
-                Some(End::by(&error))
+                Some(End::by(&error, &self.seen))
             }
             _ => None,
         }

@@ -2,13 +2,24 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::client::ResponseFuture;
+use http::HeaderMap;
 
+use super::expiry::Expiry;
+use super::hold::{Grip, Hold, Sender};
 use super::pump::Pump;
 use super::{Connection, Failure, Incoming, Outgoing};
+
+/// `:status` in a list of headers, as RFC 9113 counts it.
+const STATUS: usize = 7 + 3 + 32;
+/// How many names a `HeaderMap` has room for. `h2` cuts what is more.
+const MOST_NAMES: usize = 24_576;
+
+/// How many interim responses, of a status below 200, one call bears. gRPC's servers send none, and others a handful.
+const MOST_INTERIM: u32 = 100;
 
 /// The place of one request on a connection. Dropping it frees the place.
 #[derive(Debug)]
@@ -19,40 +30,45 @@ impl Slot {
         Self(connection)
     }
 
-    /// Why the whole connection ended, if it has.
-    pub(super) fn ended(&self) -> Option<&str> {
-        self.0.streams.ended()
+    pub(super) fn connection(&self) -> &Arc<Connection> {
+        &self.0
     }
 
-    /// Whether it is a place on this connection.
-    pub(crate) fn is_on(&self, connection: &Arc<Connection>) -> bool {
-        Arc::ptr_eq(&self.0, connection)
-    }
-
-    /// Sends a request.
+    /// Sends a request. Its stream is reset when the deadline comes, if there is one and it is polled by then or not.
     ///
     /// After a failure that permits to send it again, the body comes back, rewound, if it still can be; a failure
     /// without a body is final.
-    pub(crate) fn send(self, head: http::Request<()>, body: Outgoing) -> Result<Sent, Failed> {
-        if let Some(failure) = self.0.too_large(&head) {
+    pub(crate) fn send(
+        self,
+        head: http::Request<()>,
+        body: Outgoing,
+        deadline: Option<&Arc<Expiry>>,
+    ) -> Result<Sent, Failed> {
+        let connection = Arc::clone(&self.0);
+        if let Some(failure) = connection.too_large(&head) {
             return Err((failure, Some(body)));
         }
         let empty = matches!(&body, Outgoing::Whole(data) if data.is_empty());
-        let (response, mut stream) = match self.0.sender.clone().send_request(head, empty) {
+        let (response, mut stream) = match connection.sender.clone().send_request(head, empty) {
             Ok(opened) => opened,
-            Err(error) => return Err((self.0.unopened(&error), Some(body))),
+            Err(error) => return Err((connection.unopened(&error), Some(body))),
         };
-        let body = match body {
+        let number = connection.streams.note_sent();
+        let (sender, body) = match body {
             Outgoing::Whole(data) => {
                 if !empty {
                     // It fails only if the stream is gone already, and then the response says why.
                     let _ = stream.send_data(data.clone(), true);
                 }
-                Body::Whole(data)
+                (Sender::Whole(stream), Body::Whole(data))
             }
-            Outgoing::Stream(body) => Body::Stream(Pump::start(stream, body)),
+            Outgoing::Stream(body) => {
+                let pump = Pump::start(&connection.runtime, stream, body);
+                (Sender::Pump(pump.stopper()), Body::Stream(pump))
+            }
         };
-        Ok(Sent { response, body, slot: self })
+        let grip = Grip::new(Hold::new(sender, self, number), connection, deadline);
+        Ok(Sent { response, body, number, grip, interim: 0 })
     }
 }
 
@@ -63,12 +79,28 @@ pub(crate) type Failed = (Failure, Option<Outgoing>);
 #[derive(Debug)]
 pub(crate) struct Sent {
     response: ResponseFuture,
+    /// Dropped before the body: it says when the stream is reset.
+    grip: Grip,
     body: Body,
-    slot: Slot,
+    /// Which of the connection's requests it is.
+    number: u32,
+    /// How many interim responses have come.
+    interim: u32,
+}
+
+/// Why there is no response's head.
+#[derive(Debug)]
+pub(crate) enum Unheard {
+    Failed(h2::Error),
+    /// The server has answered, by more than this side takes.
+    Excessive(Failure),
 }
 
 /// A response's head, and its body as `h2` has it.
 pub(crate) type Heard = http::Response<h2::RecvStream>;
+
+/// A response's head, or why there is none.
+pub(crate) type Answered = Result<Heard, Unheard>;
 
 /// The body of a request that has been sent, or is being sent.
 #[derive(Debug)]
@@ -79,8 +111,27 @@ enum Body {
 
 impl Sent {
     /// Resolves when the response's head is there, or will not come.
-    pub(crate) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Heard, h2::Error>> {
-        Pin::new(&mut self.response).poll(cx)
+    pub(crate) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Answered> {
+        // `h2` drops them without a word, if they are not asked for first.
+        while let Poll::Ready(Some(Ok(_))) = self.response.poll_informational(cx) {
+            self.interim += 1;
+            if self.interim > MOST_INTERIM {
+                return Poll::Ready(Err(Unheard::Excessive(Self::only_interim())));
+            }
+        }
+        let head = ready!(Pin::new(&mut self.response).poll(cx)).map_err(Unheard::Failed)?;
+        let connection = self.grip.connection();
+        connection.streams.note_answer(self.number);
+        let is_it = |of, last: bool| of == self.response.stream_id().as_u32() && (!last || Self::is_all(&head));
+        Poll::Ready(match connection.excess("headers", STATUS, head.headers(), is_it) {
+            None => Ok(head),
+            Some(failure) => Err(Unheard::Excessive(failure)),
+        })
+    }
+
+    fn only_interim() -> Failure {
+        let why = format!("the server has sent more than {MOST_INTERIM} interim responses (1xx) and no answer");
+        Failure::Broken(callboard_core::Code::Internal, why)
     }
 
     /// Whether this head is all of the response: gRPC's "trailers only".
@@ -89,15 +140,13 @@ impl Sent {
     }
 
     /// Does without the rest of a response: gives its head, and the request's body if it can be sent again.
-    pub(crate) async fn dismissed(self, head: Heard) -> (http::response::Parts, Option<Outgoing>) {
+    pub(crate) async fn dismissed(mut self, head: Heard) -> (http::response::Parts, Option<Outgoing>) {
         // Before the wait, so that the server is told.
         let (parts, _) = head.into_parts();
+        self.grip.finish();
         let body = match self.body {
             Body::Whole(data) => Some(Outgoing::Whole(data)),
-            Body::Stream(pump) => {
-                pump.stop();
-                pump.rewound().await
-            }
+            Body::Stream(pump) => pump.rewound().await,
         };
         (parts, body)
     }
@@ -111,12 +160,23 @@ impl Sent {
                 Some(pump)
             }
         };
-        head.map(|stream| Incoming::new(stream, self.slot, pump))
+        head.map(|stream| Incoming::new(stream, self.grip, pump))
     }
 
     /// What it means that there is none. Failures are those of [`Slot::send`].
-    pub(crate) async fn failed(self, error: h2::Error) -> Failed {
-        let failure = self.slot.0.failure(&error, self.response.stream_id().as_u32());
+    pub(crate) async fn failed(mut self, unheard: Unheard) -> Failed {
+        let failure = match unheard {
+            Unheard::Failed(error) => {
+                let (connection, stream) = (self.grip.connection(), self.response.stream_id().as_u32());
+                // `h2` resets a stream of which the head is far too large.
+                let excess = || connection.excess("headers", 0, &HeaderMap::new(), |of, _| of == stream);
+                let cut = if error.is_reset() && error.is_library() { excess() } else { None };
+                cut.unwrap_or_else(|| connection.failure(&error, stream))
+            }
+            // The server has answered: it is not asked again.
+            Unheard::Excessive(failure) => return (failure, None),
+        };
+        self.grip.finish();
         match self.body {
             Body::Whole(data) => (failure, Some(Outgoing::Whole(data))),
             Body::Stream(pump) => {
@@ -137,7 +197,7 @@ impl Drop for Slot {
 
 impl Connection {
     fn failure(&self, error: &h2::Error, stream: u32) -> Failure {
-        Failure::of(error, self.seen.has_left(stream), self.streams.ended())
+        Failure::of(error, &self.seen, self.seen.has_left(stream), self.streams.ended())
     }
 
     /// Why the server would not take this head. Many servers end the whole connection over it, with all calls on it; so
@@ -149,6 +209,31 @@ impl Connection {
                 "the request's metadata is too large: with it, the headers have {size} bytes, and the server takes at \
                  most {limit} (SETTINGS_MAX_HEADER_LIST_SIZE); it was not sent"
             );
+            Failure::Unsendable(callboard_core::Code::Internal, why)
+        })
+    }
+
+    /// Why this list of a response's headers or trailers is not taken. Where all blocks were small there is nothing to look at. `h2` cuts what is much larger than the limit, so that
+    /// what there is here may look harmless; then its block was seen to be large when it came.
+    pub(super) fn excess(
+        &self,
+        what: &str,
+        pseudo: usize,
+        list: &HeaderMap,
+        is_it: impl Fn(u32, bool) -> bool,
+    ) -> Option<Failure> {
+        if self.seen.largest_block() <= self.harmless_block {
+            return None;
+        }
+        let (limit, size) = (self.header_list, pseudo + list_size(list));
+        let large = size > limit || list.keys_len() >= MOST_NAMES || self.seen.any_excessive(is_it);
+        large.then(|| {
+            let least = size.max(limit);
+            let more = if size > limit { "" } else { "more than " };
+            let why = format!(
+                "the response's {what} are too large: they have {more}{least} bytes, and this side takes at most {limit} \
+                 (http2_max_header_list_size), of at most {MOST_NAMES} names"
+            );
             Failure::Broken(callboard_core::Code::Internal, why)
         })
     }
@@ -157,15 +242,15 @@ impl Connection {
     fn unopened(&self, error: &h2::Error) -> Failure {
         if error.is_io() || error.is_go_away() || error.is_reset() {
             self.streams.close();
-            return Failure::of(error, false, self.streams.ended());
+            return Failure::of(error, &self.seen, false, self.streams.ended());
         }
         match error.reason() {
             // Ids are used up after 2^30 requests: this connection has served its time.
             None if error.to_string().contains("stream ID") => {
                 self.streams.close();
-                Failure::Unsent(super::failure::describe(error))
+                Failure::Unsent(super::failure::describe(error, &self.seen))
             }
-            _ => Failure::Broken(callboard_core::Code::Internal, format!("the request is malformed: {error}")),
+            _ => Failure::Unsendable(callboard_core::Code::Internal, format!("the request is malformed: {error}")),
         }
     }
 }
@@ -180,9 +265,13 @@ fn header_list_size(head: &http::Request<()>) -> usize {
         (":authority", uri.authority().map_or("", |authority| authority.as_str())),
         (":path", uri.path_and_query().map_or("", |path| path.as_str())),
     ];
-    let pseudo = pseudo.into_iter().map(|(name, value)| name.len() + value.len());
-    let fields = head.headers().iter().map(|(name, value)| name.as_str().len() + value.len());
-    pseudo.chain(fields).map(|field| field + 32).sum()
+    let pseudo: usize = pseudo.into_iter().map(|(name, value)| name.len() + value.len() + 32).sum();
+    pseudo + list_size(head.headers())
+}
+
+/// The same of fields without pseudo-headers.
+fn list_size(fields: &HeaderMap) -> usize {
+    fields.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum()
 }
 
 #[cfg(test)]

@@ -4,30 +4,37 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::RecvStream;
+use http::HeaderMap;
 use http_body::Frame;
 
+use super::Failure;
+use super::hold::Grip;
 use super::pump::Pump;
-use super::{Failure, Slot};
 
 /// A response body. Dropping it before its end resets the stream and frees its place.
 #[derive(Debug)]
 pub(crate) struct Incoming {
     stream: RecvStream,
     data_ended: bool,
-    /// Held for the body's life: the stream counts until then.
-    slot: Slot,
+    /// Held until the body has come to its end: the stream counts until then.
+    grip: Grip,
     /// Still sending, perhaps. A response that has ended, or that nobody wants, ends the request too.
     pump: Option<Pump>,
 }
 
 impl Incoming {
-    pub(super) fn new(stream: RecvStream, slot: Slot, pump: Option<Pump>) -> Self {
-        Self { stream, data_ended: false, slot, pump }
+    pub(super) fn new(stream: RecvStream, grip: Grip, pump: Option<Pump>) -> Self {
+        Self { stream, data_ended: false, grip, pump }
     }
 
     /// Whether nothing at all follows the headers.
     pub(crate) fn is_end(&self) -> bool {
         self.stream.is_end_stream()
+    }
+
+    /// Does without what does not follow.
+    pub(crate) fn finish(mut self) {
+        self.grip.finish();
     }
 
     /// The next frame: data, then trailers. The window that data has used is given back as it is read.
@@ -43,19 +50,35 @@ impl Incoming {
                 None => self.data_ended = true,
             }
         }
-        match ready!(self.stream.poll_trailers(cx)) {
-            Ok(trailers) => Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers)))),
-            Err(error) => Poll::Ready(Some(Err(self.failure(&error)))),
+        Poll::Ready(match ready!(self.stream.poll_trailers(cx)) {
+            Ok(trailers) => {
+                self.grip.finish();
+                trailers.map(|trailers| self.taken(trailers))
+            }
+            Err(error) => Some(Err(self.failure(&error))),
+        })
+    }
+
+    /// These trailers, if they are not larger than this side takes.
+    fn taken(&self, trailers: HeaderMap) -> Result<Frame<Bytes>, Failure> {
+        let is_it = |of, last: bool| last && of == self.stream.stream_id().as_u32();
+        match self.grip.connection().excess("trailers", 0, &trailers, is_it) {
+            None => Ok(Frame::trailers(trailers)),
+            Some(failure) => Err(failure),
         }
     }
 
     /// Once there is a response, the server has seen the request, whatever follows.
-    fn failure(&self, error: &h2::Error) -> Failure {
+    fn failure(&mut self, error: &h2::Error) -> Failure {
+        self.grip.finish();
         if let Some(status) = self.pump.as_ref().and_then(Pump::failure) {
             return Failure::Body(status.clone());
         }
-        match Failure::of(error, true, self.slot.ended()) {
-            Failure::Refused(text) => Failure::Broken(callboard_core::Code::Unavailable, text),
+        let connection = self.grip.connection();
+        match Failure::of(error, &connection.seen, true, connection.streams.ended()) {
+            Failure::Refused(text) | Failure::Overtaken(text) => {
+                Failure::Broken(callboard_core::Code::Unavailable, text)
+            }
             other => other,
         }
     }

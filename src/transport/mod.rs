@@ -4,29 +4,50 @@
 //! and ends with it. The task reports through [`Event`]s; whoever holds the `Connection` sends requests on it. When
 //! the last holder drops it, the requests in flight finish and the socket closes.
 
+mod bandwidth;
 mod connection;
 mod connector;
 mod driver;
 mod exchange;
+mod expiry;
 mod failure;
+mod first_settings;
+mod flood;
 mod frames;
+mod greeting;
+mod hold;
 mod incoming;
 mod keepalive;
 mod outgoing;
+mod progress;
 mod pump;
+mod queue;
+mod read_on;
+mod reading;
+mod resets;
+#[cfg(feature = "tls")]
+mod secured;
+mod seen;
 mod settings;
+mod share;
 mod streams;
+mod tcp;
+mod tcp_keepalive;
 #[cfg(feature = "tls")]
 mod tls;
 mod wire;
 
-pub(crate) use connection::{Connection, End, Event, Opening, open};
+pub(crate) use connection::{Attempt, Connection, End, Event, Opening, Parting, open};
 pub(crate) use connector::{Connector, Custom, System};
-pub(crate) use exchange::{Failed, Heard, Sent, Slot};
-pub(crate) use failure::Failure;
+pub(crate) use exchange::{Answered, Failed, Heard, Sent, Slot};
+pub(crate) use expiry::Expiry;
+pub(crate) use failure::{Failure, quoted};
 pub(crate) use incoming::Incoming;
 pub use keepalive::Keepalive;
 pub(crate) use outgoing::Outgoing;
+pub(crate) use queue::{Turn, Wait};
 pub(crate) use settings::Settings;
+pub(crate) use tcp::Sockets;
+pub use tcp_keepalive::TcpKeepalive;
 #[cfg(feature = "tls")]
 pub use tls::Tls;

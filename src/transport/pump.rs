@@ -7,16 +7,18 @@ use std::task::Poll;
 
 use bytes::Bytes;
 use h2::{Reason, SendStream};
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, consume_budget};
 
 use super::outgoing::{Outgoing, Piece, Replay};
 
-/// A body that is being sent by a task of its own. Dropping it stops the task and with it the request's stream.
+/// A body that is being sent by a task of its own, until that is [told to stop](Stop) by whoever holds the stream.
 #[derive(Debug)]
 pub(super) struct Pump {
     task: JoinHandle<Box<Replay>>,
     shared: Arc<Shared>,
+    stop: Arc<Stop>,
 }
 
 /// What the task and its owner tell each other.
@@ -24,30 +26,48 @@ pub(super) struct Pump {
 struct Shared {
     /// The server has begun to answer.
     answered: AtomicBool,
-    /// Told if the body is wanted back before it has been sent.
-    stop: Notify,
     /// The body's own error. Set before the stream is reset because of it, so that who reads the response can tell.
     failure: OnceLock<tonic::Status>,
 }
 
+/// Tells the task that no more is to be sent.
+#[derive(Debug, Default)]
+pub(super) struct Stop {
+    hushed: Notify,
+    reset: Notify,
+}
+
+impl Stop {
+    /// Has no more sent. The stream stays as it is.
+    pub(super) fn hush(&self) {
+        self.hushed.notify_one();
+    }
+
+    /// Has no more sent, and the stream reset if not all was.
+    pub(super) fn reset(&self) {
+        self.reset.notify_one();
+        self.hush();
+    }
+}
+
 impl Pump {
-    pub(super) fn start(stream: SendStream<Bytes>, mut body: Box<Replay>) -> Self {
-        let shared = Arc::<Shared>::default();
-        let sending = Sending { stream, shared: Arc::clone(&shared), over: false };
-        let stopped = Arc::clone(&shared);
-        let task = tokio::spawn(async move {
+    pub(super) fn start(runtime: &Handle, stream: SendStream<Bytes>, mut body: Box<Replay>) -> Self {
+        let (shared, stop) = (Arc::<Shared>::default(), Arc::<Stop>::default());
+        let mut sending = Sending { stream, shared: Arc::clone(&shared), over: false };
+        let told = Arc::clone(&stop);
+        let task = runtime.spawn(async move {
             tokio::select! {
-                () = pump(sending, &mut body) => {}
-                () = stopped.stop.notified() => {}
+                () = pump(&mut sending, &mut body) => {}
+                () = told.hushed.notified() => if !sending.over { told.reset.notified().await },
             }
             body
         });
-        Self { task, shared }
+        Self { task, shared, stop }
     }
 
-    /// Sends no more: the stream is reset, if not all was sent.
-    pub(super) fn stop(&self) {
-        self.shared.stop.notify_one();
+    /// What stops it from elsewhere.
+    pub(super) fn stopper(&self) -> Arc<Stop> {
+        Arc::clone(&self.stop)
     }
 
     /// Notes that the server has begun to answer: what was sent need not be kept any more.
@@ -60,18 +80,12 @@ impl Pump {
         self.shared.failure.get()
     }
 
-    /// Gets the body back, rewound, after the stream has failed or [`stop`](Self::stop), which end the task. None if it
+    /// Gets the body back, rewound, after the stream has failed or [`reset`](Stop::reset), which end the task. None if it
     /// cannot be sent again, because the task panicked, which a body may do, or by its own failure or size.
     pub(super) async fn rewound(mut self) -> Option<Outgoing> {
         let body = (&mut self.task).await.ok()?;
         let failed = self.failure().is_some();
         body.rewind().filter(|_| !failed).map(Outgoing::Stream)
-    }
-}
-
-impl Drop for Pump {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }
 
@@ -97,8 +111,10 @@ impl Drop for Sending {
 }
 
 /// Sends the body to its end, or until it fails or the stream is reset.
-async fn pump(mut sending: Sending, body: &mut Replay) {
+async fn pump(sending: &mut Sending, body: &mut Replay) {
     loop {
+        // A body that always has more must not keep others, nor whoever stops it, from their turn.
+        consume_budget().await;
         if sending.shared.answered.load(Ordering::Relaxed) {
             body.forget();
         }

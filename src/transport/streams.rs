@@ -1,11 +1,10 @@
 //! How many requests a connection may carry, and how many it does.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
-use tokio::sync::Notify;
-use tokio::sync::futures::Notified;
+use super::queue::Queue;
+use super::resets::Resets;
 
 /// The streams of one connection, shared by its driver and its users.
 #[derive(Debug, Default)]
@@ -13,44 +12,44 @@ pub(super) struct Streams {
     /// The peer's MAX_CONCURRENT_STREAMS; 0 until its SETTINGS have arrived.
     limit: AtomicUsize,
     used: AtomicUsize,
-    /// Those who wait in [`freed`](Self::freed), so that nobody has to be notified on the common path.
-    waiting: AtomicUsize,
-    freed: Notify,
+    /// Calls that wait for a place. A place that becomes free is theirs first.
+    pub(super) queue: Queue,
     /// No new stream can be opened: a GOAWAY came, or the connection is gone.
     closing: AtomicBool,
+    /// How many requests were sent, and the last of them that was answered.
+    sent: AtomicU32,
+    answered: AtomicU32,
+    /// Of streams that the peer may not know of yet.
+    pub(super) early_resets: Resets,
     /// Why the connection ended, once it has.
     ended: OnceLock<String>,
 }
 
 impl Streams {
-    /// Takes the place of one request, if there is one.
+    /// Takes the place of one request, if there is one and nobody waits for it.
     pub(super) fn try_reserve(&self) -> bool {
+        self.queue.is_empty() && self.take()
+    }
+
+    /// Takes a place, whoever waits.
+    fn take(&self) -> bool {
         if self.is_closing() {
             return false;
         }
-        // Not "add, then look": a place that is taken for a moment and given back would wake those who wait, for nothing.
+        // Not "add, then look": a place that is taken for a moment and given back would be missed meanwhile.
         let fits = |used| (used < self.limit()).then_some(used + 1);
         self.used.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fits).is_ok()
     }
 
     pub(super) fn release(&self) {
         self.used.fetch_sub(1, Ordering::SeqCst);
-        if self.waiting.load(Ordering::SeqCst) > 0 {
-            self.freed.notify_one();
-        }
+        self.serve();
     }
 
-    /// Resolves when a place may be free again. It has to be [`enable`](Notified::enable)d, and `try_reserve` tried
-    /// again, before it is awaited.
-    pub(super) fn freed(&self) -> Waiting<'_> {
-        self.waiting.fetch_add(1, Ordering::SeqCst);
-        Waiting { streams: self, notified: Box::pin(self.freed.notified()) }
-    }
-
-    /// Wakes another one of those who wait if a place is free. For who was woken and does not take it.
-    pub(super) fn pass_on(&self) {
-        if self.used() < self.limit() && self.waiting.load(Ordering::SeqCst) > 0 {
-            self.freed.notify_one();
+    /// Gives free places to those who wait.
+    pub(super) fn serve(&self) {
+        if !self.queue.is_empty() {
+            self.queue.serve(|| self.take(), || _ = self.used.fetch_sub(1, Ordering::SeqCst));
         }
     }
 
@@ -62,21 +61,19 @@ impl Streams {
         self.limit.load(Ordering::SeqCst)
     }
 
-    /// Notes what the peer allows. Whoever waits is woken if that is more than before.
+    /// Notes what the peer allows. Whoever waits is served if that is more than before.
     pub(super) fn set_limit(&self, limit: usize) {
-        if self.limit.swap(limit, Ordering::SeqCst) < limit {
-            self.wake_all();
-        }
+        self.limit.store(limit, Ordering::SeqCst);
+        self.serve();
     }
 
     pub(super) fn is_closing(&self) -> bool {
         self.closing.load(Ordering::SeqCst)
     }
 
-    /// Notes that no new stream can be opened. Whoever waits is woken, to go elsewhere.
+    /// Notes that no new stream can be opened. Whoever waits here is sent elsewhere by what is published next.
     pub(super) fn close(&self) {
         self.closing.store(true, Ordering::SeqCst);
-        self.wake_all();
     }
 
     /// Notes why the connection ended. Called before its streams learn that it has, so that they can tell.
@@ -90,69 +87,28 @@ impl Streams {
         self.ended.get().map(String::as_str)
     }
 
-    fn wake_all(&self) {
-        self.freed.notify_waiters();
-    }
-}
-
-/// A wait for a free place.
-#[derive(Debug)]
-pub(crate) struct Waiting<'a> {
-    streams: &'a Streams,
-    notified: std::pin::Pin<Box<Notified<'a>>>,
-}
-
-impl Waiting<'_> {
-    /// From here on, a place that becomes free is not missed.
-    pub(crate) fn enable(&mut self) {
-        self.notified.as_mut().enable();
+    /// Notes that a request is sent: its number, from 1. There are fewer than 2^31 in a connection's life.
+    pub(super) fn note_sent(&self) -> u32 {
+        self.sent.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Resolves when a place may be free.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.notified.as_mut().poll(cx)
+    /// Notes that the request of this number was answered.
+    pub(super) fn note_answer(&self, number: u32) {
+        self.answered.fetch_max(number, Ordering::Relaxed);
     }
-}
 
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.streams.waiting.fetch_sub(1, Ordering::SeqCst);
+    /// Whether anything was sent.
+    pub(super) fn was_used(&self) -> bool {
+        self.sent.load(Ordering::Relaxed) > 0
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
+    /// Whether anything was answered.
+    pub(super) fn has_answered(&self) -> bool {
+        self.has_answered_since(1)
+    }
 
-    use super::*;
-
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn never_more_than_the_limit_and_nobody_waits_for_ever() {
-        let streams = Arc::new(Streams::default());
-        streams.set_limit(3);
-        let running = Arc::new(AtomicUsize::new(0));
-        let tasks: Vec<_> = (0..200)
-            .map(|_| {
-                let (streams, running) = (Arc::clone(&streams), Arc::clone(&running));
-                tokio::spawn(async move {
-                    while !streams.try_reserve() {
-                        let mut waiting = streams.freed();
-                        waiting.enable();
-                        if streams.try_reserve() {
-                            break;
-                        }
-                        std::future::poll_fn(|cx| waiting.poll(cx)).await;
-                    }
-                    assert!(running.fetch_add(1, Ordering::SeqCst) < 3);
-                    tokio::task::yield_now().await;
-                    running.fetch_sub(1, Ordering::SeqCst);
-                    streams.release();
-                })
-            })
-            .collect();
-        for task in tasks {
-            tokio::time::timeout(std::time::Duration::from_secs(20), task).await.expect("in time").expect("no panic");
-        }
-        assert_eq!(streams.used(), 0);
+    /// Whether the request of this number, or one after it, was answered.
+    pub(super) fn has_answered_since(&self, number: u32) -> bool {
+        self.answered.load(Ordering::Relaxed) >= number
     }
 }

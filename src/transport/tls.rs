@@ -1,58 +1,94 @@
 //! TLS.
 
+pub(super) mod current;
+mod pem;
+
 use std::fmt;
-use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
-use callboard_core::{Address, BoxError, Error, ErrorKind, Result};
-use futures_core::future::BoxFuture;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use tokio_rustls::rustls::{self, CertificateError, ClientConfig, RootCertStore};
+use callboard_core::{Error, ErrorKind, RegistryTls, Result};
+use tokio_rustls::rustls::client::danger::ServerCertVerifier;
+use tokio_rustls::rustls::pki_types::{ServerName, TrustAnchor};
+use tokio_rustls::rustls::{KeyLog, RootCertStore};
 
-use super::connector::{Connector, Socket};
+use self::current::Current;
+use self::pem::Identity;
+use super::connector::Connector;
+use super::secured::Secured;
 
 /// How a channel trusts its servers, and how it shows itself to them.
 ///
 /// The name that the servers' certificates must be for is the channel's: [`server_name`](Self::server_name), or else
 /// the host of the channel's [authority](crate::ChannelBuilder::authority). It never comes from the registry, which
-/// anybody may be able to write to. HTTP/2 is agreed on by ALPN; a server that does not is refused.
+/// anybody may be able to write to. HTTP/2 is agreed on by ALPN; a server that does not is refused, unless
+/// [`assume_http2`](Self::assume_http2) says otherwise.
+///
+/// **What is in files is read again** at each connection ([`with_ca_file`](Self::with_ca_file),
+/// [`identity_files`](Self::identity_files)), so that a certificate that is renewed on disk is the one that is shown next.
+/// Files that cannot be used then are warned of, and what was read before is used; the next connection reads again. A
+/// connection that stands is not ended by a new file. What is given as a text stays as it is.
+///
+/// A server is not callboard's: tonic's `ServerTlsConfig` reads its certificate once. One that is renewed is taken up by
+/// a server that is restarted, one after the other, which calls survive; or by one whose connections are made by rustls itself
+/// (`tokio-rustls`, with a `ResolvesServerCert` of your own that reads the file again) and given to tonic's
+/// `serve_with_incoming`.
 ///
 /// ```no_run
-/// # fn doc(ca: &[u8], certificate: &[u8], key: &[u8]) -> callboard::Result<()> {
+/// # fn doc() -> callboard::Result<()> {
 /// use callboard::{Channel, Tls};
 ///
-/// let tls = Tls::with_ca(ca)?.identity(certificate, key)?.server_name("test.internal");
+/// let tls = Tls::with_ca_file("ca.pem")?.identity_files("client.pem", "client.key")?.server_name("test.internal");
 /// let builder = Channel::builder("project/test".parse()?).tls(tls);
 /// # Ok(()) }
 /// ```
 #[derive(Clone)]
 pub struct Tls {
-    roots: Arc<RootCertStore>,
-    identity: Option<Arc<Identity>>,
+    trust: Trust,
+    shown: Shown,
+    /// The files that trust and identity are read from. It reads them for a channel as it does for a registry.
+    files: Option<RegistryTls>,
     server_name: Option<String>,
+    assume_http2: bool,
+    key_log: Option<Arc<dyn KeyLog>>,
 }
 
-struct Identity {
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
+#[derive(Clone)]
+enum Trust {
+    Roots(Arc<RootCertStore>),
+    Verifier(Arc<dyn ServerCertVerifier>),
+    Files,
+}
+
+#[derive(Clone)]
+enum Shown {
+    Nothing,
+    Given(Arc<Identity>),
+    Files,
 }
 
 impl Tls {
     /// Trusts the certificate authorities in this PEM text, and no others.
     ///
     /// # Errors
-    /// [`Invalid`](ErrorKind::Invalid), if the text has no certificate, or one that cannot be read.
+    /// [`Invalid`](ErrorKind::Invalid), if the text has no certificate, or one that cannot be read: which one it is, and
+    /// in which line it begins.
     pub fn with_ca(pem: impl AsRef<[u8]>) -> Result<Self> {
-        let mut roots = RootCertStore::empty();
-        for certificate in certificates("the CA", pem.as_ref())? {
-            roots.add(certificate).map_err(|error| unreadable("the CA", error))?;
-        }
-        Ok(Self { roots: Arc::new(roots), identity: None, server_name: None })
+        Ok(Self::trusting(Trust::Roots(pem::roots(pem.as_ref())?)))
     }
 
-    /// Trusts what the operating system trusts.
+    /// Trusts the certificate authorities in this PEM file, and no others. It is read here, without async, and again at
+    /// each connection.
+    ///
+    /// # Errors
+    /// [`Invalid`](ErrorKind::Invalid), naming the file, if it cannot be read or is no PEM text of certificates. Whether each
+    /// can be used is found when the channel is built.
+    pub fn with_ca_file(path: impl AsRef<Path>) -> Result<Self> {
+        let files = RegistryTls::with_ca_file(path)?;
+        Ok(Self { files: Some(files), ..Self::trusting(Trust::Files) })
+    }
+
+    /// Trusts what the operating system trusts. That is read here, once.
     ///
     /// # Errors
     /// [`Unavailable`](ErrorKind::Unavailable), if that cannot be read or is nothing.
@@ -61,10 +97,36 @@ impl Tls {
         let mut roots = RootCertStore::empty();
         let (added, _) = roots.add_parsable_certificates(found.certs);
         if added > 0 {
-            return Ok(Self { roots: Arc::new(roots), identity: None, server_name: None });
+            return Ok(Self::trusting(Trust::Roots(Arc::new(roots))));
         }
         let error = Error::new(ErrorKind::Unavailable, "TLS: the system has no trusted certificates");
         Err(found.errors.into_iter().fold(error, Error::with_source))
+    }
+
+    /// Trusts these anchors, and no others: those of the crate `webpki-roots`, for instance, which come with the program
+    /// and not with the system.
+    ///
+    /// # Errors
+    /// [`Invalid`](ErrorKind::Invalid), if there is none: no server could be trusted.
+    pub fn with_trust_anchors(anchors: impl IntoIterator<Item = TrustAnchor<'static>>) -> Result<Self> {
+        let roots: RootCertStore = anchors.into_iter().collect();
+        if roots.is_empty() {
+            return Err(Error::invalid("TLS: no trust anchor is given, so no server could be trusted"));
+        }
+        Ok(Self::trusting(Trust::Roots(Arc::new(roots))))
+    }
+
+    /// Asks this verifier, and nobody else, whether a server is trusted: by a pinned key, a SPIFFE id, or a list of
+    /// revoked certificates, say. It is given the name that the certificate should be for. It decides alone: one that says yes
+    /// to everything leaves the connections open to whoever sits in between.
+    ///
+    /// The type is that of [`callboard::rustls`](crate::rustls).
+    pub fn with_verifier(verifier: Arc<dyn ServerCertVerifier>) -> Self {
+        Self::trusting(Trust::Verifier(verifier))
+    }
+
+    fn trusting(trust: Trust) -> Self {
+        Self { trust, shown: Shown::Nothing, files: None, server_name: None, assume_http2: false, key_log: None }
     }
 
     /// Shows this certificate to servers that ask for one: a PEM chain, the own certificate first, and its private key.
@@ -73,121 +135,81 @@ impl Tls {
     /// [`Invalid`](ErrorKind::Invalid), naming which of the two cannot be read. Whether they belong together is found
     /// when the channel is built.
     pub fn identity(mut self, chain: impl AsRef<[u8]>, key: impl AsRef<[u8]>) -> Result<Self> {
-        let chain = certificates("the client certificate", chain.as_ref())?;
-        // The reader's own error could quote the text, which is secret.
-        let key = PrivateKeyDer::from_pem_slice(key.as_ref())
-            .map_err(|_| Error::invalid("TLS: the client's private key is no PEM private key"))?;
-        self.identity = Some(Arc::new(Identity { chain, key }));
+        self.shown = Shown::Given(Arc::new(Identity::read(chain.as_ref(), key.as_ref())?));
         Ok(self)
     }
 
-    /// The name that the servers' certificates must be for. By default the host of the channel's authority.
+    /// Shows the certificate in the first of these PEM files, with the private key in the second, as
+    /// [`identity`](Self::identity) does with texts. They may be the same file. They are read here, without async, and
+    /// again at each connection.
+    ///
+    /// # Errors
+    /// [`Invalid`](ErrorKind::Invalid), naming the file, if one cannot be read or is not what it should be. Whether they
+    /// belong together is found when the channel is built.
+    pub fn identity_files(mut self, chain: impl AsRef<Path>, key: impl AsRef<Path>) -> Result<Self> {
+        let files = self.files.unwrap_or_else(RegistryTls::with_system_roots);
+        self.files = Some(files.identity_files(chain, key)?);
+        self.shown = Shown::Files;
+        Ok(self)
+    }
+
+    /// The name that the servers' certificates must be for. By default the host of the channel's authority. An IP
+    /// address is a name too; one of IPv6 may stand in brackets, and its zone is left out.
     #[must_use]
     pub fn server_name(mut self, name: impl Into<String>) -> Self {
         self.server_name = Some(name.into());
         self
     }
 
+    /// Whether a server that agrees on no protocol (ALPN) is taken to speak HTTP/2: some proxies and old servers do,
+    /// and cannot say so. Not by default. One that agrees on another protocol is refused all the same.
+    #[must_use]
+    pub fn assume_http2(mut self, assume: bool) -> Self {
+        self.assume_http2 = assume;
+        self
+    }
+
+    /// Gives the secrets of each connection to this log, with which whoever has recorded its bytes can **decrypt** them:
+    /// for the debugging of a program on purpose. `KeyLogFile` of [`callboard::rustls`](crate::rustls) writes the file
+    /// that the variable `SSLKEYLOGFILE` names, as Wireshark reads it. None by default.
+    #[must_use]
+    pub fn key_log(mut self, log: Arc<dyn KeyLog>) -> Self {
+        self.key_log = Some(log);
+        self
+    }
+
     /// Puts TLS around a connector.
     pub(crate) fn around(&self, inner: Arc<dyn Connector>, host: &str) -> Result<Arc<dyn Connector>> {
         let name = self.server_name.as_deref().unwrap_or(host);
-        let server_name = ServerName::try_from(name.to_owned())
+        let server_name = ServerName::try_from(bare(name).to_owned())
             .map_err(|error| Error::invalid(format!("TLS: server name {name:?}")).with_source(error))?;
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let trusting = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| unreadable("the configuration", error))?
-            .with_root_certificates(Arc::clone(&self.roots));
-        let mut config = match &self.identity {
-            None => trusting.with_no_client_auth(),
-            Some(identity) => trusting
-                .with_client_auth_cert(identity.chain.clone(), identity.key.clone_key())
-                .map_err(|error| unreadable("the client certificate and its key", error))?,
-        };
-        config.alpn_protocols = vec![b"h2".to_vec()];
-        Ok(Arc::new(Secured { inner, connector: TlsConnector::from(Arc::new(config)), server_name }))
+        let current = Current::new(self.clone())?;
+        Ok(Arc::new(Secured { inner, current, server_name, assume_http2: self.assume_http2 }))
+    }
+}
+
+/// A host as certificates name it: an authority has brackets around an IPv6 address, perhaps with a zone, which is of no
+/// meaning to anybody else.
+fn bare(host: &str) -> &str {
+    match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(v6) => v6.split_once('%').map_or(v6, |(v6, _)| v6),
+        None => host,
     }
 }
 
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tls")
-            .field("roots", &self.roots.len())
-            .field("identity", &self.identity.is_some())
-            .field("server_name", &self.server_name)
-            .finish()
-    }
-}
-
-fn unreadable(what: &str, error: impl Into<BoxError>) -> Error {
-    Error::invalid(format!("TLS: {what} cannot be used")).with_source(error)
-}
-
-fn certificates(what: &str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>> {
-    let found = CertificateDer::pem_slice_iter(pem).collect::<std::result::Result<Vec<_>, _>>();
-    let found = found.map_err(|error| unreadable(what, error))?;
-    if found.is_empty() {
-        return Err(Error::invalid(format!("TLS: {what} is no PEM text with a certificate in it")));
-    }
-    Ok(found)
-}
-
-/// A connector whose byte streams are encrypted.
-struct Secured {
-    inner: Arc<dyn Connector>,
-    connector: TlsConnector,
-    server_name: ServerName<'static>,
-}
-
-impl Connector for Secured {
-    fn connect<'a>(&'a self, address: &'a Address) -> BoxFuture<'a, Result<Box<dyn Socket>>> {
-        Box::pin(async move {
-            let socket = self.inner.connect(address).await?;
-            let handshake = self.connector.connect(self.server_name.clone(), socket);
-            let stream = handshake.await.map_err(|error| self.refused(error))?;
-            if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
-                return Err(Error::new(
-                    ErrorKind::Unavailable,
-                    "TLS: the server did not agree to HTTP/2 (ALPN \"h2\")",
-                ));
-            }
-            Ok(Box::new(stream) as Box<dyn Socket>)
-        })
-    }
-}
-
-impl Secured {
-    /// Says which part of the server's certificate is wrong, if that is what is wrong.
-    fn refused(&self, error: io::Error) -> Error {
-        let cause = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-        let why = match cause {
-            Some(rustls::Error::InvalidCertificate(certificate)) => match certificate {
-                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                    format!("the server's certificate is not for {:?}", self.server_name.to_str())
-                }
-                CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-                    "the server's certificate has expired".to_owned()
-                }
-                CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-                    "the server's certificate is not valid yet".to_owned()
-                }
-                CertificateError::UnknownIssuer => {
-                    "the server's certificate is by an authority that is not trusted here".to_owned()
-                }
-                _ => "the server's certificate is refused".to_owned(),
-            },
-            Some(
-                rustls::Error::NoApplicationProtocol
-                | rustls::Error::AlertReceived(rustls::AlertDescription::NoApplicationProtocol),
-            ) => "the server does not offer HTTP/2 (ALPN \"h2\")".to_owned(),
-            _ => "the handshake failed".to_owned(),
+        let mut out = f.debug_struct("Tls");
+        match &self.trust {
+            Trust::Roots(roots) => out.field("roots", &roots.len()),
+            Trust::Verifier(_) => out.field("verifier", &true),
+            Trust::Files => &mut out,
         };
-        Error::new(ErrorKind::Unavailable, format!("TLS: {why}")).with_source(error)
-    }
-}
-
-impl fmt::Debug for Secured {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Secured").field("server_name", &self.server_name).field("inner", &self.inner).finish()
+        out.field("identity", &!matches!(self.shown, Shown::Nothing))
+            .field("files", &self.files)
+            .field("server_name", &self.server_name)
+            .field("assume_http2", &self.assume_http2)
+            .field("key_log", &self.key_log.is_some())
+            .finish()
     }
 }

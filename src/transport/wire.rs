@@ -3,71 +3,57 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::frames::{Frames, HEADERS, Header, HeaderListLimit};
+use super::first_settings::FirstSettings;
+use super::frames::{DATA, Frames, HEADERS, Header};
+use super::reading::{Reading, UNDEFINED};
+use super::seen::Seen;
+use super::share::Share;
 
 /// The length of the client's preface, which stands before the first frame.
 const PREFACE: usize = 24;
 
-/// What a connection's socket has seen, shared with those who ask.
-#[derive(Debug)]
-pub(super) struct Seen {
-    /// The highest stream whose HEADERS frame was begun to be written. A request of a higher stream has never left.
-    written: AtomicU32,
-    read: AtomicU64,
-    /// What the peer says that a request's header list may be at most. As long as it says nothing, the highest number:
-    /// that much fits into no list.
-    header_list: AtomicU32,
-}
-
-impl Default for Seen {
-    fn default() -> Self {
-        Self { written: AtomicU32::new(0), read: AtomicU64::new(0), header_list: AtomicU32::new(u32::MAX) }
-    }
-}
-
-impl Seen {
-    /// Whether anything of this stream has left this process.
-    pub(super) fn has_left(&self, stream: u32) -> bool {
-        stream <= self.written.load(Ordering::Acquire)
-    }
-
-    /// Bytes read so far.
-    pub(super) fn read(&self) -> u64 {
-        self.read.load(Ordering::Relaxed)
-    }
-
-    /// The largest header list that the peer takes: SETTINGS_MAX_HEADER_LIST_SIZE.
-    pub(super) fn header_list_limit(&self) -> u32 {
-        self.header_list.load(Ordering::Relaxed)
-    }
-}
-
 /// A socket that notes what passes through it. It answers "was this request ever sent?" exactly: when a connection
-/// dies, `h2` can only say that it died. And it knows a limit of the peer's that `h2` keeps to itself.
+/// dies, `h2` can only say that it died. And it knows what `h2` keeps to itself of what the peer says; see [`Reading`].
 #[derive(Debug)]
 pub(super) struct Wire<S> {
     socket: S,
     seen: Arc<Seen>,
     sent: Frames,
-    limit: HeaderListLimit,
+    first: FirstSettings,
+    reading: Reading,
+    share: Share,
+    /// What has been read and not been given on: bytes about which the next one decides.
+    due: Due,
+}
+
+/// A frame's type and flags, if what was read ended between them.
+#[derive(Debug)]
+enum Due {
+    Nothing,
+    Flags,
+    Bytes([u8; 2], usize),
 }
 
 impl<S> Wire<S> {
-    pub(super) fn new(socket: S, seen: Arc<Seen>) -> Self {
-        Self { socket, seen, sent: Frames::after(PREFACE), limit: HeaderListLimit::default() }
+    /// `header_list` is the largest list of headers that this side takes.
+    pub(super) fn new(socket: S, seen: Arc<Seen>, header_list: u32) -> Self {
+        let reading = Reading::new(Arc::clone(&seen), header_list as usize);
+        let first = FirstSettings::Due(header_list);
+        Self { socket, seen, sent: Frames::after(PREFACE), first, reading, share: Share::default(), due: Due::Nothing }
     }
 
     fn wrote<'a>(&mut self, buffers: impl Iterator<Item = &'a [u8]>, mut count: usize) {
         for buffer in buffers {
             let taken = count.min(buffer.len());
-            if let Some(stream) = highest_begun(&mut self.sent, &buffer[..taken]) {
-                self.seen.written.fetch_max(stream, Ordering::Release);
+            let (highest, frames) = begun(&mut self.sent, &buffer[..taken]);
+            if let Some(stream) = highest {
+                self.seen.note_written(stream);
             }
+            self.reading.sent(frames);
             count -= taken;
             if count == 0 {
                 break;
@@ -76,34 +62,93 @@ impl<S> Wire<S> {
     }
 }
 
-/// The highest stream of which a HEADERS frame begins in the next bytes.
-fn highest_begun(frames: &mut Frames, mut bytes: &[u8]) -> Option<u32> {
-    let mut highest = None;
+/// The highest stream of which a HEADERS frame begins in the next bytes, and how many frames of calls do.
+fn begun(frames: &mut Frames, mut bytes: &[u8]) -> (Option<u32>, u32) {
+    let (mut highest, mut count) = (None, 0);
     while let Some(Header { kind, stream, .. }) = frames.header(&mut bytes) {
         if kind == HEADERS {
             highest = highest.max(Some(stream));
         }
+        count += u32::from(matches!(kind, HEADERS | DATA));
     }
-    highest
+    (highest, count)
+}
+
+impl<S: AsyncWrite + Unpin> Wire<S> {
+    /// Writes the first SETTINGS, if that is what comes next. None if it is over.
+    fn poll_greet(&mut self, cx: &mut Context<'_>, next: &[u8]) -> Option<Poll<io::Result<usize>>> {
+        // The preface, which comes before it, looks like a payload.
+        if self.sent.is_between() {
+            self.first.begin(next);
+        }
+        let result = Pin::new(&mut self.socket).poll_write(cx, self.first.rest()?);
+        if let Poll::Ready(Ok(count)) = result {
+            self.first.wrote(count);
+            self.wrote(std::iter::once(next), count);
+        }
+        Some(result)
+    }
+}
+
+impl<S: AsyncRead + Unpin> Wire<S> {
+    /// Reads the flags of a frame of whose header nothing else is missing to know what to do with it. False if there are
+    /// none, because the peer has closed.
+    fn poll_flags(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        let mut flags = [0];
+        let mut buf = ReadBuf::new(&mut flags);
+        ready!(Pin::new(&mut self.socket).poll_read(cx, &mut buf))?;
+        if buf.filled().is_empty() {
+            return Poll::Ready(Ok(false));
+        }
+        self.seen.note_read(1);
+        self.reading.pass(&mut flags)?;
+        let kind = if self.reading.is_begun_empty() { UNDEFINED } else { DATA };
+        self.due = Due::Bytes([kind, flags[0]], 0);
+        Poll::Ready(Ok(true))
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let wire = &mut *self;
         let before = buf.filled().len();
-        let result = Pin::new(&mut self.socket).poll_read(cx, buf);
-        let read = &buf.filled()[before..];
-        if !read.is_empty() {
-            self.seen.read.fetch_add(read.len() as u64, Ordering::Relaxed);
-            if let Some(limit) = self.limit.pass(read) {
-                self.seen.header_list.store(limit, Ordering::Relaxed);
+        if let Due::Nothing = wire.due {
+            ready!(wire.share.poll_read(&mut wire.socket, cx, buf))?;
+            let read = &mut buf.filled_mut()[before..];
+            wire.seen.note_read(read.len());
+            wire.reading.pass(read)?;
+            wire.share.note(read.len(), wire.reading.take_begun());
+            if !wire.reading.hangs() {
+                return Poll::Ready(Ok(()));
+            }
+            wire.due = Due::Flags;
+            buf.set_filled(buf.filled().len() - 1);
+            if buf.filled().len() > before {
+                return Poll::Ready(Ok(()));
             }
         }
-        result
+        if let Due::Flags = wire.due
+            && !ready!(wire.poll_flags(cx))?
+        {
+            return Poll::Ready(Ok(()));
+        }
+        if let Due::Bytes(bytes, at) = &mut wire.due {
+            let count = buf.remaining().min(bytes.len() - *at);
+            buf.put_slice(&bytes[*at..*at + count]);
+            *at += count;
+            if *at == bytes.len() {
+                wire.due = Due::Nothing;
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if let Some(result) = self.poll_greet(cx, buf) {
+            return result;
+        }
         let result = Pin::new(&mut self.socket).poll_write(cx, buf);
         if let Poll::Ready(Ok(count)) = result {
             self.wrote(std::iter::once(buf), count);
@@ -116,6 +161,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        let first = bufs.iter().find(|buf| !buf.is_empty());
+        if let Some(result) = first.and_then(|buf| self.poll_greet(cx, buf)) {
+            return result;
+        }
         let result = Pin::new(&mut self.socket).poll_write_vectored(cx, bufs);
         if let Poll::Ready(Ok(count)) = result {
             self.wrote(bufs.iter().map(|buf| &**buf), count);
@@ -138,10 +187,45 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+
     use proptest::prelude::*;
+    use tokio::io::AsyncReadExt;
 
     use super::super::frames::tests::{frame, in_pieces};
     use super::*;
+
+    /// A socket that gives these pieces, one at a time.
+    #[derive(Debug)]
+    struct Pieces(VecDeque<Vec<u8>>);
+
+    impl AsyncRead for Pieces {
+        fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            if let Some(mut piece) = self.0.pop_front() {
+                let rest = piece.split_off(piece.len().min(buf.remaining()));
+                buf.put_slice(&piece);
+                if !rest.is_empty() {
+                    self.0.push_front(rest);
+                }
+            }
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// All that is read, with room for so many bytes each time. Nothing read is the end, as everywhere.
+    async fn read_all(bytes: &[u8], cuts: &[usize], rooms: &[usize]) -> Vec<u8> {
+        let pieces = in_pieces(bytes, cuts).map(|(piece, _)| piece.to_vec()).collect();
+        let mut wire = Wire::new(Pieces(pieces), Arc::default(), 1 << 20);
+        let mut all = Vec::new();
+        for room in rooms.iter().cycle() {
+            let mut buf = vec![0; *room];
+            match wire.read(&mut buf).await.unwrap() {
+                0 => break,
+                count => all.extend(&buf[..count]),
+            }
+        }
+        all
+    }
 
     proptest! {
         /// However the bytes are cut, a stream counts as sent from the moment its frame header is complete.
@@ -151,17 +235,35 @@ mod tests {
             cuts in proptest::collection::vec(1usize..30, 1..200),
         ) {
             let mut bytes = vec![b'P'; PREFACE];
-            let mut begun = Vec::new();
+            let mut starts = Vec::new();
             for (kind, stream, payload) in frames {
-                begun.push((bytes.len() + 9, if kind == HEADERS { stream } else { 0 }));
+                starts.push((bytes.len() + 9, if kind == HEADERS { stream } else { 0 }));
                 bytes.extend(frame(kind, 0, stream, &vec![0xAA; payload]));
             }
             let (mut parser, mut highest) = (Frames::after(PREFACE), 0);
             for (piece, at) in in_pieces(&bytes, &cuts) {
-                highest = highest.max(highest_begun(&mut parser, piece).unwrap_or(0));
-                let expected = begun.iter().filter(|(complete, _)| *complete <= at).map(|(_, id)| *id).max().unwrap_or(0);
+                highest = highest.max(begun(&mut parser, piece).0.unwrap_or(0));
+                let expected = starts.iter().filter(|(complete, _)| *complete <= at).map(|(_, id)| *id).max().unwrap_or(0);
                 prop_assert_eq!(highest, expected);
             }
+        }
+
+        /// However the bytes come and however much room there is for them, they are those that came, but for the type of
+        /// empty DATA frames.
+        #[test]
+        fn what_is_read_is_what_came(
+            frames in proptest::collection::vec((0u8..2, 0u8..2, 0usize..3), 1..30),
+            cuts in proptest::collection::vec(1usize..12, 1..100),
+            rooms in proptest::collection::vec(1usize..12, 1..100),
+        ) {
+            let (mut bytes, mut expected) = (Vec::new(), Vec::new());
+            for (kind, flags, length) in frames {
+                let empty = kind == DATA && flags == 0 && length == 0;
+                bytes.extend(frame(kind, flags, 1, &vec![0; length]));
+                expected.extend(frame(if empty { UNDEFINED } else { kind }, flags, 1, &vec![0; length]));
+            }
+            let read = futures_util::FutureExt::now_or_never(read_all(&bytes, &cuts, &rooms));
+            prop_assert_eq!(read, Some(expected));
         }
     }
 }

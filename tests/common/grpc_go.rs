@@ -76,13 +76,19 @@ pub fn build(package: &str) -> PathBuf {
     let _building = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
     let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(package);
     let built = std::process::Command::new("go")
-        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/grpc-go"))
+        .current_dir(folder())
         .args(["build", "-buildvcs=false", "-o"])
         .args([&program, Path::new(&format!("./{package}"))])
         .output();
     let built = built.unwrap_or_else(|error| panic!("this test needs Go: {error}"));
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
     program
+}
+
+/// Where the programs are, whichever crate of the workspace this is compiled into.
+fn folder() -> PathBuf {
+    let folders = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|folder| folder.join("tests/grpc-go"));
+    folders.into_iter().find(|folder| folder.is_dir()).expect("a crate of this workspace")
 }
 
 /// What has passed on one connection, by the side that has sent it.
@@ -144,8 +150,7 @@ async fn copy(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin,
 
 /// Where a recording is.
 pub fn recording(name: &str, side: &str) -> PathBuf {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/grpc-go/recorded");
-    folder.join(format!("{name}.{side}.bin"))
+    folder().join(format!("recorded/{name}.{side}.bin"))
 }
 
 /// A frame of HTTP/2.

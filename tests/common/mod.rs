@@ -3,13 +3,16 @@
 // Each test binary compiles this file and uses a part of it.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
+pub mod listing;
 pub mod lookaside;
 pub mod refusing;
 pub mod scripted;
 pub mod silent;
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use callboard::backend::Memory;
@@ -43,6 +46,18 @@ impl Stage {
 
     pub async fn weighted(&self, id: &str, weight: u32) -> (EchoServer, Announcement) {
         let server = EchoServer::start(id).await.unwrap();
+        let announcement = self.sign_in(id, server.address().into(), weight).await;
+        (server, announcement)
+    }
+
+    /// Starts a server that takes so many calls at once on a connection (MAX_CONCURRENT_STREAMS), and signs it in.
+    pub async fn limited(&self, id: &str, calls: u32) -> (EchoServer, Announcement) {
+        self.limited_and_weighted(id, calls, 1).await
+    }
+
+    pub async fn limited_and_weighted(&self, id: &str, calls: u32, weight: u32) -> (EchoServer, Announcement) {
+        let configure = |server: tonic::transport::Server| server.max_concurrent_streams(calls);
+        let server = EchoServer::start_with(id, (Ipv4Addr::LOCALHOST, 0).into(), configure).await.unwrap();
         let announcement = self.sign_in(id, server.address().into(), weight).await;
         (server, announcement)
     }
@@ -131,6 +146,11 @@ pub fn quick() -> Backoff {
 /// How many tasks the runtime has.
 pub fn tasks() -> usize {
     tokio::runtime::Handle::current().metrics().num_alive_tasks()
+}
+
+/// Polls once, as a caller that then turns to something else.
+pub async fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+    std::future::poll_fn(|cx| Poll::Ready(std::pin::Pin::new(&mut *future).poll(cx))).await
 }
 
 /// Fails a test whose future hangs.

@@ -18,14 +18,18 @@ fn bound() -> (Socket, SocketAddr) {
 
 /// Refuses connections: the port is bound, so that nobody else gets it, and nobody listens.
 pub struct Refusing {
-    _socket: Socket,
+    socket: Socket,
     pub address: Address,
 }
 
 impl Refusing {
     pub fn new() -> Self {
         let (socket, address) = bound();
-        Self { _socket: socket, address: address.into() }
+        Self { socket, address: address.into() }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.socket.local_addr().unwrap().as_socket().unwrap().port()
     }
 }
 
@@ -41,15 +45,49 @@ impl Deaf {
     pub fn new() -> Self {
         let (socket, address) = bound();
         socket.listen(0).unwrap();
-        let queue = (0..4).map(|_| {
-            let one = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-            one.set_nonblocking(true).unwrap();
-            // "In progress", whether it gets a place or not.
-            let _ = one.connect(&address.into());
-            one
-        });
-        Self { _queue: queue.collect(), _socket: socket, address: address.into() }
+        Self { _queue: full(address), _socket: socket, address: address.into() }
     }
+}
+
+/// Connections that nobody accepts, until there is no room for one more.
+fn full(address: SocketAddr) -> Vec<Socket> {
+    let connecting = |_| {
+        let one = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        one.set_nonblocking(true).unwrap();
+        // "In progress", whether it gets a place or not.
+        let _ = one.connect(&address.into());
+        one
+    };
+    (0..4).map(connecting).collect()
+}
+
+/// A port at which all [addresses](loopback) of this host let attempts to connect hang, in the same way as [`Deaf`].
+pub struct DeafEverywhere {
+    _socket: Socket,
+    _queue: Vec<Socket>,
+    port: u16,
+}
+
+impl DeafEverywhere {
+    pub fn new() -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        // All addresses, but of this device alone.
+        socket.bind_device(Some(b"lo")).unwrap();
+        socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)).into()).unwrap();
+        let port = socket.local_addr().unwrap().as_socket().unwrap().port();
+        socket.listen(0).unwrap();
+        Self { _queue: full((Ipv4Addr::LOCALHOST, port).into()), _socket: socket, port }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+/// The addresses of this host, of which there are 2^24, but for the first ones.
+pub fn loopback(port: u16) -> impl Iterator<Item = SocketAddr> {
+    let first = u32::from(Ipv4Addr::new(127, 1, 0, 1));
+    (first..).map(move |ip| (Ipv4Addr::from(ip), port).into())
 }
 
 /// Accepts connections, says the same to each, and then is silent or hangs up.

@@ -67,28 +67,47 @@ link() {
     ln -s "$1" "$unfinished/link" && put "$unfinished/link" "$2" "$3"
 }
 
-# VARIABLE PACKAGE DEBIAN_PACKAGE: gets the program `name` into bin.
-get_program() {
-    local to=$into/bin/$name variable=$1 given=${!1:-} found version built
+# VARIABLE WAY...: ends the script if the variable names the program `name`, if that has come by one of these ways, or if
+# it is on PATH.
+link_program() {
+    local to=$into/bin/$name variable=$1 given=${!1:-} found
+    shift
     if [ -n "$given" ]; then
         found=$(find_program "$given") || fail "$variable is '$given', which is no program"
         leave_if_there "$to" "by $variable: $found"
         link "$found" "$to" "by $variable: $found"
     fi
     found=$(find_program "$name") || found=
-    version=$(awk -v module="$2" '$1 == module && NF > 1 { print $2 }' "$here/go.mod")
-    built="$version by Go, pinned by $(pinned go.mod go.sum)"
-    leave_if_there "$to" "from PATH: $found" "$built" "by apt-get"
+    leave_if_there "$to" "from PATH: $found" "$@"
     if [ -n "$found" ]; then
         link "$found" "$to" "from PATH: $found"
     fi
+}
+
+# VARIABLE PACKAGE DEBIAN_PACKAGE: gets the program `name`, which is written in Go, into bin.
+get_program() {
+    local version built
+    version=$(awk -v module="$2" '$1 == module && NF > 1 { print $2 }' "$here/go.mod")
+    built="$version by Go, pinned by $(pinned go.mod go.sum)"
+    link_program "$1" "$built" "by apt-get"
     if has go && go_build "$2"; then
-        put "$unfinished/$name" "$to" "$built"
+        put "$unfinished/$name" "$into/bin/$name" "$built"
     fi
-    if [ "$(id -u)" = 0 ] && has apt-get && has dpkg-deb && apt_fetch "$3"; then
-        put "$unfinished/$name" "$to" "by apt-get"
+    if apt_fetch "$3"; then
+        put "$unfinished/$name" "$into/bin/$name" "by apt-get"
     fi
-    missing "install $name or Go, or set $variable to the program"
+    missing "install $name or Go, or set $1 to the program"
+}
+
+# VARIABLE DEBIAN_PACKAGE: gets the program `name`, which Debian has, into bin.
+get_packaged() {
+    # Where Debian has programs that only root is expected to start.
+    PATH=$PATH:/usr/local/sbin:/usr/sbin
+    link_program "$1" "by apt-get"
+    if apt_fetch "$2"; then
+        put "$unfinished/$name" "$into/bin/$name" "by apt-get"
+    fi
+    missing "install $name, or set $1 to the program"
 }
 
 # PACKAGE: builds the program by the go.mod and go.sum that lie here, and tells how far it is.
@@ -121,10 +140,13 @@ tell() {
     done
 }
 
-# DEBIAN_PACKAGE: takes the program out of a package. To install it might start a service.
+# DEBIAN_PACKAGE: takes the program out of a package, and installs what that depends on. To install the package itself
+# might start a service.
 apt_fetch() (
+    [ "$(id -u)" = 0 ] && has apt-get && has dpkg-deb || exit
     say "fetching the package $1 with apt-get"
     cd "$(mktemp -d "$unfinished/apt.XXXXXX")" && apt-get update -qq &&
         apt-get download -qq -o APT::Sandbox::User=root "$1" && dpkg-deb -x ./*.deb . &&
-        mv "usr/bin/$name" "$unfinished/$name"
+        apt-get satisfy -qq -y --no-install-recommends "$(dpkg-deb -f ./*.deb Depends)" &&
+        mv usr/*bin/"$name" "$unfinished/$name"
 )

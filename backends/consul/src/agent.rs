@@ -3,129 +3,97 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use callboard_core::{Error, ErrorKind, Result};
-use reqwest::header::{HeaderMap, HeaderValue};
-use reqwest::{Client, Method, StatusCode, Url, redirect};
-use serde::Deserialize;
+use callboard_core::{Error, ErrorKind, Result, aside};
+use reqwest::{Method, StatusCode, Url};
+use serde_json::json;
 use tokio::sync::Semaphore;
 
-use crate::answer::{Answer, unanswered};
-use crate::config::Configs;
-use crate::entry::{Registration, Row, ServiceRow};
+use crate::answer::{Answer, is_unreachable};
+use crate::checks::millis;
+use crate::entry::{Held, Registration, Row};
+use crate::http::{Http, Options};
 use crate::pace::Index;
-use crate::url::Place;
+use crate::reach::{Lookout, Reach};
+use crate::turns::{Asker, SHORT, Turns, shared_out};
 
-/// A local agent takes a connection at once, or not at all.
-const CONNECT: Duration = Duration::from_secs(2);
 /// Every request but a blocking query and a pass.
 const REQUEST: Duration = Duration::from_secs(4);
 /// A pass: it takes the agent a millisecond or two.
 const PASS: Duration = Duration::from_secs(2);
+/// The question whether the agent is there.
+const THERE: Duration = Duration::from_secs(3);
+/// How long a request waits for an agent that is known to be away, and how long a watch does, which has no more to say
+/// than its last error. All who wait go on at once when it is back.
+const PATIENCE: Duration = Duration::from_secs(2);
+const WATCHS_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the agent is asked to wait for an entry to change.
 const LOOK: Duration = Duration::from_secs(60);
-/// How many requests are under way at once, blocking queries apart. An agent closes what one client opens beyond 200
-/// connections, and would not be faster with more.
-const AT_ONCE: usize = 16;
-/// A connection that has not been used for so long is closed. It is longer than the time between two passes.
-const IDLE: Duration = Duration::from_secs(30);
 
-/// What stands in the query of a URL.
-pub(crate) type Options = Vec<(&'static str, String)>;
-
-/// The agent. Clones share its connections.
-#[derive(Clone, Debug)]
+/// The agent, and the connections to it.
+#[derive(Debug)]
 pub(crate) struct Agent {
-    http: Client,
-    base: Url,
-    /// Namespace and partition, if they are set.
-    scope: Options,
-    turns: Arc<Semaphore>,
+    http: Http,
+    reach: Reach,
+    /// Whether Consul's servers have a leader, without whom they answer only who asks them to be stale.
+    led: Reach,
+    /// For requests that are answered at once. An agent would not be faster with more of them.
+    short: Semaphore,
+    /// For queries that wait for news of a service, and of a config.
+    pub(crate) sets: Arc<Turns>,
+    pub(crate) configs: Arc<Turns>,
 }
 
-/// What a watch asks for.
-#[derive(Clone, Debug)]
-pub(crate) struct Query {
-    /// Everything but `index` and `wait`.
-    pub(crate) options: Options,
-    pub(crate) wait: Duration,
-    /// None if nobody wants to know of a config.
-    pub(crate) configs: Option<Configs>,
+/// How long a list may be, in bytes, that is parsed among other work.
+const MUCH: usize = 256 << 10;
+
+/// What Consul lists under a name.
+#[derive(Debug)]
+pub(crate) struct Listing {
+    pub(crate) rows: Vec<Row>,
+    pub(crate) index: Option<u64>,
+    /// Whether Consul says that there is more which the token may not see.
+    pub(crate) filtered: bool,
 }
 
-/// An entry as its agent holds it.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(crate) struct Held {
-    pub(crate) service: ServiceRow,
-    checks: Option<Vec<HeldCheck>>,
-}
-
-#[derive(Debug, Deserialize)]
-struct HeldCheck {
-    #[serde(rename = "CheckID")]
-    id: String,
-}
-
-impl Held {
-    pub(crate) fn has_check(&self, id: &str) -> bool {
-        self.checks.iter().flatten().any(|check| check.id == id)
-    }
-}
-
+/// The requests that concern one agent's own entries.
 impl Agent {
-    pub(crate) fn new(
-        place: Place,
-        token: Option<HeaderValue>,
-        tls: tokio_rustls::rustls::ClientConfig,
-        scope: Options,
-    ) -> Result<Self> {
-        let mut headers = HeaderMap::new();
-        if let Some(token) = token {
-            headers.insert("X-Consul-Token", token);
-        }
-        let mut http = Client::builder()
-            .default_headers(headers)
-            .no_proxy()
-            .redirect(redirect::Policy::none())
-            .connect_timeout(CONNECT)
-            .pool_idle_timeout(IDLE)
-            .tls_backend_preconfigured(tls);
-        let base = match place {
-            Place::Url(url) => url,
-            #[cfg(unix)]
-            Place::Socket(path) => {
-                http = http.unix_socket(path);
-                Url::parse("http://localhost").map_err(|error| Error::invalid("address").with_source(error))?
-            }
-            #[cfg(not(unix))]
-            Place::Socket(_) => return Err(Error::invalid("address: this system has no Unix sockets")),
-        };
-        let http = http.build().map_err(|error| Error::invalid("the HTTP client cannot be made").with_source(error))?;
-        Ok(Self { http, base, scope, turns: Arc::new(Semaphore::new(AT_ONCE)) })
+    /// Keeps so many connections at most; some of them for configs, if those are wanted.
+    pub(crate) fn new(http: Http, connections: usize, configs: bool) -> Self {
+        let (sets, configs) = shared_out(connections, configs);
+        Self { http, reach: Reach::new(), led: Reach::new(), short: Semaphore::new(SHORT), sets, configs }
     }
 
-    /// Registers an entry, or replaces what is registered under its id, with all its checks. A check that is there
-    /// already keeps its status.
+    /// Registers an entry, or replaces what is registered under its id. A check that is there already keeps its status,
+    /// and one of another id stays as it is: an operator's maintenance, or another tool's check.
     pub(crate) async fn register(&self, entry: &Registration<'_>) -> Result<()> {
-        let url = self.url(&["agent", "service", "register"], &[("replace-existing-checks", "true".into())]);
+        let url = self.http.url(&["agent", "service", "register"], &[]);
         let body = serde_json::to_vec(entry).map_err(|error| Error::invalid("not JSON").with_source(error))?;
         self.in_turn(Method::PUT, url, Some(body), REQUEST).await?.good().map(drop)
     }
 
     /// Removes an entry. One that is gone already is no error.
     pub(crate) async fn deregister(&self, id: &str) -> Result<()> {
-        let answer = self.put(&["agent", "service", "deregister", id], REQUEST).await?;
+        self.removed(&["agent", "service", "deregister", id]).await
+    }
+
+    /// Removes a check. One that is gone already is no error.
+    pub(crate) async fn remove_check(&self, id: &str) -> Result<()> {
+        self.removed(&["agent", "check", "deregister", id]).await
+    }
+
+    async fn removed(&self, path: &[&str]) -> Result<()> {
+        let answer = self.put(path, REQUEST).await?;
         if answer.status == StatusCode::NOT_FOUND { Ok(()) } else { answer.good().map(drop) }
     }
 
     /// The entry of this id on this agent.
     pub(crate) async fn held(&self, id: &str) -> Result<Option<Held>> {
-        let url = self.url(&["agent", "health", "service", "id", id], &[]);
+        let url = self.http.url(&["agent", "health", "service", "id", id], &[]);
         let answer = self.in_turn(Method::GET, url, None, REQUEST).await?;
         match answer.status {
             StatusCode::NOT_FOUND => Ok(None),
             // The status says how the entry's checks stand; the body is the same. An agent that is in trouble itself
-            // answers 503 without such a body.
+            // answers 503 without such a body, and one that grants no more connections answers 429.
             StatusCode::OK | StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => answer
                 .json()
                 .map(Some)
@@ -138,12 +106,13 @@ impl Agent {
     /// its hash is now: None if it is not there.
     pub(crate) async fn changed(&self, id: &str, hash: Option<&str>) -> Result<Option<String>> {
         let Some(hash) = hash else { return self.hash(id, &[], REQUEST).await };
-        let options = [("hash", hash.to_owned()), ("wait", crate::checks::millis(LOOK))];
+        let options = [("hash", hash.to_owned()), ("wait", millis(LOOK))];
         self.hash(id, &options, LOOK + LOOK / 16 + REQUEST).await
     }
 
     async fn hash(&self, id: &str, options: &[(&'static str, String)], within: Duration) -> Result<Option<String>> {
-        let url = self.url(&["agent", "service", id], options);
+        let url = self.http.url(&["agent", "service", id], options);
+        self.there(PATIENCE).await?;
         let answer = self.send(Method::GET, url, None, within).await?;
         if answer.status == StatusCode::NOT_FOUND {
             return Ok(None);
@@ -167,24 +136,69 @@ impl Agent {
         }
     }
 
+    async fn put(&self, path: &[&str], within: Duration) -> Result<Answer> {
+        self.in_turn(Method::PUT, self.http.url(path, &[]), None, within).await
+    }
+}
+
+/// The requests that concern what all servers know.
+impl Agent {
     /// The entries that Consul lists under a name, as they are now or, if there is an index, once they differ from
-    /// what they were then, or after the query's wait.
-    pub(crate) async fn listed(&self, name: &str, query: &Query, index: Index) -> Result<(Vec<Row>, Option<u64>)> {
-        let answer = self.ask(&["health", "service", name], &query.options, index, query.wait).await?.good()?;
-        Ok((answer.json()?, answer.index))
+    /// what they were then, or after `wait`.
+    pub(crate) async fn listed(
+        &self,
+        name: &str,
+        options: &Options,
+        index: Index,
+        wait: Duration,
+        asker: &Asker,
+    ) -> Result<Listing> {
+        let answer = self.ask(&["health", "service", name], options, index, wait, asker).await?.good()?;
+        let (index, filtered) = (answer.index, answer.filtered);
+        let rows = aside(answer.body.len() > MUCH, move || answer.json()).await?;
+        Ok(Listing { rows, index, filtered })
     }
 
-    /// A blocking query: with an index it is answered once there is a higher one, or after this wait.
-    pub(crate) async fn ask(&self, path: &[&str], options: &Options, index: Index, wait: Duration) -> Result<Answer> {
-        let mut options = options.clone();
-        let mut bound = REQUEST;
-        if index.0 > 0 {
-            options.push(("index", index.0.to_string()));
-            options.push(("wait", crate::checks::millis(wait)));
-            // Consul adds up to a sixteenth, so that not everybody comes back at once.
-            bound = wait + wait / 16 + Duration::from_secs(5);
+    /// A query. With an index it is answered once there is a higher one, or after this wait or less; then it takes one
+    /// of the asker's turns.
+    pub(crate) async fn ask(
+        &self,
+        path: &[&str],
+        options: &Options,
+        index: Index,
+        wait: Duration,
+        asker: &Asker,
+    ) -> Result<Answer> {
+        self.there(WATCHS_PATIENCE).await?;
+        self.led.there(WATCHS_PATIENCE, || self.is_led(options)).await?;
+        let answer = if index.0 == 0 {
+            self.in_turn(Method::GET, self.http.url(path, options), None, REQUEST).await?
+        } else {
+            self.ask_and_wait(path, options, index, wait, asker).await?
+        };
+        if answer.lacks_a_leader() {
+            self.led.failed(&answer.refusal());
         }
-        self.send(Method::GET, self.url(path, &options), None, bound).await
+        Ok(answer)
+    }
+
+    async fn ask_and_wait(
+        &self,
+        path: &[&str],
+        options: &Options,
+        index: Index,
+        wait: Duration,
+        asker: &Asker,
+    ) -> Result<Answer> {
+        let (turn, wait) = asker.turn(wait).await?;
+        let mut options = options.clone();
+        options.push(("index", index.0.to_string()));
+        options.push(("wait", millis(wait)));
+        // Consul adds up to a sixteenth, so that not everybody comes back at once.
+        let within = wait + wait / 16 + Duration::from_secs(5);
+        let answer = self.send(Method::GET, self.http.url(path, &options), None, within).await;
+        turn.over();
+        answer
     }
 
     /// A request that changes what Consul's servers store.
@@ -195,50 +209,76 @@ impl Agent {
         options: &Options,
         body: Option<Vec<u8>>,
     ) -> Result<()> {
-        self.in_turn(method, self.url(path, options), body, REQUEST).await?.good().map(drop)
+        self.in_turn(method, self.http.url(path, options), body, REQUEST).await?.good().map(drop)
     }
 
-    /// Whether the agent is there: any answer will do. Needs no permission, and waits for no turn, because the others
-    /// may be waiting for an agent that is silent.
-    pub(crate) async fn answers(&self, within: Duration) -> Result<()> {
-        let url = self.url(&["status", "leader"], &[]);
-        self.send(Method::GET, url, None, within).await.map(drop)
-    }
-
-    async fn put(&self, path: &[&str], within: Duration) -> Result<Answer> {
-        self.in_turn(Method::PUT, self.url(path, &[]), None, within).await
-    }
-
-    fn url(&self, path: &[&str], options: &[(&'static str, String)]) -> Url {
-        let mut url = self.base.clone();
-        if let Ok(mut segments) = url.path_segments_mut() {
-            segments.pop_if_empty().push("v1").extend(path);
+    /// Whether the token may see the services of this name. None if the agent cannot say.
+    pub(crate) async fn may_see(&self, name: &str, options: &Options) -> Result<Option<bool>> {
+        let question = json!([{"Resource": "service", "Access": "read", "Segment": name}]);
+        let url = self.http.url(&["internal", "acl", "authorize"], options);
+        let answer = self.in_turn(Method::POST, url, Some(question.to_string().into_bytes()), REQUEST).await?;
+        if !answer.status.is_success() {
+            return Ok(None);
         }
-        let pairs = options.iter().chain(&self.scope);
-        if !options.is_empty() || !self.scope.is_empty() {
-            url.query_pairs_mut().extend_pairs(pairs.map(|(key, value)| (*key, value.as_str())));
+        let said: serde_json::Value = answer.json()?;
+        Ok(said[0]["Allow"].as_bool())
+    }
+}
+
+/// How the agent is reached.
+impl Agent {
+    /// Looks out for the agent from now on.
+    pub(crate) fn lookout(&self) -> Lookout {
+        self.reach.lookout()
+    }
+
+    /// Waits until the agent cannot be reached any more, and says why. Cancel-safe.
+    pub(crate) async fn gone(&self, lookout: &mut Lookout) -> Error {
+        self.reach.gone(lookout, || self.is_there()).await
+    }
+
+    /// Whether the agent is there: any answer will do, and so will a connection that it closes. Needs no permission, and
+    /// waits for no turn, because the others may be waiting for an agent that is silent.
+    async fn is_there(&self) -> Result<()> {
+        match self.http.send(Method::GET, self.http.url(&["status", "leader"], &[]), None, THERE).await {
+            Err(error) if is_unreachable(&error) || error.kind() == ErrorKind::Timeout => Err(error),
+            _ => Ok(()),
         }
-        url
+    }
+
+    /// Whether the servers that are asked with these options have a leader.
+    async fn is_led(&self, options: &Options) -> Result<()> {
+        let where_: Options = options.iter().filter(|(key, _)| *key == "dc").cloned().collect();
+        let answer = self.in_turn(Method::GET, self.http.url(&["status", "leader"], &where_), None, REQUEST).await?;
+        let nobody = || Error::new(ErrorKind::Unavailable, "Consul's servers have no leader");
+        if *answer.good()?.body == *b"\"\"" { Err(nobody()) } else { Ok(()) }
     }
 
     /// Sends a request once there are few enough under way. The time for its answer begins then.
     async fn in_turn(&self, method: Method, url: Url, body: Option<Vec<u8>>, within: Duration) -> Result<Answer> {
+        // Nobody has a turn while it waits for an agent that is away.
+        self.there(PATIENCE).await?;
         // It is never closed, so there is always a turn.
-        let _turn = self.turns.acquire().await;
+        let _turn = self.short.acquire().await;
         self.send(method, url, body, within).await
     }
 
-    /// A body is JSON.
+    /// Waits, for a while, for an agent that is known to be out of reach.
+    async fn there(&self, patience: Duration) -> Result<()> {
+        self.reach.there(patience, || self.is_there()).await
+    }
+
     async fn send(&self, method: Method, url: Url, body: Option<Vec<u8>>, within: Duration) -> Result<Answer> {
-        let mut request = self.http.request(method, url).timeout(within);
-        if let Some(body) = body {
-            request = request.header("Content-Type", "application/json").body(body);
+        let said = self.http.send(method, url, body, within).await;
+        match &said {
+            Ok(_) => self.reach.heard(),
+            // One connection that is not taken is no proof: all watches would begin anew.
+            Err(error) if is_unreachable(error) => match self.is_there().await {
+                Ok(()) => self.reach.heard(),
+                Err(error) => self.reach.failed(&error),
+            },
+            Err(_) => {}
         }
-        let response = request.send().await.map_err(unanswered)?;
-        let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
-        let index = header("X-Consul-Index").and_then(|index| index.parse().ok());
-        let hash = header("X-Consul-ContentHash").map(ToOwned::to_owned);
-        let status = response.status();
-        Ok(Answer { status, index, hash, body: response.bytes().await.map_err(unanswered)? })
+        said
     }
 }

@@ -1,21 +1,15 @@
 //! The settings.
 
+mod build;
+
 use std::fmt;
 use std::time::Duration;
 
-use callboard_core::{Error, RegistryTls, Result, Service};
-use reqwest::header::HeaderValue;
+use callboard_core::{RegistryTls, masked_url};
 
-use crate::Consul;
-use crate::agent::{Agent, Query};
 use crate::checks::{Checks, ConsulGrpcCheck};
-use crate::config::Configs;
-use crate::consul::Inner;
-use crate::guard::Guards;
-use crate::tls;
-use crate::url::Place;
 
-/// Settings of a [`Consul`]; made by [`Consul::builder`].
+/// Settings of a [`Consul`](crate::Consul); made by [`Consul::builder`](crate::Consul::builder).
 ///
 /// ```
 /// use std::time::Duration;
@@ -30,6 +24,7 @@ pub struct ConsulBuilder {
     address: Option<String>,
     token: Option<String>,
     tls: Option<RegistryTls>,
+    connections: usize,
     scope: Vec<(&'static str, String)>,
     options: Vec<(&'static str, String)>,
     tags: Vec<String>,
@@ -47,6 +42,7 @@ impl Default for ConsulBuilder {
             address: None,
             token: None,
             tls: None,
+            connections: 100,
             scope: Vec::new(),
             options: Vec::new(),
             tags: Vec::new(),
@@ -81,9 +77,19 @@ impl ConsulBuilder {
         self
     }
 
-    /// Speaks HTTPS. By default only if the address says so, and then it trusts what the operating system trusts.
+    /// Speaks HTTPS. By default only if the address says so, and then it trusts what the operating system trusts. What is
+    /// in files is read again every 10 s while requests are made, and before the next request when one has failed; new
+    /// connections are made by what the files say then.
     pub fn tls(mut self, tls: RegistryTls) -> Self {
         self.tls = Some(tls);
+        self
+    }
+
+    /// How many connections to the agent there are at most, those of all clones together: 40 to 10,000, 100 by default. An
+    /// agent grants 200 to each host, unless its `limits.http_max_conns_per_client` says otherwise. Where more services
+    /// are watched than that allows, they take turns, and news come later: see the crate's own page.
+    pub fn connections(mut self, connections: usize) -> Self {
+        self.connections = connections;
         self
     }
 
@@ -142,16 +148,16 @@ impl ConsulBuilder {
         self
     }
 
-    /// How long one blocking query waits for a change: 1 s to 10 min. 30 s by default. A change is heard at once
-    /// whatever this is; it bounds how long a set can be out of date after a server has lost its data behind the
-    /// agent's back.
+    /// How long one blocking query waits for a change, at most: 1 s to 10 min. 30 s by default. A change is heard at
+    /// once whatever this is; it bounds how long a set can be out of date after a server has lost its data behind the
+    /// agent's back, or after the token has lost the right to see it.
     pub fn wait(mut self, wait: Duration) -> Self {
         self.wait = wait;
         self
     }
 
-    /// Whether a service's config is looked for in Consul's key/value store, which takes a second blocking query, and so
-    /// a second connection, for each watch. True by default.
+    /// Whether a service's config is looked for in Consul's key/value store, which takes a second blocking query for
+    /// each watch, and a third of the connections for such queries. True by default.
     pub fn config(mut self, config: bool) -> Self {
         self.config = config;
         self
@@ -195,82 +201,15 @@ impl ConsulBuilder {
     }
 }
 
-impl ConsulBuilder {
-    /// Checks the settings and makes a backend of them, without asking the agent anything.
-    ///
-    /// # Errors
-    /// [`Invalid`](callboard_core::ErrorKind::Invalid), naming the setting and the reason.
-    pub fn build(self) -> Result<Consul> {
-        self.build_in(|name| std::env::var(name).ok())
-    }
-
-    /// The same in an environment that a test can choose.
-    pub(crate) fn build_in(self, environment: impl Fn(&str) -> Option<String>) -> Result<Consul> {
-        let said = |name| environment(name).filter(|value| !value.is_empty());
-        self.checked().and_then(|settings| settings.made(said)).map_err(|error| error.in_backend("consul"))
-    }
-
-    fn checked(self) -> Result<Self> {
-        let Checks { ttl, by_ttl, grpc, deregister_after } = &self.checks;
-        let second = Duration::from_secs(1);
-        if *ttl < second || *ttl > 3_600 * second {
-            return Err(Error::invalid(format!("ttl {ttl:?}: expected 1 s to 1 h")));
-        }
-        if *deregister_after < 60 * second {
-            return Err(Error::invalid(format!(
-                "deregister_after {deregister_after:?}: at least 1 min, because Consul takes less for that"
-            )));
-        }
-        if !by_ttl && grpc.is_none() {
-            return Err(Error::invalid("check: neither TTL nor gRPC; nothing would end the entry of a dead server"));
-        }
-        if self.wait < second || self.wait > 600 * second {
-            return Err(Error::invalid(format!("wait {:?}: expected 1 s to 10 min", self.wait)));
-        }
-        if self.tags.iter().any(String::is_empty) {
-            return Err(Error::invalid("tag: it is empty"));
-        }
-        Service::new(self.config_prefix.as_str()).map_err(|error| {
-            Error::invalid(format!("config_prefix {:?}: expected segments as of a service's name", self.config_prefix))
-                .with_source(error)
-        })?;
-        if let Some(grpc) = grpc {
-            grpc.clone().checked()?;
-        }
-        Ok(self)
-    }
-
-    fn made(self, said: impl Fn(&'static str) -> Option<String>) -> Result<Consul> {
-        let Self { address, token, tls, scope, mut options, tags, stale, only_passing, wait, .. } = self;
-        let address = address.or_else(|| said("CONSUL_HTTP_ADDR")).unwrap_or_else(|| "127.0.0.1".to_owned());
-        let place = Place::parse(&address, tls.is_some())?;
-        let token = token.or_else(|| said("CONSUL_HTTP_TOKEN")).map(header).transpose()?;
-        let tls = tls::config(tls.as_ref(), place.is_encrypted())?;
-        options.extend(tags.iter().map(|tag| ("tag", tag.clone())));
-        options.extend(stale.then(|| ("stale", String::new())));
-        options.extend(only_passing.then(|| ("passing", "true".to_owned())));
-        let agent = Agent::new(place, token, tls, scope)?;
-        let configs = self.config.then(|| Configs::new(self.config_prefix, &options));
-        let query = Query { options, wait, configs };
-        Ok(Consul::new(Inner { agent, query, tags, checks: self.checks, guards: Guards::new() }))
-    }
-}
-
-fn header(token: String) -> Result<HeaderValue> {
-    let mut value = HeaderValue::try_from(token)
-        .map_err(|_| Error::invalid("token: it has characters that no HTTP header can hold"))?;
-    value.set_sensitive(true);
-    Ok(value)
-}
-
 impl fmt::Debug for ConsulBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // An address with a login in it is refused when the backend is built, but may be printed before.
-        let address = self.address.as_deref().map(|address| if address.contains('@') { "***" } else { address });
+        let address = self.address.as_deref().map(masked_url);
         f.debug_struct("ConsulBuilder")
             .field("address", &address)
             .field("token", &self.token.as_ref().map(|_| "***"))
             .field("tls", &self.tls)
+            .field("connections", &self.connections)
             .field("scope", &self.scope)
             .field("options", &self.options)
             .field("tags", &self.tags)

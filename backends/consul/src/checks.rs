@@ -81,7 +81,7 @@ pub(crate) struct Check {
     #[serde(rename = "CheckID")]
     id: String,
     name: &'static str,
-    /// An instance is announced once it listens, so it is taken for alive until the check says otherwise.
+    /// What it is taken for until it says otherwise. Of no effect on a check that is there already.
     status: &'static str,
     deregister_critical_service_after: String,
     #[serde(rename = "TTL", skip_serializing_if = "Option::is_none")]
@@ -100,6 +100,25 @@ pub(crate) struct Check {
 /// check of another one on the same entry.
 pub(crate) fn ttl_check_id(entry: &str, claim: &str) -> String {
     format!("callboard:{entry}:{claim}")
+}
+
+/// The id of the check by which the agent asks the instance of this claim.
+pub(crate) fn grpc_check_id(entry: &str, claim: &str) -> String {
+    format!("callboard-grpc:{entry}:{claim}")
+}
+
+/// Whether it is the id of a check of this entry that some claim has made.
+pub(crate) fn is_of(entry: &str, check: &str) -> bool {
+    [ttl_check_id(entry, ""), grpc_check_id(entry, "")].iter().any(|ours| check.starts_with(ours))
+}
+
+impl Check {
+    /// With which status it begins, if it is a gRPC check.
+    pub(crate) fn grpc_begins(&mut self, status: &'static str) {
+        if self.grpc.is_some() {
+            self.status = status;
+        }
+    }
 }
 
 impl Checks {
@@ -125,7 +144,7 @@ impl Checks {
             checks.push(Check { ttl: Some(millis(self.ttl)), ..check(id, "callboard: the server passes this itself") });
         }
         if let Some(grpc) = &self.grpc {
-            let id = format!("callboard-grpc:{entry}:{claim}");
+            let id = grpc_check_id(entry, claim);
             checks.push(Check {
                 grpc: Some(called_at(address, grpc.service.as_deref())?),
                 tls: Some(grpc.tls),

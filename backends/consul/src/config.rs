@@ -1,28 +1,32 @@
 //! A service's config, in Consul's key/value store.
 
 use std::collections::BTreeSet;
+use std::future::ready;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use callboard_core::{CONFIG_NAME, Error, Result, Service};
-use futures_util::{Stream, stream};
+use futures_util::{Stream, StreamExt, stream};
 use reqwest::{Method, StatusCode};
 use tokio::time::sleep;
 
-use crate::agent::{Agent, Options};
+use crate::agent::Agent;
+use crate::consul::Inner;
+use crate::http::Options;
 use crate::pace::{Index, Pace};
+use crate::turns::Asker;
 
 /// A config, as it stands there.
 pub(crate) type Config = Option<Arc<[u8]>>;
 
-/// Where the configs of all services are. Clones share what has been said of those that may not be read.
-#[derive(Clone, Debug)]
+/// Where the configs of all services are.
+#[derive(Debug)]
 pub(crate) struct Configs {
     prefix: String,
     /// What is said when one is read, and when one is written.
     reading: Options,
     writing: Options,
-    said: Arc<Mutex<BTreeSet<String>>>,
+    /// The keys of which it has been said that they may not be read.
+    said: Mutex<BTreeSet<String>>,
 }
 
 impl Configs {
@@ -32,7 +36,7 @@ impl Configs {
         let mut reading: Options = only(&["dc", "stale"]);
         // The value itself, and not JSON around it.
         reading.push(("raw", String::new()));
-        Self { prefix, reading, writing: only(&["dc"]), said: Arc::default() }
+        Self { prefix, reading, writing: only(&["dc"]), said: Mutex::default() }
     }
 
     /// Where this service's is: `callboard/project/test/@config`.
@@ -47,21 +51,6 @@ impl Configs {
             None => (Method::DELETE, None),
         };
         agent.change(method, &path(&self.key(service)), &self.writing, body).await
-    }
-
-    /// A service's config as it is, and then each time that it has changed.
-    pub(crate) fn changes(
-        self,
-        agent: Agent,
-        service: Service,
-        wait: Duration,
-    ) -> impl Stream<Item = Result<Config>> + Send {
-        let key = self.key(&service);
-        let watch = Watch { agent, configs: self, service, key, wait, index: Index::default(), pace: Pace::new() };
-        stream::try_unfold((watch, None), async |(mut watch, known)| {
-            let config = watch.next(known.as_ref()).await?;
-            Ok(Some((config.clone(), (watch, Some(config)))))
-        })
     }
 
     /// Says, once for each, that a config may not be read.
@@ -81,12 +70,26 @@ impl Configs {
     }
 }
 
+/// A service's config as it is, and then each time that it has changed. None, and no more, if nobody wants to know.
+pub(crate) fn changes(consul: Arc<Inner>, service: Service) -> impl Stream<Item = Result<Config>> + Send {
+    let Some(configs) = &consul.query.configs else {
+        return stream::once(ready(Ok(None))).chain(stream::pending()).right_stream();
+    };
+    let (configs, key, asker) = (Arc::clone(configs), configs.key(&service), consul.agent.configs.asker());
+    let watch = Watch { consul, configs, service, key, asker, index: Index::default(), pace: Pace::new() };
+    let changes = stream::try_unfold((watch, None), async |(mut watch, known)| {
+        let config = watch.next(known.as_ref()).await?;
+        Ok(Some((config.clone(), (watch, Some(config)))))
+    });
+    changes.left_stream()
+}
+
 struct Watch {
-    agent: Agent,
-    configs: Configs,
+    consul: Arc<Inner>,
+    configs: Arc<Configs>,
     service: Service,
     key: String,
-    wait: Duration,
+    asker: Asker,
     index: Index,
     pace: Pace,
 }
@@ -117,14 +120,16 @@ impl Watch {
                     if known.is_none() {
                         return Ok(None);
                     }
-                    sleep(self.wait).await;
+                    sleep(self.consul.query.wait).await;
                 }
             }
         }
     }
 
     async fn read(&self) -> Result<Heard> {
-        let answer = self.agent.ask(&path(&self.key), &self.configs.reading, self.index, self.wait).await?;
+        let Inner { agent, query, .. } = &*self.consul;
+        let path = path(&self.key);
+        let answer = agent.ask(&path, &self.configs.reading, self.index, query.wait, &self.asker).await?;
         Ok(match answer.status {
             StatusCode::NOT_FOUND if answer.index.is_some() => Heard::Config(None, answer.index),
             StatusCode::TOO_MANY_REQUESTS => return Err(answer.refusal()),

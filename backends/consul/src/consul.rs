@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use callboard_core::{
@@ -9,9 +10,12 @@ use callboard_core::{
 };
 
 use crate::ConsulBuilder;
-use crate::agent::{Agent, Query};
+use crate::agent::Agent;
 use crate::checks::Checks;
+use crate::config::Configs;
+use crate::entries::Entries;
 use crate::guard::Guards;
+use crate::http::Options;
 use crate::{register, url, watch};
 
 /// Services in Consul: registered with the local agent, watched by blocking queries. Clones share their connections.
@@ -41,6 +45,17 @@ pub(crate) struct Inner {
     pub(crate) tags: Vec<String>,
     pub(crate) checks: Checks,
     pub(crate) guards: Guards,
+    pub(crate) entries: Entries,
+}
+
+/// What a watch asks for.
+#[derive(Debug)]
+pub(crate) struct Query {
+    /// Everything but `index` and `wait`.
+    pub(crate) options: Options,
+    pub(crate) wait: Duration,
+    /// None if nobody wants to know of a config.
+    pub(crate) configs: Option<Arc<Configs>>,
 }
 
 impl Consul {
@@ -91,7 +106,7 @@ impl Registry for Consul {
 
 impl Resolver for Consul {
     fn watch(&self, service: &Service) -> Snapshots {
-        watch::watch(self.0.agent.clone(), self.0.query.clone(), service)
+        watch::watch(Arc::clone(&self.0), service)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use callboard_core::{Address, Error, Incarnation, Instance, InstanceKind, Result, Service};
+use callboard_core::{Address, Error, Incarnation, Instance, InstanceKind, Result, Service, short};
 use serde::{Deserialize, Serialize};
 
 use crate::checks::{Check, Checks};
@@ -30,7 +30,7 @@ pub(crate) struct Registration<'a> {
 
 impl<'a> Registration<'a> {
     /// # Errors
-    /// `Invalid`, if the instance has something that Consul cannot hold or check.
+    /// `Invalid`, if the instance has something that no registry, or that Consul, can hold or check.
     pub(crate) fn new(
         service: &Service,
         instance: &'a Instance,
@@ -38,6 +38,7 @@ impl<'a> Registration<'a> {
         checks: &Checks,
         claim: &str,
     ) -> Result<Self> {
+        instance.check()?;
         let id = entry_id(service, &instance.id);
         let (address, port, socket_path) = match &instance.address {
             Address::Tcp { host, port, .. } => (Some(host.as_str()), Some(*port), None),
@@ -56,6 +57,11 @@ impl<'a> Registration<'a> {
             id,
         })
     }
+
+    /// With which status a gRPC check begins, if it is not there already.
+    pub(crate) fn grpc_begins(&mut self, status: &'static str) {
+        self.checks.iter_mut().for_each(|check| check.grpc_begins(status));
+    }
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -64,6 +70,33 @@ struct Weights {
     passing: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
     warning: Option<i64>,
+}
+
+/// An entry as its agent holds it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Held {
+    pub(crate) service: ServiceRow,
+    checks: Option<Vec<HeldCheck>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct HeldCheck {
+    #[serde(rename = "CheckID")]
+    pub(crate) id: String,
+    #[serde(default)]
+    pub(crate) status: String,
+}
+
+impl Held {
+    pub(crate) fn checks(&self) -> impl Iterator<Item = &HeldCheck> {
+        self.checks.iter().flatten()
+    }
+
+    pub(crate) fn check(&self, id: &str) -> Option<&HeldCheck> {
+        self.checks().find(|check| check.id == id)
+    }
 }
 
 /// An entry as the catalog lists it, whoever has registered it.
@@ -105,8 +138,13 @@ impl ServiceRow {
         self.meta.as_ref()?.get(key).map(String::as_str)
     }
 
-    /// When the process of the instance was started. None if nobody has said so, or not as a number.
+    /// When the process of the instance was started, as it is believed. None if nobody has said so, or not as a number.
     pub(crate) fn incarnation(&self) -> Option<Incarnation> {
+        self.said_incarnation().map(Incarnation::believed)
+    }
+
+    /// The same, as the entry says it.
+    pub(crate) fn said_incarnation(&self) -> Option<Incarnation> {
         self.meta(meta::INCARNATION)?.parse().ok().map(Incarnation::from_micros)
     }
 
@@ -134,38 +172,47 @@ impl ServiceRow {
 }
 
 fn unreadable(key: &str, value: &str) -> Error {
-    Error::invalid(format!("Meta {key:?} is {value:?}, which this callboard cannot read"))
+    Error::invalid(format!("Meta {key:?} is {:?}, which this callboard cannot read", short(value)))
 }
 
 impl Row {
     /// The instance that the entry stands for.
     ///
     /// # Errors
-    /// `Invalid`, if it cannot be reached as it stands there, or callboard's own part of it is not as it should be.
+    /// As [`ServiceRow::instance`].
     pub(crate) fn instance(&self, service: &Service) -> Result<Instance> {
-        let (row, address) = (&self.service, self.address()?);
+        self.service.instance(service, &self.node.address)
+    }
+}
+
+impl ServiceRow {
+    /// The instance that the entry stands for, on the node of this address.
+    ///
+    /// # Errors
+    /// `Invalid`, if it cannot be reached as it stands there, or callboard's own part of it is not as it should be.
+    pub(crate) fn instance(&self, service: &Service, node: &str) -> Result<Instance> {
+        let address = self.address(node)?;
         // Another tool may have ids that are none here; the address tells its instances apart.
-        let id = instance_id(service, &row.id).unwrap_or_else(|| row.id.clone());
+        let id = instance_id(service, &self.id).unwrap_or_else(|| self.id.clone());
         let named = Instance::new(id, address.clone()).or_else(|_| Instance::at(address))?;
-        let incarnation = match row.meta(meta::INCARNATION) {
-            Some(text) => row.incarnation().ok_or_else(|| unreadable(meta::INCARNATION, text))?,
+        let incarnation = match self.meta(meta::INCARNATION) {
+            Some(text) => self.incarnation().ok_or_else(|| unreadable(meta::INCARNATION, text))?,
             None => Incarnation::from_micros(0),
         };
-        let mut instance = named.weight(row.weight()?).kind(row.kind()?).incarnation(incarnation);
-        instance.zone = row.meta(meta::ZONE).map(ToOwned::to_owned);
-        let pairs = row.meta.iter().flatten();
+        let mut instance = named.weight(self.weight()?).kind(self.kind()?).incarnation(incarnation);
+        instance.zone = self.meta(meta::ZONE).map(ToOwned::to_owned);
+        let pairs = self.meta.iter().flatten();
         let others = pairs.filter(|(key, _)| *key != meta::ZONE && !key.starts_with(meta::OURS));
         instance.metadata = others.map(|(key, value)| (key.clone(), value.clone())).collect();
         Ok(instance)
     }
 
-    fn address(&self) -> Result<Address> {
-        let row = &self.service;
-        if !row.socket_path.is_empty() {
-            return Address::unix(&row.socket_path);
+    fn address(&self, node: &str) -> Result<Address> {
+        if !self.socket_path.is_empty() {
+            return Address::unix(&self.socket_path);
         }
-        let host = if row.address.is_empty() { &self.node.address } else { &row.address };
-        let port = u16::try_from(row.port);
-        Address::tcp(host.as_str(), port.map_err(|_| Error::invalid(format!("port {} is none", row.port)))?)
+        let host = if self.address.is_empty() { node } else { &self.address };
+        let port = u16::try_from(self.port);
+        Address::tcp(host, port.map_err(|_| Error::invalid(format!("port {} is none", self.port)))?)
     }
 }

@@ -7,12 +7,10 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::sleep;
 
 use crate::agent::Agent;
+use crate::turns::GUARDS;
 
-/// How many entries of one client are looked at in this way. Each takes a connection of its own, and an agent has 200
-/// for each host; one is enough to notice that the agent is gone.
-const AT_ONCE: usize = 8;
-
-/// What the leases of one client share.
+/// What the leases of one client share. Each look takes a connection of its own, so only some entries are looked at in
+/// this way; one is enough to notice that the agent is gone.
 #[derive(Debug)]
 pub(crate) struct Guards {
     places: Semaphore,
@@ -22,7 +20,7 @@ pub(crate) struct Guards {
 
 impl Guards {
     pub(crate) fn new() -> Self {
-        Self { places: Semaphore::new(AT_ONCE), alarm: watch::Sender::new(0) }
+        Self { places: Semaphore::new(GUARDS), alarm: watch::Sender::new(0) }
     }
 
     /// Wakes whoever keeps an entry when there may be something wrong with it. It never ends.

@@ -2,39 +2,41 @@
 
 use std::collections::HashMap;
 
-use callboard_core::{Instance, Service, Snapshot};
+use callboard_core::{Instance, Record, Remark, Result, Service, Snapshot, unbelieved};
 
 use crate::entry::Row;
 
-/// The instances of a service in what Consul lists under its name. An entry that cannot be read is skipped, counted
-/// and logged.
+/// How remarks name this backend.
+const BACKEND: &str = "consul";
+
+/// The instances of a service in what Consul lists under its name. An entry that cannot be read is skipped and counted.
 pub(crate) fn snapshot(service: &Service, rows: &[Row]) -> Snapshot {
-    let mut skipped = 0;
-    let mut read = Vec::with_capacity(rows.len());
-    for row in rows.iter().filter(|row| row.service.is_of(service)) {
-        match row.instance(service) {
-            Ok(instance) => read.push((row, instance)),
-            Err(error) => {
-                skipped += 1;
-                let (id, node) = (&row.service.id, &row.node.name);
-                tracing::warn!(backend = "consul", %service, id, node, error = error.chain(), "entry skipped");
-            }
-        }
-    }
+    let ours = rows.iter().filter(|row| row.service.is_of(service));
+    let mut read: Vec<_> = ours.map(|row| (row, row.instance(service))).collect();
     name_apart(&mut read);
-    let mut snapshot = Snapshot::new(read.into_iter().map(|(_, instance)| instance));
-    snapshot.skipped = skipped;
+    let mut snapshot = Snapshot::default();
+    for (row, instance) in read {
+        let key = format!("{} on {}", row.service.id, row.node.name);
+        snapshot.add(&match instance {
+            Ok(instance) => {
+                let remark = row.service.said_incarnation().and_then(unbelieved);
+                Record::of(instance).remark(remark.map(|remark| Remark::new(BACKEND, &key, remark)))
+            }
+            Err(why) => Record::unreadable(BACKEND, &key, &why),
+        });
+    }
     snapshot
 }
 
 /// Other tools give ids that are unique on one node only; `web` on every node is usual. Where several nodes have one,
 /// the node's name is put in front. Where callboard has registered one, its incarnation says which is right.
-fn name_apart(read: &mut [(&Row, Instance)]) {
+fn name_apart(read: &mut [(&Row, Result<Instance>)]) {
     let mut seen: HashMap<String, usize> = HashMap::with_capacity(read.len());
-    for (_, instance) in &*read {
+    for instance in read.iter().filter_map(|(_, instance)| instance.as_ref().ok()) {
         *seen.entry(instance.id.clone()).or_default() += 1;
     }
-    for (row, instance) in read {
+    let named = read.iter_mut().filter_map(|(row, instance)| Some((row, instance.as_mut().ok()?)));
+    for (row, instance) in named {
         if seen[&instance.id] > 1 && row.service.incarnation().is_none() {
             let name = format!("{}:{}", row.node.name, instance.id);
             if let Ok(named) =

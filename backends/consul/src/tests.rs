@@ -28,7 +28,7 @@ fn settings(text: &str) -> String {
 #[test]
 fn a_dial_url_says_what_the_builder_says() {
     let url = "consul://%2Frun%2Fconsul.sock/project/test?dc=dc2&tag=v2,blue&filter=Service.Port%3D%3D1&near=_agent&stale\
-               &passing=false&wait=10s&config=false&config_prefix=ours/all&ns=team&partition=east&ttl=5s&deregister_after=5m&check=ttl,grpc\
+               &passing=false&wait=10s&config=false&config_prefix=ours/all&ns=team&partition=east&connections=50&ttl=5s&deregister_after=5m&check=ttl,grpc\
                &grpc_interval=2s&grpc_tls&grpc_service=hello.HelloService&token=hunter2";
     let check = ConsulGrpcCheck::default().every(Duration::from_secs(2)).tls(true).service("hello.HelloService");
     let built = Consul::builder()
@@ -37,6 +37,7 @@ fn a_dial_url_says_what_the_builder_says() {
         .datacenter("dc2")
         .namespace("team")
         .partition("east")
+        .connections(50)
         .tag("v2")
         .tag("blue")
         .filter("Service.Port==1")
@@ -65,6 +66,8 @@ fn wrong_settings_are_refused_with_the_reason() {
         ("consul://h/s?ttl=2h", "expected 1 s to 1 h"),
         ("consul://h/s?deregister_after=30s", "at least 1 min"),
         ("consul://h/s?wait=0s", "wait 0ns: expected"),
+        ("consul://h/s?connections=39", "connections 39: expected 40 to 10,000"),
+        ("consul://h/s?connections=10001", "expected 40 to 10,000"),
         ("consul://h/s?wait=11m", "expected 1 s to 10 min"),
         ("consul://h/s?config_prefix=/callboard", "config_prefix \"/callboard\": expected segments"),
         ("consul://h/s?config_prefix=", "config_prefix \"\": expected segments"),
@@ -85,7 +88,7 @@ fn wrong_settings_are_refused_with_the_reason() {
     let error = Consul::builder().ttl_check(false).build().unwrap_err();
     assert!(error.to_string().contains("neither TTL nor gRPC"), "{error}");
     let certificate = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n";
-    let key = format!("-----BEGIN PRIVATE KEY-----\n{SECRET}\n-----END PRIVATE KEY-----\n");
+    let key = format!("-----BEGIN PRIVATE KEY-----\n{SECRET}A\n-----END PRIVATE KEY-----\n");
     let tls = RegistryTls::with_ca(certificate).and_then(|tls| tls.identity(certificate, key)).unwrap();
     let error = Consul::builder().tls(tls.clone()).build().unwrap_err();
     assert!(error.to_string().contains("the CA cannot be used"), "{error}");
@@ -141,7 +144,9 @@ async fn a_secret_is_nowhere_to_be_seen() {
     let (service, instance) = ("s".parse().unwrap(), callboard_core::Instance::at("h:1".parse().unwrap()).unwrap());
     let error = consul.register(&service, &instance).await.unwrap_err();
     let bad = builder.clone().token(format!("{SECRET}\n")).build().unwrap_err();
-    let shown = format!("{builder:?} {consul:?} {error:?} {} {bad:?}", error.chain());
+    let login = Consul::builder().address(format!("http://user:{SECRET}@h:1?pass={SECRET}"));
+    let refused = login.clone().build().unwrap_err();
+    let shown = format!("{builder:?} {consul:?} {error:?} {} {bad:?} {login:?} {refused:?}", error.chain());
     assert!(!shown.contains(SECRET) && shown.contains("***"), "{shown}");
 }
 

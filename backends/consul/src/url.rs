@@ -91,6 +91,9 @@ pub(crate) fn builder(target: &Target, options: &mut TargetOptions<'_>) -> Resul
     if let Some(tls) = RegistryTls::from_options(options)? {
         builder = builder.tls(tls);
     }
+    if let Some(connections) = options.number("connections")? {
+        builder = builder.connections(usize::try_from(connections).unwrap_or(usize::MAX));
+    }
     builder = watching(builder, options)?;
     registering(builder, options)
 }

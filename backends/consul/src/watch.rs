@@ -1,30 +1,26 @@
 //! One watch.
 
-use std::future::ready;
-use std::time::Duration;
+use std::sync::Arc;
 
-use callboard_core::{Error, Result, Service, Snapshot, Snapshots};
+use callboard_core::{Result, Service, Snapshot, Snapshots, aside};
 use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
-use tokio::time::sleep;
 
-use crate::agent::{Agent, Query};
-use crate::config::Config;
-use crate::consul::at;
+use crate::config::{Config, changes};
+use crate::consul::{Inner, at};
+use crate::doubt::Doubt;
 use crate::names::listed_name;
 use crate::pace::{Index, Pace};
+use crate::reach::Lookout;
 use crate::reported::snapshot;
-
-/// While a query waits for a change, the agent is asked so often whether it is still there, and has so long to answer.
-/// An agent that is stopped keeps its connections open, and a query would wait for its whole time in vain.
-const ASK_EVERY: Duration = Duration::from_secs(2);
-const ANSWER_WITHIN: Duration = Duration::from_secs(3);
+use crate::turns::Asker;
 
 /// One watch: what is heard of the service and of its config, each by blocking queries of its own.
 struct Watch {
-    agent: Agent,
+    consul: Arc<Inner>,
     service: Service,
     news: BoxStream<'static, Result<News>>,
+    lookout: Lookout,
     /// What has been heard of the two. There is nothing to tell before both are known.
     set: Option<Snapshot>,
     config: Option<Config>,
@@ -35,14 +31,11 @@ enum News {
     Config(Config),
 }
 
-pub(crate) fn watch(agent: Agent, query: Query, service: &Service) -> Snapshots {
-    let configs = match query.configs.clone() {
-        Some(configs) => configs.changes(agent.clone(), service.clone(), query.wait).left_stream(),
-        None => stream::once(ready(Ok(None))).chain(stream::pending()).right_stream(),
-    };
-    let sets = sets(agent.clone(), query, service.clone()).map_ok(News::Set);
-    let news = stream::select(sets, configs.map_ok(News::Config)).boxed();
-    let watch = Watch { agent, service: service.clone(), news, set: None, config: None };
+pub(crate) fn watch(consul: Arc<Inner>, service: &Service) -> Snapshots {
+    let sets = sets(Arc::clone(&consul), service.clone()).map_ok(News::Set);
+    let configs = changes(Arc::clone(&consul), service.clone()).map_ok(News::Config);
+    let (news, lookout) = (stream::select(sets, configs).boxed(), consul.agent.lookout());
+    let watch = Watch { consul, service: service.clone(), news, lookout, set: None, config: None };
     stream::try_unfold(watch, async |mut watch| {
         let set = watch.next().await.map_err(at(&watch.service))?;
         Ok(Some((set, watch)))
@@ -55,11 +48,13 @@ impl Watch {
     async fn next(&mut self) -> Result<Snapshot> {
         loop {
             tokio::select! {
+                // A watch that is about to end does not begin to ask whether the agent is there.
+                biased;
                 Some(news) = self.news.next() => match news? {
                     News::Set(set) => self.set = Some(set),
                     News::Config(config) => self.config = Some(config),
                 },
-                error = silence(&self.agent) => return Err(error),
+                error = self.consul.agent.gone(&mut self.lookout) => return Err(error),
             }
             if let (Some(set), Some(config)) = (&mut self.set, &self.config) {
                 set.config.clone_from(config);
@@ -69,29 +64,43 @@ impl Watch {
     }
 }
 
-/// The sets that are news: blocking queries, one after the other.
-fn sets(agent: Agent, query: Query, service: Service) -> impl Stream<Item = Result<Snapshot>> + Send {
-    let name = listed_name(&service);
-    stream::try_unfold((Index::default(), Pace::new()), move |(mut index, mut pace)| {
-        let (agent, query, service, name) = (agent.clone(), query.clone(), service.clone(), name.clone());
-        async move {
-            loop {
-                pace.next().await;
-                let (rows, said) = agent.listed(&name, &query, index).await?;
-                if index.note(said) {
-                    return Ok(Some((snapshot(&service, &rows), (index, pace))));
-                }
-            }
-        }
+/// Blocking queries for the sets, one after the other.
+struct Sets {
+    consul: Arc<Inner>,
+    service: Service,
+    name: String,
+    asker: Asker,
+    index: Index,
+    pace: Pace,
+    doubt: Doubt,
+}
+
+/// The sets that are news.
+fn sets(consul: Arc<Inner>, service: Service) -> impl Stream<Item = Result<Snapshot>> + Send {
+    let (name, asker) = (listed_name(&service), consul.agent.sets.asker());
+    let (index, pace, doubt) = (Index::default(), Pace::new(), Doubt::default());
+    let sets = Sets { consul, service, name, asker, index, pace, doubt };
+    stream::try_unfold(sets, async |mut sets| {
+        let set = sets.next().await?;
+        Ok(Some((set, sets)))
     })
 }
 
-/// Waits until the agent does not answer.
-async fn silence(agent: &Agent) -> Error {
-    loop {
-        sleep(ASK_EVERY).await;
-        if let Err(error) = agent.answers(ANSWER_WITHIN).await {
-            return error;
+/// With how many entries it takes too long to read them among other work.
+const MANY: usize = 1_000;
+
+impl Sets {
+    async fn next(&mut self) -> Result<Snapshot> {
+        let Inner { agent, query, .. } = &*self.consul;
+        loop {
+            self.pace.next().await;
+            let (consul, name, index, asker) = (&self.consul, &self.name, self.index, &self.asker);
+            let said = agent.listed(name, &query.options, index, query.wait, asker).await?;
+            self.doubt.settled(&said, index, consul, name, asker).await?;
+            if self.index.note(said.index) {
+                let (service, rows) = (self.service.clone(), said.rows);
+                return Ok(aside(rows.len() > MANY, move || snapshot(&service, &rows)).await);
+            }
         }
     }
 }

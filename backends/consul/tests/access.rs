@@ -6,9 +6,10 @@ mod agents;
 use std::time::Duration;
 
 use agents::Agents;
+use callboard_conformance::{Seen, Watcher};
 use callboard_consul::{Consul, ConsulBuilder};
-use callboard_core::{ErrorKind, Instance, Registry, RegistryTls, Resolver, Result, Service, Snapshot, Target};
-use callboard_servers::{Cluster, Port, ask};
+use callboard_core::{Error, ErrorKind, Instance, Registry, RegistryTls, Resolver, Result, Service, Snapshot, Target};
+use callboard_servers::{Cluster, Port, ask, page};
 use callboard_tls_tests::{Authority, Pair};
 use futures_util::StreamExt;
 use tokio::time::{Instant, sleep, timeout};
@@ -68,14 +69,14 @@ async fn a_token_is_shown_and_who_has_none_is_denied() {
     let denied = |result: Result<()>, what: &str| {
         let error = result.expect_err(what);
         assert_eq!((error.kind(), error.service()), (ErrorKind::Denied, Some(&project())), "{what}: {error:?}");
-        assert!(error.to_string().contains("service:write"), "{error}");
+        let right = if what.starts_with("registering") { "service:write" } else { "service:read" };
+        assert!(error.to_string().contains(right), "{error}");
         let shown = format!("{error} {error:?} {}", error.chain());
         assert!(!shown.contains(NOBODYS) && !shown.contains(OURS), "{shown}");
     };
     let without = agents.consul();
     denied(without.register(&project(), &instance()).await.map(drop), "registering without a token");
-    // This is why an empty set is not believed at once: it is what Consul answers to whoever may not read.
-    assert!(first(&without).await.unwrap().instances.is_empty());
+    denied(first(&without).await.map(drop), "watching without a token, to whom Consul shows an empty list");
     let wrong = agents.builder().token(NOBODYS).build().unwrap();
     denied(wrong.register(&project(), &instance()).await.map(drop), "registering with a wrong token");
     denied(first(&wrong).await.map(drop), "watching with a wrong token");
@@ -150,6 +151,69 @@ async fn https_with_a_client_certificate() {
     }
 }
 
+/// One client all the while: its certificate has expired, and is renewed on disk, twice.
+#[tokio::test]
+#[ignore = "needs Consul: make test"]
+async fn a_certificate_that_is_renewed_on_disk_is_shown_by_the_client_that_is_there() {
+    let (ours, next) = (Authority::new("ours").unwrap(), Authority::new("next").unwrap());
+    let here = |params: &mut rcgen::CertificateParams| {
+        params.subject_alt_names = vec![rcgen::SanType::IpAddress([127, 0, 0, 1].into())];
+    };
+    let server = ours.issue(here).unwrap();
+    let expired = ours.issue(|params| params.not_after = rcgen::date_time_ymd(2020, 1, 1)).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let write = |name: &str, text: &str| {
+        std::fs::write(path("new"), text).unwrap();
+        std::fs::rename(path("new"), path(name)).unwrap();
+    };
+    let shown = |pair: &Pair| {
+        write("client.pem", &pair.certificate);
+        write("client.key", &pair.key);
+    };
+    let serving = |ca: &str, pair: &Pair| {
+        write("server-ca.pem", ca);
+        write("server.pem", &pair.certificate);
+        write("server.key", &pair.key);
+    };
+    serving(&ours.pem, &server);
+    write("ca.pem", &ours.pem);
+    shown(&expired);
+    let port = Port::free().unwrap();
+    let hcl = format!(
+        r#"ports {{ https = {} }} tls {{ https {{ ca_file = "{}", cert_file = "{}", key_file = "{}", verify_incoming = true }} }}"#,
+        port.number(),
+        path("server-ca.pem"),
+        path("server.pem"),
+        path("server.key"),
+    );
+    let agents = Agents::on(Cluster::consul().config(hcl).start().await);
+    let tls = RegistryTls::with_ca_file(path("ca.pem")).unwrap();
+    let tls = tls.identity_files(path("client.pem"), path("client.key")).unwrap();
+    let consul = agents.builder().address(format!("https://{}", port.address())).tls(tls).build().unwrap();
+    let error = first(&consul).await.expect_err("it has expired");
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
+    assert!(error.to_string().contains("TLS"), "{}", error.chain());
+    let works_soon = async |what: &str| {
+        let soon = async { while first(&consul).await.is_err() {} };
+        timeout(SOON, soon).await.unwrap_or_else(|_| panic!("{what}: it is not shown"));
+    };
+    shown(&ours.issue(|_| {}).unwrap());
+    works_soon("renewed").await;
+    let lease = consul.register(&project(), &instance()).await.unwrap();
+
+    // The authority changes, for both sides. The agent reads its own when it starts.
+    serving(&next.pem, &next.issue(here).unwrap());
+    write("ca.pem", &next.pem);
+    shown(&next.issue(|_| {}).unwrap());
+    agents.cluster.restart().await;
+    works_soon("another authority").await;
+    lease.revoke().await.unwrap();
+    // What is half written is not used.
+    write("client.pem", "-----BEGIN CERTIFICATE-----");
+    works_soon("half written").await;
+}
+
 #[tokio::test]
 #[ignore = "needs Consul: make test"]
 async fn an_agent_may_listen_on_a_unix_socket() {
@@ -161,4 +225,52 @@ async fn an_agent_may_listen_on_a_unix_socket() {
     works(agents.builder().address(format!("unix://{socket}"))).await;
     let target: Target = format!("consul://{}/project-test", socket.replace('/', "%2F")).parse().unwrap();
     first(&Consul::from_target(&target, &mut target.options()).unwrap()).await.unwrap();
+}
+
+const SERVER: &str = "11111111-07c7-47a4-52fd-0745e0cfe967";
+const CLIENT: &str = "22222222-07c7-47a4-52fd-0745e0cfe967";
+const OPERATOR: &str = "33333333-07c7-47a4-52fd-0745e0cfe967";
+
+fn is_denied<T>(what: &str, result: Result<T, Error>) {
+    let error = result.err().unwrap_or_else(|| panic!("{what} is permitted"));
+    assert_eq!(error.kind(), ErrorKind::Denied, "{what}: {error:?}");
+}
+
+/// As they stand in the guide's page.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Consul: make test"]
+async fn the_rights_that_the_guide_gives_are_enough_and_no_more() {
+    let agents = Agents::guarded("").await;
+    let address = agents.cluster.address().to_string();
+    let variables = [
+        ("CONSUL_HTTP_ADDR", address.as_str()),
+        ("CONSUL_HTTP_TOKEN", ROOT),
+        ("SERVER_TOKEN", SERVER),
+        ("CLIENT_TOKEN", CLIENT),
+        ("OPERATOR_TOKEN", OPERATOR),
+    ];
+    page::run("who-may-write-what.md", "Consul", &variables, &[]).await;
+    let (service, other) = ("project/test".parse().unwrap(), "project/other".parse().unwrap());
+    let of = |token: &str| -> Consul { agents.builder().token(token).build().unwrap() };
+    let (server, client, operator) = (of(SERVER), of(CLIENT), of(OPERATOR));
+    let own = Instance::at("10.0.0.7:50051".parse().unwrap()).unwrap();
+
+    let mut lease = server.register(&service, &own).await.unwrap();
+    lease.update(&own.clone().weight(2)).await.unwrap();
+    operator.configure(&service, Some("{}")).await.unwrap();
+    let watcher = Watcher::new(std::sync::Arc::new(client.clone()), &service);
+    let right = |seen: &Seen| {
+        seen.instance(&own.id).is_some_and(|seen| seen.weight == 2) && seen.config.as_deref() == Some(&b"{}"[..])
+    };
+    watcher.until(SOON, "the record and the config", right).await;
+    let lost = timeout(agents::TTL * 2, lease.lost()).await;
+    assert!(lost.is_err(), "it is kept alive: {lost:?}");
+
+    is_denied("a server's record of another service", server.register(&other, &own).await);
+    is_denied("a server's config", server.configure(&service, None).await);
+    is_denied("a client's record", client.register(&service, &own).await);
+    is_denied("a client's config", client.configure(&service, None).await);
+    is_denied("an operator's record", operator.register(&service, &own).await);
+    is_denied("a look at another service", timeout(SOON, client.watch(&other).next()).await.unwrap().unwrap());
+    lease.revoke().await.unwrap();
 }

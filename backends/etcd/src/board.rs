@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use callboard_core::{Instance, Service, Snapshot, decode};
+use callboard_core::{Breaks, Record, RecordReader, Service, Snapshot, drop_aside};
 use etcd_client::proto::{PbEvent, PbKeyValue};
 
 use crate::layout::Directory;
@@ -14,14 +14,29 @@ use crate::layout::Directory;
 pub(crate) struct Board {
     service: Service,
     directory: Directory,
-    entries: BTreeMap<Vec<u8>, Entry>,
+    reader: RecordReader,
+    entries: Entries,
     config: Option<Config>,
+}
+
+/// By key.
+#[derive(Debug, Default)]
+struct Entries(BTreeMap<Vec<u8>, Entry>);
+
+/// With how many it takes too long to free them here.
+const MANY: usize = 10_000;
+
+impl Drop for Entries {
+    fn drop(&mut self) {
+        if self.0.len() > MANY {
+            drop_aside(std::mem::take(&mut self.0));
+        }
+    }
 }
 
 #[derive(Debug)]
 struct Entry {
-    /// None, if the record cannot be read.
-    instance: Option<Arc<Instance>>,
+    record: Record,
     mark: Mark,
 }
 
@@ -51,7 +66,7 @@ impl Mark {
 
 impl Board {
     pub(crate) fn new(service: Service, directory: Directory) -> Self {
-        Self { service, directory, entries: BTreeMap::new(), config: None }
+        Self { service, directory, reader: RecordReader::new("etcd"), entries: Entries::default(), config: None }
     }
 
     pub(crate) fn service(&self) -> &Service {
@@ -62,15 +77,16 @@ impl Board {
         &self.directory
     }
 
-    /// Puts a new list in the place of everything.
-    pub(crate) fn replace(&mut self, listed: Vec<PbKeyValue>) {
-        self.entries.clear();
-        if !listed.iter().any(|stored| self.directory.is_config(&stored.key)) {
-            self.config = None;
-        }
-        for stored in listed {
-            self.put(stored);
-        }
+    /// An empty one of the same service, for a new list. A config that has not changed will be the same allocation.
+    fn anew(&self) -> Self {
+        let config =
+            self.config.as_ref().map(|Config { stored, mark }| Config { stored: Arc::clone(stored), mark: *mark });
+        Self { config, ..Self::new(self.service.clone(), self.directory.clone()) }
+    }
+
+    /// Puts a new list in the place of everything, as soon as its last page has come.
+    pub(crate) fn replace(&mut self) -> Listing<'_> {
+        Listing { fresh: self.anew(), board: self, has_config: false, breaks: Breaks::new() }
     }
 
     /// Notes what stands under a key. Says whether that concerns this service.
@@ -79,19 +95,13 @@ impl Board {
             self.put_config(&stored);
             return true;
         }
-        if !self.directory.holds(&stored.key) {
-            return false;
+        let Some(id) = self.directory.id(&stored.key) else { return false };
+        let (id, mark) = (String::from_utf8_lossy(id), Mark::of(&stored));
+        if let Some(before) = self.entries.0.get(&stored.key) {
+            self.reader.forget(&before.record);
         }
-        let mark = Mark::of(&stored);
-        let instance = match decode(&stored.value) {
-            Ok(instance) => Some(Arc::new(instance)),
-            Err(error) => {
-                let (service, key) = (&self.service, String::from_utf8_lossy(&stored.key));
-                tracing::warn!(backend = "etcd", %service, %key, error = error.chain(), "record skipped");
-                None
-            }
-        };
-        self.entries.insert(stored.key, Entry { instance, mark });
+        let record = self.reader.read(&String::from_utf8_lossy(&stored.key), &id, &stored.value);
+        self.entries.0.insert(stored.key, Entry { record, mark });
         true
     }
 
@@ -106,23 +116,31 @@ impl Board {
     pub(crate) fn apply(&mut self, event: PbEvent) -> bool {
         match event.kv {
             Some(gone) if event.r#type == DELETE && self.directory.is_config(&gone.key) => self.config.take().is_some(),
-            Some(gone) if event.r#type == DELETE => self.entries.remove(&gone.key).is_some(),
+            Some(gone) if event.r#type == DELETE => self.remove(&gone.key),
             Some(stored) => self.put(stored),
             None => false,
         }
     }
 
+    fn remove(&mut self, key: &[u8]) -> bool {
+        let gone = self.entries.0.remove(key);
+        gone.inspect(|gone| self.reader.forget(&gone.record)).is_some()
+    }
+
     /// The set as it is.
-    pub(crate) fn snapshot(&self) -> Snapshot {
-        let mut snapshot = Snapshot::new(self.entries.values().filter_map(|entry| entry.instance.clone()));
-        snapshot.skipped = self.entries.len() - snapshot.instances.len();
+    pub(crate) async fn snapshot(&self) -> Snapshot {
+        let (mut snapshot, mut breaks) = (Snapshot::default(), Breaks::new());
+        for entry in self.entries.0.values() {
+            snapshot.add(&entry.record);
+            breaks.take().await;
+        }
         snapshot.config = self.config.as_ref().map(|config| Arc::clone(&config.stored));
         snapshot
     }
 
     /// The entry that was written last: its key and its mark. None if there are no entries.
     pub(crate) fn newest(&self) -> Option<(&[u8], Mark)> {
-        let newest = self.entries.iter().max_by_key(|(_, entry)| entry.mark.revision);
+        let newest = self.entries.0.iter().max_by_key(|(_, entry)| entry.mark.revision);
         newest.map(|(key, entry)| (key.as_slice(), entry.mark))
     }
 
@@ -136,16 +154,62 @@ impl Board {
     }
 }
 
+/// A list that comes page by page, however long it is. If it does not come to its end, the board is as it was.
+pub(crate) struct Listing<'b> {
+    board: &'b mut Board,
+    fresh: Board,
+    has_config: bool,
+    breaks: Breaks,
+}
+
+impl Listing<'_> {
+    pub(crate) fn directory(&self) -> &Directory {
+        &self.fresh.directory
+    }
+
+    pub(crate) async fn page(&mut self, listed: Vec<PbKeyValue>) {
+        for stored in listed {
+            self.has_config |= self.fresh.directory.is_config(&stored.key);
+            self.fresh.put(stored);
+            self.breaks.take().await;
+        }
+    }
+
+    pub(crate) fn end(mut self) {
+        if !self.has_config {
+            self.fresh.config = None;
+        }
+        *self.board = self.fresh;
+    }
+}
+
 /// How etcd numbers the kind of an event: a key was written, or deleted.
 pub(crate) const DELETE: i32 = 1;
 
 #[cfg(test)]
 mod tests {
-    use callboard_core::encode;
+    use callboard_core::{Instance, encode};
     use proptest::prelude::*;
 
     use super::*;
     use crate::layout::Layout;
+
+    /// As one task alone does it.
+    fn done<T>(work: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().build().expect("a runtime").block_on(work)
+    }
+
+    fn list(board: &mut Board, list: Vec<PbKeyValue>) {
+        done(async {
+            let mut listing = board.replace();
+            listing.page(list).await;
+            listing.end();
+        });
+    }
+
+    fn snapshot(board: &Board) -> Snapshot {
+        done(board.snapshot())
+    }
 
     fn board() -> Board {
         let service: Service = "project/test".parse().expect("a name");
@@ -170,9 +234,9 @@ mod tests {
         let mut board = board();
         board.put(stored("/callboard/project/test/a", record("a", 1), 2));
         board.put(stored("/callboard/project/test/b", record("b", 1), 3));
-        let before = board.snapshot();
+        let before = snapshot(&board);
         assert!(board.apply(event(0, stored("/callboard/project/test/b", record("b", 7), 4))));
-        let after = board.snapshot();
+        let after = snapshot(&board);
         assert!(Arc::ptr_eq(&before.instances[0], &after.instances[0]));
         assert_eq!(after.instances[1].weight, 7);
         assert_eq!(
@@ -186,23 +250,23 @@ mod tests {
         let (mut board, config) =
             (board(), |text: &str, at| stored("/callboard/project/test/@config", text.into(), at));
         let entry = || stored("/callboard/project/test/a", record("a", 1), 2);
-        board.replace(vec![config("{}", 1), entry()]);
-        let first = board.snapshot();
+        list(&mut board, vec![config("{}", 1), entry()]);
+        let first = snapshot(&board);
         assert_eq!((first.instances.len(), first.skipped, first.config.as_deref()), (1, 0, Some(&b"{}"[..])));
-        let same = |board: &Board| matches!((&first.config, &board.snapshot().config), (Some(one), Some(other)) if Arc::ptr_eq(one, other));
+        let same = |board: &Board| matches!((&first.config, &snapshot(board).config), (Some(one), Some(other)) if Arc::ptr_eq(one, other));
         assert!(board.apply(event(0, stored("/callboard/project/test/b", "garbage".into(), 3))) && same(&board));
         assert!(board.apply(event(0, config("{}", 4))) && same(&board), "written once more");
         assert_eq!(board.newest().map(|(_, mark)| mark.revision), Some(3), "it is not asked for as an entry");
-        board.replace(vec![config("{}", 4), entry()]);
+        list(&mut board, vec![config("{}", 4), entry()]);
         assert!(same(&board), "listed again");
         assert!(board.has_config(Some(&config("{}", 4))) && !board.has_config(None));
         assert!(!board.has_config(Some(&config("{}", 5))), "another writing");
         assert!(!board.has_config(Some(&config("[]", 4))), "of another etcd that has come as far");
-        board.replace(vec![entry()]);
-        assert!(board.snapshot().config.is_none() && board.has_config(None), "not listed any more");
+        list(&mut board, vec![entry()]);
+        assert!(snapshot(&board).config.is_none() && board.has_config(None), "not listed any more");
         assert!(!board.apply(event(DELETE, config("", 5))), "no news");
         assert!(board.apply(event(0, config("\u{0}", 6))) && board.apply(event(DELETE, config("", 7))));
-        assert!(board.snapshot().config.is_none());
+        assert!(snapshot(&board).config.is_none());
         assert!(!board.apply(event(0, stored("/callboard/project/test/deep/@config", "{}".into(), 8))), "another's");
     }
 
@@ -212,9 +276,9 @@ mod tests {
         assert!(!board.put(stored("/callboard/project/test/deep/a", record("a", 1), 2)));
         assert!(!board.apply(event(DELETE, stored("/callboard/project/test/deep/a", String::new(), 3))));
         assert!(board.put(stored("/callboard/project/test/b", "garbage".into(), 4)));
-        assert_eq!((board.snapshot().instances.len(), board.snapshot().skipped), (0, 1));
+        assert_eq!((snapshot(&board).instances.len(), snapshot(&board).skipped), (0, 1));
         assert!(board.apply(event(0, stored("/callboard/project/test/b", record("b", 1), 5))));
-        assert_eq!((board.snapshot().instances.len(), board.snapshot().skipped), (1, 0));
+        assert_eq!((snapshot(&board).instances.len(), snapshot(&board).skipped), (1, 0));
     }
 
     proptest! {
@@ -227,7 +291,7 @@ mod tests {
             let (mut heard, mut revision) = (board(), 1);
             for (step, (name, kind, weight)) in changes.into_iter().enumerate() {
                 if step == listed {
-                    heard.replace(store.values().cloned().collect());
+                    list(&mut heard, store.values().cloned().collect());
                 }
                 revision += 1;
                 let name = match name {
@@ -246,8 +310,8 @@ mod tests {
                 heard.apply(change);
                 {
                     let mut fresh = board();
-                    fresh.replace(store.values().cloned().collect());
-                    prop_assert_eq!(fresh.snapshot(), heard.snapshot());
+                    list(&mut fresh, store.values().cloned().collect());
+                    prop_assert_eq!(snapshot(&fresh), snapshot(&heard));
                     prop_assert_eq!(fresh.newest(), heard.newest());
                     prop_assert!(heard.has_config(store.get(heard.directory().config().as_bytes())));
                 }
@@ -259,7 +323,7 @@ mod tests {
             let mut board = board();
             let key = [board.directory().start().as_bytes(), &key].concat();
             board.apply(event(kind, PbKeyValue { key, value, ..PbKeyValue::default() }));
-            let snapshot = board.snapshot();
+            let snapshot = snapshot(&board);
             prop_assert!(snapshot.instances.len() + snapshot.skipped <= 1);
         }
     }

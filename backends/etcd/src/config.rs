@@ -17,11 +17,17 @@ pub(crate) async fn configure(
 ) -> Result<()> {
     let written = match config {
         Some(config) => {
-            let put = |client: Client| async move { client.kv_client().put(key, config, None).await.map(drop) };
+            let put = |client: &Client| {
+                let mut kv = client.kv_client();
+                async move { kv.put(key, config, None).await.map(drop) }
+            };
             connection.call("write the config", put).await
         }
         None => {
-            let delete = |client: Client| async move { client.kv_client().delete(key, None).await.map(drop) };
+            let delete = |client: &Client| {
+                let mut kv = client.kv_client();
+                async move { kv.delete(key, None).await.map(drop) }
+            };
             connection.call("remove the config", delete).await
         }
     };

@@ -1,112 +1,123 @@
-//! One client of etcd, shared by everything, and how it is asked.
+//! How etcd is asked: by one client for each runtime, which everything in it shares.
+
+mod access;
+mod gate;
+mod link;
 
 use std::fmt;
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use callboard_core::{Error, Result};
-use etcd_client::{Client, ConnectOptions};
-use tokio::sync::OnceCell;
+use etcd_client::Client;
 use tokio::time::{sleep, timeout};
 
+pub(crate) use self::access::Access;
+pub(crate) use self::link::Link;
+
+use self::link::Links;
 use crate::failure::{failure, is_passing, silence, wants_login};
 
-/// How often the connection is probed while nothing else is heard. etcd punishes probes that come more often than
-/// every 5 s.
-const PROBE_EVERY: Duration = Duration::from_secs(10);
-/// How long a probe may stay without an answer.
-const PROBE_ANSWER: Duration = Duration::from_secs(5);
-/// How long it may take to connect to one member.
-const CONNECT: Duration = Duration::from_secs(2);
 /// How long one attempt may take.
-const ATTEMPT: Duration = Duration::from_secs(2);
+pub(crate) const ATTEMPT: Duration = Duration::from_secs(2);
 /// How long all attempts of a call may take.
 const CALL: Duration = Duration::from_secs(5);
 /// The waits before further attempts. A call goes to any one of the members, so that with one of them dead another
 /// attempt is most likely answered.
 const AGAIN_AFTER: [Duration; 3] = [Duration::ZERO, Duration::from_millis(20), Duration::from_millis(100)];
 
-/// A client that is made when it is first needed, and made anew when there is doubt about it.
+/// Where etcd is, how it lets one in, and what each runtime has of it.
 pub(crate) struct Connection {
     endpoints: Vec<String>,
-    /// Holds the password: never printed.
-    options: ConnectOptions,
-    /// Whether it is by TLS.
-    secure: bool,
-    client: Mutex<Arc<OnceCell<Client>>>,
+    access: Access,
+    links: Links,
 }
 
 impl Connection {
     /// No I/O.
-    pub(crate) fn new(endpoints: Vec<String>, options: ConnectOptions) -> Self {
-        let options = options
-            .with_keep_alive(PROBE_EVERY, PROBE_ANSWER)
-            .with_keep_alive_while_idle(true)
-            .with_connect_timeout(CONNECT)
-            .with_require_leader(true)
-            .with_auto_token_refresh(true);
-        let secure = endpoints.iter().any(|endpoint| endpoint.starts_with("https"));
-        Self { endpoints, options, secure, client: Mutex::default() }
+    pub(crate) fn new(endpoints: Vec<String>, access: Access) -> Self {
+        Self { endpoints, access, links: Links::default() }
+    }
+
+    /// What the runtime in which this is called has of etcd.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub(crate) fn here(&self) -> Arc<Link> {
+        self.links.here()
     }
 
     /// Makes a call that may be made several times: quickly again if it fails in a way that may pass. `what` says for
-    /// an error what it is for.
-    pub(crate) async fn call<T, F>(&self, what: &str, ask: impl Fn(Client) -> F) -> Result<T>
+    /// an error what it is for. While etcd is out of reach, one call is made for all.
+    pub(crate) async fn call<T, F>(&self, what: &str, ask: impl Fn(&Client) -> F) -> Result<T>
     where
         F: Future<Output = Result<T, etcd_client::Error>>,
     {
+        let link = self.here();
         let attempts = async {
             let mut waits = AGAIN_AFTER.into_iter();
             loop {
-                match (self.attempt(what, &ask).await, waits.next()) {
+                match (self.attempt(&link, ATTEMPT, what, &ask).await, waits.next()) {
                     (Err(error), Some(wait)) if is_passing(&error) => sleep(wait).await,
+                    (Err(error), None) if is_passing(&error) => {
+                        // What it was made of may have changed, such as files.
+                        link.renew();
+                        return Err(error);
+                    }
                     (outcome, _) => return outcome,
                 }
             }
         };
-        timeout(CALL, attempts).await.unwrap_or_else(|_| Err(silence(what)))
+        // Apart from the future of who calls: what waits for something else holds no room for it.
+        link.gate.pass(what, Box::pin(attempts)).await
     }
 
-    /// Makes a call once. A client that gives no answer is not used again: a new connection may have one.
-    pub(crate) async fn attempt<T, F>(&self, what: &str, ask: impl Fn(Client) -> F) -> Result<T>
+    /// Makes a call once, within this time if it is shorter than that of an attempt.
+    pub(crate) async fn attempt_within<T, F>(
+        &self,
+        within: Duration,
+        what: &str,
+        ask: impl Fn(&Client) -> F,
+    ) -> Result<T>
     where
         F: Future<Output = Result<T, etcd_client::Error>>,
     {
-        let cell = Arc::clone(&self.current());
+        self.attempt(&self.here(), within.min(ATTEMPT), what, ask).await
+    }
+
+    /// A client that gives no answer is not used again: a new connection may have one.
+    async fn attempt<T, F>(&self, link: &Link, within: Duration, what: &str, ask: impl Fn(&Client) -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T, etcd_client::Error>>,
+    {
+        let client = link.client();
         let answer = async {
-            let client = cell.get_or_try_init(|| Client::connect(&self.endpoints, Some(self.options.clone()))).await?;
-            ask(client.clone()).await
+            let client = client.get_or_try_init(|| self.connect(what)).await?;
+            Ok(ask(client).await)
         };
-        let answer = timeout(ATTEMPT, answer).await;
+        let answer = timeout(within, answer).await;
         let doubtful = match &answer {
-            Ok(Ok(_)) => false,
-            Ok(Err(error)) => wants_login(error),
+            Ok(Ok(Err(error))) => wants_login(error),
+            Ok(_) => false,
             Err(_) => true,
         };
         if doubtful {
-            self.replace(&cell);
+            link.replace(&client);
         }
         match answer {
-            Ok(answer) => answer.map_err(|error| failure(what, error, self.secure)),
+            Ok(answer) => answer?.map_err(|error| self.failure(what, error)),
             Err(_) => Err(silence(what)),
         }
     }
 
-    /// Gives up the present client: what is asked from now on goes over a new connection. Streams that are open stay.
-    pub(crate) fn renew(&self) {
-        *self.current() = Arc::default();
+    async fn connect(&self, what: &str) -> Result<Client> {
+        let client = Client::connect(&self.endpoints, Some(self.access.options().await)).await;
+        client.map_err(|error| self.failure(what, error))
     }
 
-    fn replace(&self, doubtful: &Arc<OnceCell<Client>>) {
-        let mut current = self.current();
-        if Arc::ptr_eq(&current, doubtful) {
-            *current = Arc::default();
-        }
-    }
-
-    fn current(&self) -> MutexGuard<'_, Arc<OnceCell<Client>>> {
-        self.client.lock().unwrap_or_else(PoisonError::into_inner)
+    fn failure(&self, what: &str, error: etcd_client::Error) -> Error {
+        failure(what, error, self.access.tls.is_some())
     }
 }
 

@@ -1,6 +1,6 @@
 //! One published entry: whose it is, and how it is written.
 
-use callboard_core::{Error, ErrorKind, Incarnation, Instance, Result, decode, encode};
+use callboard_core::{Error, ErrorKind, Incarnation, Instance, Result, conflict, encode, holder};
 use etcd_client::proto::{PbKeyValue, PbTxnOpResponse, PbTxnResponse};
 use etcd_client::{Client, Compare, CompareOp, PutOptions, Txn, TxnOp};
 
@@ -11,6 +11,8 @@ use crate::feed::Moment;
 #[derive(Clone, Debug)]
 pub(crate) struct Claim {
     pub(crate) key: String,
+    /// The instance's id, as the key names it.
+    pub(crate) id: String,
     pub(crate) lease: i64,
     pub(crate) incarnation: Incarnation,
 }
@@ -29,7 +31,7 @@ impl Claim {
         mut there: Option<PbKeyValue>,
     ) -> Result<Moment> {
         for _ in 0..ROUNDS {
-            not_newer(self.incarnation, there.as_ref())?;
+            self.not_newer(there.as_ref())?;
             let seen = there.map_or(0, |there| there.mod_revision);
             let unchanged = Compare::mod_revision(self.key.as_str(), CompareOp::Equal, seen);
             let (written, found, moment) = self.write(connection, unchanged, instance).await?;
@@ -60,9 +62,9 @@ impl Claim {
         let put = TxnOp::put(self.key.as_str(), encode(instance), Some(with_lease));
         let get = TxnOp::get(self.key.as_str(), None);
         let txn = Txn::new().when([when]).and_then([put]).or_else([get]);
-        let write = |client: Client| {
-            let txn = txn.clone();
-            async move { client.kv_client().txn(txn).await.map(|answer| answer.0) }
+        let write = |client: &Client| {
+            let (mut kv, txn) = (client.kv_client(), txn.clone());
+            async move { kv.txn(txn).await.map(|answer| answer.0) }
         };
         let answer: PbTxnResponse = connection.call("write the entry", write).await?;
         let found = answer.responses.into_iter().find_map(|part| match part.response {
@@ -78,13 +80,17 @@ impl Claim {
         there.is_some_and(|there| there.lease == self.lease)
     }
 
-    /// Why the entry is not this claim's any more.
+    /// Why the entry is not this claim's any more. Of two claims that are equal the later one stays; what was written
+    /// by hand has no lease, and is no claim.
     fn lost_to(&self, there: Option<&PbKeyValue>) -> Error {
         let lost = |why| Error::new(ErrorKind::Lost, why);
-        match not_newer(self.incarnation, there) {
-            Err(conflict) => conflict,
-            Ok(()) if there.is_none() => lost("the entry is gone: deleted, or its lease was ended"),
-            Ok(()) => lost("the entry was replaced"),
+        let Some(there) = there else { return lost("the entry is gone: deleted, or its lease was ended") };
+        match holder(&self.id, &there.value) {
+            Some(other) if other.incarnation > self.incarnation => conflict(self.incarnation, &other),
+            Some(other) if other.incarnation == self.incarnation && there.lease != 0 => {
+                conflict(self.incarnation, &other)
+            }
+            _ => lost("the entry was replaced"),
         }
     }
 
@@ -92,10 +98,12 @@ impl Claim {
     pub(crate) fn check(&self, there: Option<&PbKeyValue>) -> Result<()> {
         if self.holds(there) { Ok(()) } else { Err(self.lost_to(there)) }
     }
-}
 
-/// What is there may be replaced: it is of no newer incarnation, or nobody can read it.
-pub(crate) fn not_newer(incarnation: Incarnation, there: Option<&PbKeyValue>) -> Result<()> {
-    let newer = there.is_some_and(|there| decode(&there.value).is_ok_and(|there| there.incarnation > incarnation));
-    if newer { Err(Error::new(ErrorKind::Conflict, "a newer incarnation is on the board")) } else { Ok(()) }
+    /// What is there may be replaced: it is of no newer incarnation, or nobody can read it.
+    fn not_newer(&self, there: Option<&PbKeyValue>) -> Result<()> {
+        match there.and_then(|there| holder(&self.id, &there.value)) {
+            Some(other) if other.incarnation > self.incarnation => Err(conflict(self.incarnation, &other)),
+            _ => Ok(()),
+        }
+    }
 }

@@ -23,9 +23,18 @@ pub(crate) fn silence(what: &str) -> Error {
     Error::new(ErrorKind::Timeout, format!("cannot {what}: etcd has not answered in time"))
 }
 
-/// Whether the same call may succeed if it is made again at once, on another member or a new connection.
+/// Whether the same call may succeed if it is made again at once, on another member or a new connection. Not so if etcd
+/// answers that it is full.
 pub(crate) fn is_passing(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout)
+    let said = std::error::Error::source(error).and_then(|source| source.downcast_ref::<Said>());
+    let full = said.is_some_and(|said| said.0.code() == Code::ResourceExhausted);
+    matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout) && !full
+}
+
+/// Whether an answer was longer than this client takes.
+pub(crate) fn is_too_large(error: &Error) -> bool {
+    let said = std::error::Error::source(error).and_then(|source| source.downcast_ref::<Said>());
+    said.is_some_and(|said| said.0.code() == Code::OutOfRange && said.0.message().contains("length too large"))
 }
 
 /// Whether a token is refused that a new login would replace. The client itself replaces one that is not known any
@@ -34,7 +43,13 @@ pub(crate) fn wants_login(error: &etcd_client::Error) -> bool {
     matches!(error, etcd_client::Error::GRpcStatus(status) if status.message().contains(OLD_TOKEN))
 }
 
+/// Whether a watch is refused because of the token of the stream on which it was asked for: another stream has a new one.
+pub(crate) fn wants_stream(reason: &str) -> bool {
+    reason.contains(OLD_TOKEN) || reason.contains(NO_TOKEN)
+}
+
 const OLD_TOKEN: &str = "revision of auth store is old";
+const NO_TOKEN: &str = "invalid auth token";
 const BAD_LOGIN: &str = "authentication failed";
 /// So says gRPC within etcd of what is far larger than etcd takes; of what is a little larger, etcd itself.
 const TOO_LARGE: &str = "message larger than max";

@@ -1,14 +1,16 @@
 //! One watch in etcd: what happens to some keys after a revision, in order and without a gap.
 
 use std::fmt;
+use std::sync::Arc;
 
 use callboard_core::{Error, ErrorKind, Result};
+use etcd_client::WatchOptions;
 use etcd_client::proto::{PbEvent, PbWatchResponse};
-use etcd_client::{WatchOptions, WatchStream};
+use futures_util::FutureExt;
 use tokio::time::Instant;
 
 use crate::connection::Connection;
-use crate::failure::failure;
+use crate::feeds::Answers;
 
 /// How large an answer may be: enough for a thousand instances of 64 KiB.
 pub(crate) const LARGEST_ANSWER: usize = 64 << 20;
@@ -22,10 +24,12 @@ pub(crate) struct Moment {
 
 /// A watch that is open. Dropping it ends it in etcd too.
 pub(crate) struct Feed {
-    stream: WatchStream,
+    answers: Answers,
     opened: Instant,
     /// Up to where everything has been heard.
     heard: Moment,
+    /// Why there is no more, if that is known already.
+    broken: Option<Error>,
 }
 
 impl Feed {
@@ -34,35 +38,47 @@ impl Feed {
     /// # Errors
     /// Also if etcd's state is of another cluster, or has not come to that moment: a watch that waits for what may
     /// never happen would be silent for ever.
-    pub(crate) async fn open(connection: &Connection, key: &str, end: Option<String>, after: Moment) -> Result<Self> {
+    pub(crate) async fn open(
+        connection: &Arc<Connection>,
+        key: &str,
+        end: Option<String>,
+        after: Moment,
+    ) -> Result<Self> {
         let plain = WatchOptions::new().with_start_revision(after.revision + 1).with_progress_notify();
         let options = end.map_or(plain.clone(), |end| plain.with_range(end));
-        let (stream, created) = connection
-            .attempt("watch", |client| {
-                let options = options.clone();
-                async move {
-                    let mut watch = client.watch_client().max_decoding_message_size(LARGEST_ANSWER);
-                    let mut stream = watch.watch(key, Some(options)).await?;
-                    let created = stream.message().await?;
-                    Ok((stream, created))
-                }
-            })
-            .await?;
-        let created = created.ok_or_else(ended)?.0;
-        match check(&created, after) {
-            Ok(()) => Ok(Self { stream, opened: Instant::now(), heard: after }),
-            Err(error) => Err(error),
-        }
+        let mut answers = connection.here().feeds.begin(connection, key, options);
+        check(&*answers.first().await?, after)?;
+        Ok(Self { answers, opened: Instant::now(), heard: after, broken: None })
     }
 
     /// What has happened next, which may be nothing.
     ///
     /// Cancel-safe.
     pub(crate) async fn next(&mut self) -> Result<Vec<PbEvent>> {
-        let said = self.stream.message().await.map_err(|error| failure("watch", error, false))?;
-        let said = said.ok_or_else(ended)?.0;
+        let said = self.answers.next().await?;
         advance(&mut self.heard, &said)?;
         Ok(said.events)
+    }
+
+    /// The same, with what has come since, until there are so many. An error comes after what was heard before it.
+    ///
+    /// Cancel-safe.
+    pub(crate) async fn next_events(&mut self, most: usize) -> Result<Vec<PbEvent>> {
+        if let Some(broken) = self.broken.take() {
+            return Err(broken);
+        }
+        let mut events = self.next().await?;
+        while events.len() < most {
+            match self.next().now_or_never() {
+                Some(Ok(more)) => events.extend(more),
+                Some(Err(broken)) => {
+                    self.broken = Some(broken);
+                    break;
+                }
+                None => break,
+            }
+        }
+        Ok(events)
     }
 
     pub(crate) fn opened(&self) -> Instant {
@@ -78,10 +94,6 @@ impl fmt::Debug for Feed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Feed").field("heard", &self.heard).finish_non_exhaustive()
     }
-}
-
-fn ended() -> Error {
-    Error::new(ErrorKind::Unavailable, "cannot watch: etcd has ended the watch")
 }
 
 /// Whether a watch was opened as it was asked for.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use callboard_core::{Backoff, Error, Result, Retry};
+use callboard_core::{Backoff, Error, ErrorKind, Result, Retry};
 use tokio::time::sleep;
 
 use crate::board::DELETE;
@@ -23,6 +23,14 @@ pub(crate) async fn guard(connection: Arc<Connection>, claim: Claim, since: Mome
             Ok(lost) => return lost,
             Err(error) => {
                 let wait = retry.failed();
+                if error.kind() == ErrorKind::Denied && retry.failures() == 1 {
+                    tracing::warn!(
+                        backend = "etcd",
+                        key = claim.key,
+                        error = error.chain(),
+                        "whether the entry stays cannot be seen"
+                    );
+                }
                 tracing::debug!(
                     backend = "etcd",
                     key = claim.key,
@@ -37,7 +45,12 @@ pub(crate) async fn guard(connection: Arc<Connection>, claim: Claim, since: Mome
 }
 
 /// Why the entry was lost, or why that cannot be known for now.
-async fn watch_over(connection: &Connection, claim: &Claim, since: Option<Moment>, retry: &mut Retry) -> Result<Error> {
+async fn watch_over(
+    connection: &Arc<Connection>,
+    claim: &Claim,
+    since: Option<Moment>,
+    retry: &mut Retry,
+) -> Result<Error> {
     let since = match since {
         Some(since) => since,
         None => {

@@ -1,24 +1,25 @@
-//! Keeping leases alive: one task and one stream for all the leases of a client.
+//! Keeping leases alive: one task and one stream for all the leases of a runtime.
 
 mod task;
+mod timing;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use callboard_core::{Error, ErrorKind};
+use callboard_core::{Error, ErrorKind, later};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use self::task::Task;
 use crate::connection::Connection;
+use crate::worker::Worker;
 
 /// Keeps leases alive. Its task begins with the first lease, and ends with the last.
 #[derive(Default)]
 pub(crate) struct Keeper {
-    /// How the task is told of a new lease. Each lease holds a sender of its own, which is what keeps the task going;
-    /// this one does not.
-    task: Mutex<Option<mpsc::WeakUnboundedSender<Kept>>>,
+    /// Is told of each new lease.
+    task: Worker<Kept>,
 }
 
 /// A lease that is kept alive for as long as this exists.
@@ -38,12 +39,11 @@ struct Kept {
     beat_at: Instant,
     /// Since when an answer is waited for.
     asked: Option<Instant>,
+    /// Why etcd may refuse to keep it alive. It is asked for this one alone, as it would end the stream of all.
+    refused: Option<Error>,
     /// Where the end is told. Closed, once nobody wants the lease any more.
     ended: watch::Sender<Option<Error>>,
 }
-
-/// How many times etcd hears of a lease within its time to live.
-const BEATS: u32 = 3;
 
 impl Keeper {
     /// Keeps a lease alive that was asked for at this moment.
@@ -52,14 +52,16 @@ impl Keeper {
     /// Outside a tokio runtime.
     pub(crate) fn keep(&self, connection: &Arc<Connection>, lease: i64, ttl: Duration, granted: Instant) -> Beat {
         let (ended, end) = watch::channel(None);
-        let kept = Kept { lease, ttl, deadline: granted + ttl, beat_at: granted + ttl / BEATS, asked: None, ended };
-        let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
-        let sender = task.as_ref().and_then(mpsc::WeakUnboundedSender::upgrade).unwrap_or_else(|| {
-            let (sender, leases) = mpsc::unbounded_channel();
-            *task = Some(sender.downgrade());
-            tokio::spawn(Task::new(Arc::clone(connection), leases).run());
-            sender
-        });
+        let kept = Kept {
+            lease,
+            ttl,
+            deadline: later(granted, ttl),
+            beat_at: later(granted, timing::beat(ttl)),
+            asked: None,
+            refused: None,
+            ended,
+        };
+        let sender = self.task.join(|leases| Task::new(Arc::clone(connection), leases).run());
         // It cannot be closed while there is a sender, unless the task was ended from outside, with its runtime: then
         // the end is told by `ended`, which is dropped here.
         let _ = sender.send(kept);

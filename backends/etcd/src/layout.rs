@@ -60,11 +60,11 @@ impl Directory {
         format!("{}0", self.0.trim_end_matches('/'))
     }
 
-    /// Whether an instance of this service stands under the key. With a further `/`, it is another service's whose
-    /// name begins with this one's.
-    pub(crate) fn holds(&self, key: &[u8]) -> bool {
-        let name = key.strip_prefix(self.0.as_bytes());
-        name.is_some_and(|name| !name.contains(&b'/') && name != CONFIG_NAME.as_bytes())
+    /// The id of the instance of this service that stands under the key. None if none does: with a further `/`, it is
+    /// another service's whose name begins with this one's.
+    pub(crate) fn id<'k>(&self, key: &'k [u8]) -> Option<&'k [u8]> {
+        let name = key.strip_prefix(self.0.as_bytes())?;
+        (!name.contains(&b'/') && name != CONFIG_NAME.as_bytes()).then_some(name)
     }
 
     /// The key of the service's config. It is within the range of the instances' keys, so that one list and one watch
@@ -120,13 +120,13 @@ mod tests {
             let layout = Layout::new("/x").expect("a prefix");
             let (mine, other) = (service(&mine.join("/")), service(&other.join("/")));
             let key = layout.key(&mine, &id);
-            prop_assert!(layout.directory(&mine).holds(key.as_bytes()));
-            prop_assert_eq!(layout.directory(&other).holds(key.as_bytes()), mine == other);
+            prop_assert_eq!(layout.directory(&mine).id(key.as_bytes()), Some(id.as_bytes()));
+            prop_assert_eq!(layout.directory(&other).id(key.as_bytes()).is_some(), mine == other);
             let directory = layout.directory(&mine);
             prop_assert!(!directory.is_config(key.as_bytes()));
             let config = layout.directory(&other).config();
             prop_assert_eq!(directory.is_config(config.as_bytes()), mine == other);
-            prop_assert!(!directory.holds(config.as_bytes()), "a config is no instance, of whatever service");
+            prop_assert_eq!(directory.id(config.as_bytes()), None, "a config is no instance, of whatever service");
             for key in [key, directory.config()] {
                 prop_assert!(directory.start() < key.as_str() && key.as_str() < directory.end().as_str());
             }
@@ -134,7 +134,7 @@ mod tests {
 
         #[test]
         fn any_key_is_held_or_not_and_never_panics(key in proptest::collection::vec(any::<u8>(), 0..40)) {
-            let _ = Layout::new("/x").expect("a prefix").directory(&service("a")).holds(&key);
+            let _ = Layout::new("/x").expect("a prefix").directory(&service("a")).id(&key);
         }
     }
 }

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::connection::{Connection, ours};
 use crate::entry::Claim;
 use crate::guard::guard;
-use crate::keeper::{Beat, Keeper};
+use crate::keeper::Beat;
 use crate::list::read;
 
 /// The claim on one entry in etcd.
@@ -33,7 +33,6 @@ pub(crate) struct EtcdLease {
 /// ends it.
 pub(crate) async fn register(
     connection: &Arc<Connection>,
-    keeper: &Keeper,
     ttl: Duration,
     (service, key): (&Service, String),
     instance: &Instance,
@@ -41,7 +40,7 @@ pub(crate) async fn register(
     let incarnation = instance.incarnation;
     // At the same time, as most often the entry can be had.
     let ((there, _), (lease, ttl, granted)) = try_join(read(connection, &key), grant(connection, ttl)).await?;
-    let claim = Claim { key, lease, incarnation };
+    let claim = Claim { key, id: instance.id.clone(), lease, incarnation };
     let since = match claim.take(connection, instance, there).await {
         Ok(since) => since,
         Err(error) => {
@@ -50,7 +49,7 @@ pub(crate) async fn register(
             return Err(error);
         }
     };
-    let beat = keeper.keep(connection, lease, ttl, granted);
+    let beat = connection.here().keeper.keep(connection, lease, ttl, granted);
     let guard = guard(Arc::clone(connection), claim.clone(), since).boxed();
     Ok(EtcdLease { connection: Arc::clone(connection), service: service.clone(), claim, beat, guard, lost: None })
 }
@@ -59,9 +58,12 @@ pub(crate) async fn register(
 /// lease without an entry, which ends by itself.
 async fn grant(connection: &Connection, ttl: Duration) -> Result<(i64, Duration, Instant)> {
     let seconds = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX);
-    let grant = |client: Client| async move {
-        let asked = Instant::now();
-        client.lease_client().grant(seconds, None).await.map(|granted| (granted.id(), granted.ttl(), asked))
+    let grant = |client: &Client| {
+        let mut leases = client.lease_client();
+        async move {
+            let asked = Instant::now();
+            leases.grant(seconds, None).await.map(|granted| (granted.id(), granted.ttl(), asked))
+        }
     };
     let (id, seconds, asked) = connection.call("get a lease", grant).await?;
     Ok((id, Duration::from_secs(seconds.unsigned_abs()), asked))
@@ -69,7 +71,10 @@ async fn grant(connection: &Connection, ttl: Duration) -> Result<(i64, Duration,
 
 /// Ends a lease, with the entry that is attached to it. One that has ended is no error.
 async fn end(connection: &Connection, lease: i64) -> Result<()> {
-    let revoke = |client: Client| async move { client.lease_client().revoke(lease).await };
+    let revoke = |client: &Client| {
+        let mut leases = client.lease_client();
+        async move { leases.revoke(lease).await }
+    };
     match connection.call("end the lease", revoke).await {
         Err(error) if error.kind() != ErrorKind::Lost => Err(error),
         _ => Ok(()),
@@ -86,7 +91,9 @@ impl EtcdLease {
 impl Lease for EtcdLease {
     async fn lost(&mut self) -> Error {
         if self.lost.is_none() {
+            // First the lease: if its runtime has ended, nothing else may be asked.
             let error = tokio::select! {
+                biased;
                 error = self.beat.ended() => error,
                 error = &mut self.guard => error,
             };
@@ -96,6 +103,7 @@ impl Lease for EtcdLease {
     }
 
     async fn update(&mut self, instance: &Instance) -> Result<()> {
+        instance.check().map_err(|error| self.in_place(error))?;
         self.claim.update(&self.connection, instance).await.map_err(|error| self.in_place(error))
     }
 

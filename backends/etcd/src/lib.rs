@@ -6,6 +6,7 @@ mod connection;
 mod entry;
 mod failure;
 mod feed;
+mod feeds;
 mod guard;
 mod keeper;
 mod layout;
@@ -15,6 +16,7 @@ mod settings;
 mod tls;
 mod url;
 mod watch;
+mod worker;
 
 use std::fmt;
 use std::sync::Arc;
@@ -27,19 +29,19 @@ pub use self::settings::EtcdBuilder;
 
 use self::board::Board;
 use self::connection::{Connection, ours};
-use self::keeper::Keeper;
 use self::layout::Layout;
 
-/// etcd as a registry and as a resolver. Clones share one client: one connection to each member, and one stream that
-/// keeps all leases alive.
+/// etcd as a registry and as a resolver. Clones share one client for each tokio runtime: one connection to each member,
+/// one stream that keeps all leases alive, and one that carries all watches.
 ///
-/// It is made without I/O. Its client is made when it is first used, in the tokio runtime of that moment.
+/// It is made without I/O. A client is made when it is first used in a runtime, and ends with that. So one `Etcd` may
+/// serve many runtimes, one after the other or at the same time; what is opened in one of them, a lease or a watch,
+/// belongs there, and ends with it: the lease is [`Lost`](callboard_core::ErrorKind::Lost).
 #[derive(Clone)]
 pub struct Etcd(Arc<Shared>);
 
 struct Shared {
     connection: Arc<Connection>,
-    keeper: Keeper,
     layout: Layout,
     ttl: Duration,
     relist: Duration,
@@ -53,7 +55,7 @@ impl Etcd {
     }
 
     /// Reads all settings from a dial URL, such as `etcd://user:password@h1,h2:2379/project/test?ttl=10s&prefix=/x`.
-    /// The keys are those of the table above. Files that it names are read here.
+    /// The keys are those of the table above. Files that it names are read here, and again for each client that is made.
     ///
     /// ```
     /// use callboard_core::Target;
@@ -76,9 +78,10 @@ impl Etcd {
 #[async_trait]
 impl Registry for Etcd {
     async fn register(&self, service: &Service, instance: &Instance) -> Result<Box<dyn Lease>> {
-        let Shared { connection, keeper, layout, ttl, .. } = &*self.0;
+        let Shared { connection, layout, ttl, .. } = &*self.0;
+        instance.check().map_err(|error| ours(error).for_service(service))?;
         let key = layout.key(service, &instance.id);
-        let lease = lease::register(connection, keeper, *ttl, (service, key), instance).await;
+        let lease = lease::register(connection, *ttl, (service, key), instance).await;
         Ok(Box::new(lease.map_err(|error| ours(error).for_service(service))?))
     }
 

@@ -8,34 +8,47 @@ use tonic::Code;
 
 use crate::board::{Board, Mark};
 use crate::connection::Connection;
+use crate::failure::is_too_large;
 use crate::feed::{LARGEST_ANSWER, Moment};
 
 /// How many entries one answer has at most: etcd's own limit for an answer is no limit, but a client's is.
 const PAGE: i64 = 1_000;
 
-/// Puts on the board what stands in its directory, page by page, all at one moment. Before the first page has come the
+/// How many it has at most where those were too large: a few of the largest that etcd takes, 1.5 MiB, fit in any case.
+const SMALL_PAGE: i64 = 16;
+
+/// Puts on the board what stands in its directory, page by page, all at one moment. Before the last page has come the
 /// board stays as it is.
 pub(crate) async fn list(connection: &Connection, board: &mut Board) -> Result<Moment> {
-    let (mut start, end) = (board.directory().start().as_bytes().to_vec(), board.directory().end());
-    let mut found = Vec::new();
+    let mut listing = board.replace();
+    let (mut start, end) = (listing.directory().start().as_bytes().to_vec(), listing.directory().end());
     let mut moment = None;
     loop {
-        let page = GetOptions::new().with_range(end.clone()).with_limit(PAGE);
-        let page = moment.map_or(page.clone(), |at: Moment| page.with_revision(at.revision));
-        let answer = get(connection, "list", &start, &page).await?;
+        let options = GetOptions::new().with_range(end.clone());
+        let options = moment.map_or(options.clone(), |at: Moment| options.with_revision(at.revision));
+        let answer = page(connection, &start, &options).await?;
         let now = moment_of(&answer)?;
         let first = *moment.get_or_insert(now);
         if now.cluster != first.cluster {
             return Err(Error::new(ErrorKind::Unavailable, "cannot list: the members are of different etcd clusters"));
         }
-        let Some(last) = answer.kvs.last().filter(|_| answer.more) else {
-            found.extend(answer.kvs);
-            board.replace(found);
+        let last = answer.kvs.last().filter(|_| answer.more).map(|last| last.key.clone());
+        listing.page(answer.kvs).await;
+        let Some(last) = last else {
+            listing.end();
             return Ok(first);
         };
         // The next key there can be.
-        start = [last.key.as_slice(), &[0]].concat();
-        found.extend(answer.kvs);
+        start = [last.as_slice(), &[0]].concat();
+    }
+}
+
+/// The entries that come next, as many as one answer may have.
+async fn page(connection: &Connection, start: &[u8], options: &GetOptions) -> Result<PbRangeResponse> {
+    let of = |length| options.clone().with_limit(length);
+    match get(connection, "list", start, &of(PAGE)).await {
+        Err(error) if is_too_large(&error) => get(connection, "list", start, &of(SMALL_PAGE)).await,
+        answer => answer,
     }
 }
 
@@ -67,11 +80,11 @@ pub(crate) async fn remembers(connection: &Connection, board: &Board, moment: Mo
 async fn past(connection: &Connection, key: &[u8], moment: Moment) -> Result<Option<Vec<PbKeyValue>>> {
     let options = GetOptions::new().with_revision(moment.revision);
     let answer = connection
-        .call("ask for the past", |client: Client| {
+        .call("ask for the past", |client: &Client| {
             let (key, options) = (key.to_vec(), options.clone());
+            // As large as a config may be that is read with a list.
+            let mut kv = client.kv_client().max_decoding_message_size(LARGEST_ANSWER);
             async move {
-                // As large as a config may be that is read with a list.
-                let mut kv = client.kv_client().max_decoding_message_size(LARGEST_ANSWER);
                 match kv.get(key, Some(options)).await {
                     Ok(answer) => Ok(Some(answer.0)),
                     // Compacted, or in the future.
@@ -88,12 +101,10 @@ async fn past(connection: &Connection, key: &[u8], moment: Moment) -> Result<Opt
 
 async fn get(connection: &Connection, what: &str, key: &[u8], options: &GetOptions) -> Result<PbRangeResponse> {
     connection
-        .call(what, |client: Client| {
+        .call(what, |client: &Client| {
             let (key, options) = (key.to_vec(), options.clone());
-            async move {
-                let mut kv = client.kv_client().max_decoding_message_size(LARGEST_ANSWER);
-                kv.get(key, Some(options)).await.map(|answer| answer.0)
-            }
+            let mut kv = client.kv_client().max_decoding_message_size(LARGEST_ANSWER);
+            async move { kv.get(key, Some(options)).await.map(|answer| answer.0) }
         })
         .await
 }

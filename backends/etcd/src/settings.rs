@@ -4,13 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use callboard_core::{Address, Error, RegistryTls, Result};
-use etcd_client::ConnectOptions;
+use callboard_core::{Address, Error, RegistryTls, Result, masked_url};
 
-use crate::connection::{Connection, ours};
-use crate::keeper::Keeper;
+use crate::connection::{Access, Connection, ours};
 use crate::layout::{DEFAULT_PREFIX, Layout};
-use crate::{Etcd, Shared, tls};
+use crate::{Etcd, Shared};
 
 const DEFAULT_PORT: u16 = 2379;
 const DEFAULT_TTL: Duration = Duration::from_secs(15);
@@ -113,16 +111,10 @@ impl EtcdBuilder {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         let endpoints = self.endpoints.iter().map(|host| Ok(format!("{scheme}://{}", address(host)?)));
         let endpoints = endpoints.collect::<Result<Vec<_>>>()?;
-        let mut options = ConnectOptions::new();
-        if let Some((name, password)) = &self.user {
-            options = options.with_user(name, password);
-        }
-        if let Some(tls) = &self.tls {
-            options = options.with_tls(tls::options(tls, self.server_name.as_deref()));
-        }
-        let connection = Arc::new(Connection::new(endpoints, options));
+        let (user, tls, server_name) = (self.user.clone(), self.tls.clone(), self.server_name.clone());
+        let connection = Arc::new(Connection::new(endpoints, Access { user, tls, server_name }));
         let (ttl, relist) = (self.ttl, self.relist);
-        Ok(Etcd(Arc::new(Shared { connection, keeper: Keeper::default(), layout, ttl, relist })))
+        Ok(Etcd(Arc::new(Shared { connection, layout, ttl, relist })))
     }
 }
 
@@ -142,17 +134,21 @@ fn address(host: &str) -> Result<Address> {
     let has_port = host.contains(':') && !host.ends_with(']');
     let address = if has_port { host.parse() } else { format!("{host}:{DEFAULT_PORT}").parse() };
     let why = match address {
+        // The client library makes URLs of them, which have no zone.
+        Ok(Address::Tcp { host, .. }) if host.contains('%') => {
+            "an IPv6 address with a zone is not taken here".to_owned()
+        }
         Ok(address @ Address::Tcp { .. }) => return Ok(address),
         Ok(_) => "it is no host".to_owned(),
         Err(error) => error.message().to_owned(),
     };
-    Err(Error::invalid(format!("endpoint {host:?}: {why}")))
+    Err(Error::invalid(format!("endpoint {:?}: {why}", masked_url(host))))
 }
 
 impl fmt::Debug for EtcdBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EtcdBuilder")
-            .field("endpoints", &self.endpoints)
+            .field("endpoints", &self.endpoints.iter().map(|host| masked_url(host)).collect::<Vec<_>>())
             .field("user", &self.user.as_ref().map(|(name, _)| name))
             .field("tls", &self.tls)
             .field("server_name", &self.server_name)
@@ -179,6 +175,8 @@ mod tests {
             (Etcd::builder(["h:99999"]), r#"endpoint "h:99999""#),
             (Etcd::builder(["a b"]), r#"endpoint "a b""#),
             (Etcd::builder(["unix:/run/etcd.sock"]), "no host"),
+            (Etcd::builder(["unix-abstract:etcd"]), "no host"),
+            (Etcd::builder(["[fe80::1%eth0]:2379"]), "zone is not taken"),
             (Etcd::builder(["http://h"]), r#"endpoint "http://h""#),
             (builder().ttl(seconds(2)), "ttl 2s: expected whole seconds from 3s to 10m"),
             (builder().ttl(seconds(601)), "ttl 601s"),
@@ -196,6 +194,11 @@ mod tests {
 
     #[test]
     fn the_password_is_not_shown() {
+        let login = Etcd::builder(["http://app:hunter2@h:2379", "h:1?pass=hunter2"]);
+        let error = login.clone().build().expect_err("a host has no login");
+        for shown in [format!("{login:?}"), error.to_string(), format!("{error:?}")] {
+            assert!(!shown.contains("hunter2") && shown.contains("app:***@h"), "{shown}");
+        }
         let builder = builder().user("app", "hunter2");
         let etcd = builder.build().expect("good settings");
         for shown in [format!("{builder:?}"), format!("{etcd:?}"), format!("{:#?}", etcd.0.connection)] {

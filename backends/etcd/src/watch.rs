@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use callboard_core::{Error, ErrorKind, Result, Snapshot, Snapshots};
+use callboard_core::{Breaks, Error, ErrorKind, Result, Snapshot, Snapshots, later};
 use futures_util::{StreamExt, stream};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -48,6 +48,9 @@ enum Known {
 /// may ask for it much later.
 const JUST_NOW: Duration = Duration::from_secs(1);
 
+/// With how many events there is a set of them, although more have come.
+const MOST_EVENTS: usize = 1_000;
+
 impl Watch {
     /// The next set.
     async fn next(&mut self) -> Result<Snapshot> {
@@ -59,7 +62,7 @@ impl Watch {
                 Some(Known::Heard(feed)) => self.hear(feed).await,
             };
             match outcome {
-                Ok(true) => return Ok(self.board.snapshot()),
+                Ok(true) => return Ok(self.board.snapshot().await),
                 Ok(false) => {}
                 Err(error) => self.patience.after(error).await?,
             }
@@ -68,7 +71,8 @@ impl Watch {
 
     async fn list(&mut self) -> Result<()> {
         let moment = list(&self.connection, &mut self.board).await?;
-        self.relist_at = Instant::now() + self.relist.mul_f64(0.9 + 0.2 * fastrand::f64());
+        let (least, varied) = (self.relist / 10 * 9, (self.relist / 5).mul_f64(fastrand::f64()));
+        self.relist_at = later(later(Instant::now(), least), varied);
         self.known = Some(Known::Listed(moment, Instant::now()));
         Ok(())
     }
@@ -95,16 +99,17 @@ impl Watch {
     /// Hears what happens. Says whether the set may have changed.
     async fn hear(&mut self, mut feed: Box<Feed>) -> Result<bool> {
         let said = tokio::select! {
-            said = feed.next() => said,
+            said = feed.next_events(MOST_EVENTS) => said,
             () = sleep_until(self.relist_at) => return Ok(false),
         };
         match said {
             Ok(events) => {
-                self.known = Some(Known::Heard(feed));
-                let mut changed = false;
+                let (mut changed, mut breaks) = (false, Breaks::new());
                 for event in events {
                     changed |= self.board.apply(event);
+                    breaks.take().await;
                 }
+                self.known = Some(Known::Heard(feed));
                 Ok(changed)
             }
             Err(error) => {
@@ -141,7 +146,7 @@ impl Patience {
     /// Waits before the next attempt, or ends with the error.
     async fn after(&mut self, error: Error) -> Result<()> {
         let since = *self.since.get_or_insert_with(Instant::now);
-        let lasting = matches!(error.kind(), ErrorKind::Denied | ErrorKind::Invalid);
+        let lasting = matches!(error.kind(), ErrorKind::Denied | ErrorKind::Invalid | ErrorKind::Unsupported);
         let wait = WAITS.get(self.failures).filter(|_| !lasting && since.elapsed() < LONGEST);
         let Some(wait) = wait else { return Err(error) };
         tracing::debug!(backend = "etcd", error = error.chain(), ?wait, "the watch goes on after an error");

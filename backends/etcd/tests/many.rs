@@ -6,7 +6,8 @@ mod common;
 use std::sync::Arc;
 use std::time::Instant;
 
-use callboard_core::{Registry, Resolver, Snapshots, encode};
+use callboard_conformance::Bystander;
+use callboard_core::{FollowSettings, Registry, Resolver, Snapshots, View, encode, follow};
 use callboard_servers::Mode;
 use callboard_servers::Proxy;
 use common::{SOON, Servers, builder, figure, instance, key, service};
@@ -104,6 +105,34 @@ async fn lists_and_events_of_more_than_four_mebibytes_are_read() {
     while next(&mut early).await.instances.len() < 1_100 {}
 }
 
+/// More answers than are kept for who does not read; another watch on the same stream is not held up by that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs etcd: make test"]
+async fn who_has_not_read_for_long_hears_everything_all_the_same() {
+    let servers = Servers::one().await;
+    let mut client = servers.client().await;
+    let etcd = servers.etcd();
+    let (mut unread, mut read) = (etcd.watch(&service("project/test")), etcd.watch(&service("project/test")));
+    for watch in [&mut unread, &mut read] {
+        next(watch).await;
+        // It is open once something has been heard.
+        write(&mut client, 0..1, &fastrand::u64(..).to_string()).await;
+        next(watch).await;
+    }
+    for id in 0..1_000 {
+        write(&mut client, id..id + 1, "written one by one").await;
+        while next(&mut read).await.instances.len() < id + 1 {}
+    }
+    client.delete(key(&service("project/test"), "i00007"), None).await.unwrap();
+    let gone = |seen: &callboard_core::Snapshot| seen.instances.iter().all(|instance| instance.id != "i00007");
+    for watch in [&mut read, &mut unread] {
+        let mut seen = next(watch).await;
+        while !(gone(&seen) && seen.instances.len() == 999) {
+            seen = next(watch).await;
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs etcd: make test"]
 async fn a_watch_that_breaks_goes_on_where_it_was_without_another_list() {
@@ -150,4 +179,46 @@ async fn a_watch_lists_everything_again_now_and_then() {
     }
     write(&mut client, 10..11, "x").await;
     while next(&mut watch).await.instances.len() < 11 {}
+}
+
+/// Whoever else is on the thread has its turn while 100,000 records are read, at first and after changes.
+#[tokio::test]
+#[ignore = "needs etcd: make test"]
+async fn a_hundred_thousand_records_hold_nobody_up_and_a_part_of_them_counts() {
+    let servers = Servers::one().await;
+    let (mut client, etcd, service) = (servers.client().await, Arc::new(servers.etcd()), service("project/test"));
+    write(&mut client, 0..100_000, "x").await;
+    let (bystander, mut waits) = (Bystander::new(), Vec::new());
+    for round in 0..3 {
+        bystander.longest_wait();
+        let mut follow = follow(Arc::clone(&etcd) as Arc<dyn Resolver>, &service, FollowSettings::default());
+        let view = timeout(SOON, follow.changed()).await.expect("a set");
+        assert_eq!((view.instances.as_ref().unwrap().len(), view.left_out), (10_000, 90_000), "{:?}", view.stale);
+        // Among a thousand that change is one of each ten that are kept.
+        write(&mut client, 0..1_000, &format!("changed {round}")).await;
+        let changed = |view: &View| {
+            let noted = |note: &String| note.starts_with("changed") && note.ends_with(&round.to_string());
+            view.instances.iter().flat_map(|set| set.iter()).any(|i| i.metadata.get("note").is_some_and(noted))
+        };
+        timeout(SOON, async { while !changed(follow.changed().await) {} }).await.expect("a changed one");
+        drop(follow);
+        waits.push(bystander.longest_wait());
+    }
+    println!("others were kept from their turn for {waits:?}");
+    assert!(waits.iter().min().unwrap() < &std::time::Duration::from_millis(50), "{waits:?}");
+}
+
+/// More than fits into one answer, in records that are as large as etcd takes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs etcd: make test"]
+async fn records_of_a_megabyte_are_listed_and_no_more_of_them_kept_than_there_is_room_for() {
+    let servers = Servers::one().await;
+    let (mut client, service) = (servers.client().await, service("project/test"));
+    let note = "x".repeat(1 << 20);
+    for id in 0..80 {
+        write(&mut client, id..=id, &note).await;
+    }
+    write(&mut client, 100..110, "small").await;
+    let first = next(&mut servers.etcd().watch(&service)).await;
+    assert_eq!((first.instances.len(), first.skipped), (63 + 10, 17));
 }

@@ -4,41 +4,25 @@
 mod common;
 
 use std::fs;
+use std::sync::Arc;
 use std::time::Duration;
 
-use callboard_core::{Error, ErrorKind, Registry, RegistryTls, Resolver, Snapshot, Snapshots, Target};
+use callboard_conformance::{Seen, Watcher};
+use callboard_core::{
+    AnnounceSettings, AnnouncementState, Error, ErrorKind, Registry, RegistryTls, Resolver, Snapshot, Snapshots,
+    Target, announce,
+};
 use callboard_etcd::Etcd;
-use callboard_servers::Cluster;
+use callboard_servers::{Cluster, page};
 use callboard_tls_tests::{Authority, NAME};
+use common::users::{APP, PASSWORD, READER};
 use common::{SOON, Servers, builder, instance, service};
-use etcd_client::{Client, Permission, PermissionType, RoleRevokePermissionOptions};
+use etcd_client::RoleRevokePermissionOptions;
 use futures_util::StreamExt;
 use tokio::time::timeout;
 
-const PASSWORD: &str = "hunter2-is-secret";
-
 async fn next(watch: &mut Snapshots) -> Result<Snapshot, Error> {
     timeout(SOON, watch.next()).await.expect("in time").expect("not the end")
-}
-
-/// An etcd that asks for a password, and knows `app`, who may do everything under `/callboard/`.
-async fn guarded() -> (Servers, Client) {
-    let servers = Servers::one().await;
-    let mut client = servers.client().await;
-    client.user_add("root", "root", None).await.unwrap();
-    client.user_grant_role("root", "root").await.unwrap();
-    client.user_add("app", PASSWORD, None).await.unwrap();
-    client.role_add("board").await.unwrap();
-    client.role_grant_permission("board", under_the_prefix()).await.unwrap();
-    client.user_grant_role("app", "board").await.unwrap();
-    client.auth_enable().await.unwrap();
-    let options = etcd_client::ConnectOptions::new().with_user("root", "root");
-    let root = Client::connect([servers.cluster.address().to_string()], Some(options)).await.unwrap();
-    (servers, root)
-}
-
-fn under_the_prefix() -> Permission {
-    Permission::new(PermissionType::Readwrite, "/callboard/").with_prefix()
 }
 
 fn tells_no_password(error: &Error) {
@@ -49,17 +33,17 @@ fn tells_no_password(error: &Error) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs etcd: make test"]
 async fn who_knows_the_password_is_let_in_and_others_are_denied() {
-    let ((servers, _root), service) = (guarded().await, service("project/test"));
-    let app = servers.builder().user("app", PASSWORD).build().unwrap();
+    let (servers, service) = (Servers::guarded().await, service("project/test"));
+    let app = servers.builder().user(APP, PASSWORD).build().unwrap();
     let mut lease = app.register(&service, &instance("a", 1)).await.unwrap();
     let mut watch = app.watch(&service);
     assert_eq!(next(&mut watch).await.unwrap().instances.len(), 1);
     let lost = timeout(common::TTL * 2, lease.lost()).await;
     assert!(lost.is_err(), "{lost:?}");
     for (etcd, why) in [
-        (servers.builder().user("app", "hunter2-is-wrong").build().unwrap(), "wrong user or password"),
+        (servers.builder().user(APP, "hunter2-is-wrong").build().unwrap(), "wrong user or password"),
         (servers.builder().build().unwrap(), "user"),
-        (servers.builder().user("app", PASSWORD).prefix("/elsewhere").build().unwrap(), "permission"),
+        (servers.builder().user(APP, PASSWORD).prefix("/elsewhere").build().unwrap(), "permission"),
     ] {
         let refused = etcd.register(&service, &instance("b", 2)).await.unwrap_err();
         let unseen = next(&mut etcd.watch(&service)).await.unwrap_err();
@@ -77,13 +61,8 @@ async fn who_knows_the_password_is_let_in_and_others_are_denied() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs etcd: make test"]
 async fn who_may_only_read_sees_a_config_and_may_not_change_it() {
-    let ((servers, mut root), service) = (guarded().await, service("project/test"));
-    root.user_add("reader", PASSWORD, None).await.unwrap();
-    root.role_add("read").await.unwrap();
-    let may_read = Permission::new(PermissionType::Read, "/callboard/").with_prefix();
-    root.role_grant_permission("read", may_read).await.unwrap();
-    root.user_grant_role("reader", "read").await.unwrap();
-    let [app, reader] = ["app", "reader"].map(|user| servers.builder().user(user, PASSWORD).build().unwrap());
+    let (servers, service) = (Servers::guarded().await, service("project/test"));
+    let [app, reader] = [APP, READER].map(|user| servers.builder().user(user, PASSWORD).build().unwrap());
     app.configure(&service, Some("{}")).await.unwrap();
     let mut watch = reader.watch(&service);
     assert_eq!(next(&mut watch).await.unwrap().config.as_deref(), Some(&b"{}"[..]));
@@ -101,13 +80,14 @@ async fn who_may_only_read_sees_a_config_and_may_not_change_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs etcd: make test"]
 async fn a_token_that_is_lost_or_too_old_is_replaced() {
-    let ((servers, mut root), service) = (guarded().await, service("project/test"));
-    let app = servers.builder().user("app", PASSWORD).build().unwrap();
+    let (servers, service) = (Servers::guarded().await, service("project/test"));
+    let app = servers.builder().user(APP, PASSWORD).build().unwrap();
     let mut lease = app.register(&service, &instance("a", 1)).await.unwrap();
     let mut watch = app.watch(&service);
     assert_eq!(next(&mut watch).await.unwrap().instances.len(), 1);
     // A token of before a restart is not known afterwards.
     servers.cluster.restart().await;
+    let mut root = servers.root().await;
     let seen = async |watch: &mut Snapshots, weight: u32| {
         while !matches!(next(watch).await, Ok(set) if set.instances.iter().any(|i| i.weight == weight)) {
             *watch = app.watch(&service);
@@ -117,9 +97,9 @@ async fn a_token_that_is_lost_or_too_old_is_replaced() {
     seen(&mut watch, 2).await;
     // One of before a change of permissions is too old afterwards.
     for weight in 3..6 {
-        root.role_revoke_permission("board", "/nowhere", None::<RoleRevokePermissionOptions>).await.unwrap_err();
+        root.role_revoke_permission(APP, "/nowhere", None::<RoleRevokePermissionOptions>).await.unwrap_err();
         root.role_add(format!("another-{weight}")).await.unwrap();
-        root.user_grant_role("app", format!("another-{weight}")).await.unwrap();
+        root.user_grant_role(APP, format!("another-{weight}")).await.unwrap();
         lease.update(&instance("a", 1).weight(weight)).await.unwrap();
         let mut fresh = app.watch(&service);
         seen(&mut fresh, weight).await;
@@ -130,11 +110,35 @@ async fn a_token_that_is_lost_or_too_old_is_replaced() {
     lease.revoke().await.unwrap();
 }
 
+/// A stream is let in by the token with which it was opened, and asked for another watch when that has expired.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs etcd: make test"]
+async fn a_stream_of_watches_outlives_its_token() {
+    let expires = Duration::from_secs(2);
+    let servers = Servers::guarded_as(Cluster::etcd().arg("--auth-token-ttl=2")).await;
+    let (app, service) = (servers.builder().user(APP, PASSWORD).build().unwrap(), service("project/test"));
+    let other = servers.builder().user(APP, PASSWORD).build().unwrap();
+    let early = Watcher::new(Arc::new(app.clone()), &service);
+    let mut lease = other.register(&service, &instance("a", 1)).await.unwrap();
+    early.until_ids(SOON, "before", &["a"]).await;
+    // Nothing but time ends a token, and any use of it lengthens its life.
+    tokio::time::sleep(expires * 3).await;
+    let late = Watcher::new(Arc::new(app), &service);
+    late.until_ids(SOON, "with a new token", &["a"]).await;
+    lease.update(&instance("a", 1).weight(7)).await.unwrap();
+    for watcher in [&early, &late] {
+        let right = |seen: &Seen| seen.stale.is_none() && seen.instance("a").is_some_and(|a| a.weight == 7);
+        let seen = watcher.until(SOON, "the change", right).await;
+        assert_eq!(seen.emptied, 0);
+    }
+    lease.revoke().await.unwrap();
+}
+
 #[tokio::test]
 #[ignore = "needs etcd: make test"]
 async fn a_password_for_an_etcd_without_users_is_denied_with_the_reason() {
     let servers = Servers::one().await;
-    let etcd = servers.builder().user("app", PASSWORD).build().unwrap();
+    let etcd = servers.builder().user(APP, PASSWORD).build().unwrap();
     let error = etcd.register(&service("project/test"), &instance("a", 1)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied, "{error:?}");
     assert!(error.message().contains("knows no users"), "{error}");
@@ -193,4 +197,93 @@ async fn tls_with_client_certificates() {
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
         assert!(why.split('|').any(|why| error.chain().contains(why)), "{why}: {}", error.chain());
     }
+}
+
+/// A client certificate that is renewed on disk is shown at the next connection.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs etcd: make test"]
+async fn a_client_certificate_that_is_renewed_on_disk_is_shown_next() {
+    let service = service("project/test");
+    let [ours, before, after] = ["ours", "before", "after"].map(|name| Authority::new(name).unwrap());
+    let server = ours.issue(|_| {}).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    // As whoever renews them does: nobody reads half a file.
+    let write = |name: &str, text: &str| {
+        fs::write(path("new"), text).unwrap();
+        fs::rename(path("new"), path(name)).unwrap();
+    };
+    let renew = |authority: &Authority| {
+        let own = authority.issue(|_| {}).unwrap();
+        write("own.key", &own.key);
+        write("own.pem", &own.certificate);
+    };
+    for (name, text) in [("s.pem", &server.certificate), ("s.key", &server.key), ("ca.pem", &ours.pem)] {
+        write(name, text);
+    }
+    write("clients.pem", &before.pem);
+    renew(&before);
+    let setup = Cluster::etcd().arg(format!("--cert-file={}", path("s.pem")));
+    let setup = setup.arg(format!("--key-file={}", path("s.key"))).arg("--client-cert-auth");
+    let cluster = setup.arg(format!("--trusted-ca-file={}", path("clients.pem"))).start().await;
+
+    let tls = RegistryTls::with_ca_file(path("ca.pem")).unwrap();
+    let tls = tls.identity_files(path("own.pem"), path("own.key")).unwrap();
+    let etcd = Arc::new(builder(cluster.addresses()).tls(tls).server_name(NAME).build().unwrap());
+    let announcement = announce(etcd.clone(), &service, instance("a", 1), AnnounceSettings::default());
+    let watcher = Watcher::new(etcd, &service);
+    watcher.until_ids(SOON, "before", &["a"]).await;
+    // From now on etcd trusts others.
+    write("clients.pem", &after.pem);
+    cluster.restart().await;
+    let refused = |state: &AnnouncementState| {
+        matches!(state, AnnouncementState::Lost { error, .. } if {
+            error.chain().contains("client certificate that it trusts") || error.chain().contains("fatal alert")
+        })
+    };
+    timeout(SOON, announcement.watch().wait_for(refused)).await.expect("the former one is refused").unwrap();
+    watcher.until(SOON, "not heard", |seen| seen.stale.is_some()).await;
+    renew(&after);
+    announcement.on_board(Duration::from_secs(10)).await.unwrap();
+    let heard = |seen: &Seen| seen.stale.is_none() && seen.ids() == ["a"];
+    watcher.until(Duration::from_secs(10), "heard again", heard).await;
+    announcement.leave().await.unwrap();
+}
+
+fn denied<T>(what: &str, result: Result<T, Error>) {
+    let error = result.err().unwrap_or_else(|| panic!("{what} is permitted"));
+    assert_eq!(error.kind(), ErrorKind::Denied, "{what}: {error:?}");
+}
+
+/// As they stand in the guide's page.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs etcd: make test"]
+async fn the_rights_that_the_guide_gives_are_enough_and_no_more() {
+    let (servers, service) = (Servers::one().await, service("project/test"));
+    let passwords =
+        [("ROOT_PASSWORD", "r"), ("SERVER_PASSWORD", "s"), ("CLIENT_PASSWORD", "c"), ("OPERATOR_PASSWORD", "o")];
+    let endpoints = servers.cluster.address().to_string();
+    let variables: Vec<_> = [("ETCDCTL_ENDPOINTS", endpoints.as_str())].into_iter().chain(passwords).collect();
+    page::run("who-may-write-what.md", "etcd", &variables, &[]).await;
+    let of = |user: &str, password: &str| servers.builder().user(user, password).build().unwrap();
+    let (server, client) = (of("project-test-7", "s"), of("project-test-client", "c"));
+    let (operator, nobody) = (of("project-test-operator", "o"), servers.builder().build().unwrap());
+    let own = instance("10.0.0.7:50051", 1);
+
+    let mut lease = server.register(&service, &own).await.unwrap();
+    lease.update(&own.clone().weight(2)).await.unwrap();
+    let lost = timeout(common::TTL * 2, lease.lost()).await;
+    assert!(lost.is_err(), "it is kept alive: {lost:?}");
+    operator.configure(&service, Some("{}")).await.unwrap();
+    let seen = next(&mut client.watch(&service)).await.unwrap();
+    assert_eq!((seen.instances[0].weight, seen.config.as_deref()), (2, Some(&b"{}"[..])));
+
+    denied("a server's record under another id", server.register(&service, &instance("10.0.0.8:50051", 1)).await);
+    denied("a server's config", server.configure(&service, None).await);
+    for (who, etcd) in [("a client", &client), ("an operator", &operator), ("nobody", &nobody)] {
+        denied(&format!("{who}'s record"), etcd.register(&service, &own).await);
+    }
+    denied("a client's config", client.configure(&service, None).await);
+    denied("a look of who is nobody", next(&mut nobody.watch(&service)).await);
+    lease.revoke().await.unwrap();
 }

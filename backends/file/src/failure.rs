@@ -23,9 +23,10 @@ pub(crate) fn failed(what: &str, path: &Path, answer: io::Error) -> Error {
 fn kind(answer: &io::Error) -> ErrorKind {
     match answer.kind() {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => ErrorKind::Denied,
-        io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory | io::ErrorKind::InvalidFilename => {
-            ErrorKind::Invalid
-        }
+        io::ErrorKind::NotADirectory
+        | io::ErrorKind::IsADirectory
+        | io::ErrorKind::InvalidFilename
+        | io::ErrorKind::FileTooLarge => ErrorKind::Invalid,
         _ => ErrorKind::Unavailable,
     }
 }
@@ -46,6 +47,7 @@ mod tests {
             (io::ErrorKind::PermissionDenied, ErrorKind::Denied),
             (io::ErrorKind::ReadOnlyFilesystem, ErrorKind::Denied),
             (io::ErrorKind::NotADirectory, ErrorKind::Invalid),
+            (io::ErrorKind::FileTooLarge, ErrorKind::Invalid),
             (io::ErrorKind::NotFound, ErrorKind::Unavailable),
             (io::ErrorKind::StorageFull, ErrorKind::Unavailable),
         ] {

@@ -1,14 +1,15 @@
 //! The server's side: an entry that lives as long as its file is open.
 
 use std::fs::File;
-use std::sync::Arc;
+use std::os::unix::fs::MetadataExt;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use callboard_core::{Error, ErrorKind, Incarnation, Instance, Lease, Result, Service, decode};
+use callboard_core::{Error, ErrorKind, Incarnation, Instance, Lease, Result, Service, conflict, holder};
 use tokio::time::{Instant, sleep_until};
 
-use crate::failure::{blocking, error, failed};
+use crate::failure::{BACKEND, blocking, error, failed};
 use crate::lock::{Turn, is_at};
 use crate::place::Place;
 use crate::record::{Found, look, remove, write};
@@ -19,11 +20,14 @@ use crate::sweep::sweep;
 pub(crate) struct FileLease {
     service: Service,
     claim: Claim,
-    /// Its lock is what tells others that the owner lives.
-    file: Arc<File>,
+    /// Its lock is what tells others that the owner lives. The work that replaces it is not stopped when nobody waits for it
+    /// any more, so it puts the new file here by itself.
+    file: Arc<Mutex<File>>,
     poll: Duration,
     /// When to look next whether it is there.
     next: Instant,
+    /// Whether it could not be looked at the last time.
+    unseen: bool,
 }
 
 /// Whose claim it is.
@@ -43,27 +47,48 @@ pub(crate) async fn register(
 ) -> Result<FileLease> {
     let claim = Claim { place, id: instance.id.clone(), incarnation: instance.incarnation };
     let (taken, instance) = (claim.clone(), instance.clone());
-    // If this is dropped half-way, so is the file that the work returns, and its lock is free.
-    let file = blocking(move || taken.take(&instance)).await?;
-    Ok(FileLease { service: service.clone(), claim, file: Arc::new(file), poll, next: Instant::now() + poll })
+    // If this is dropped half-way, so is the file that the work returns, and its lock is free. Work that has not begun to
+    // write by then leaves alone what somebody else may have put there since.
+    let waits = Arc::new(());
+    let waiting = Arc::downgrade(&waits);
+    let file = blocking(move || taken.take(&instance, &waiting)).await?;
+    drop(waits);
+    Ok(FileLease {
+        service: service.clone(),
+        claim,
+        file: Arc::new(Mutex::new(file)),
+        poll,
+        next: Instant::now() + poll,
+        unseen: false,
+    })
 }
 
 impl Claim {
-    fn take(&self, instance: &Instance) -> Result<File> {
+    /// Nothing is done for who does not wait for it any more.
+    fn take(&self, instance: &Instance, waiting: &Weak<()>) -> Result<File> {
+        self.check_instance(instance)?;
         let place = &self.place;
         place.make()?;
         place.check()?;
         sweep(place)?;
         let _turn = Turn::take(&place.folder)?;
+        if waiting.strong_count() == 0 {
+            return Err(error(ErrorKind::Closed, "nobody waits for the entry any more"));
+        }
         match look(&place.record(&self.id))? {
-            Some(there) if self.is_newer(&there) => Err(conflict()),
-            _ => write(place, instance),
+            Some(there) => match self.other(&there, |there| there > self.incarnation) {
+                Some(newer) => Err(newer),
+                None => write(place, instance),
+            },
+            None => write(place, instance),
         }
     }
 
-    fn is_newer(&self, there: &Found) -> bool {
-        let decoded = there.stored.as_ref().ok().and_then(|stored| decode(stored).ok());
-        there.held && decoded.is_some_and(|there| there.incarnation > self.incarnation)
+    /// Why the entry is another's, if that one lives and is of an incarnation that stays.
+    fn other(&self, there: &Found, stays: impl Fn(Incarnation) -> bool) -> Option<Error> {
+        let holder = there.stored.as_ref().ok().and_then(|stored| holder(&self.id, stored));
+        let other = holder.filter(|other| there.held && stays(other.incarnation))?;
+        Some(conflict(self.incarnation, &other).in_backend(BACKEND))
     }
 
     /// The file is where it was put.
@@ -72,17 +97,45 @@ impl Claim {
         if is_at(file, &path)? {
             return Ok(());
         }
+        // A root that is away may come back, with the file in it.
+        self.place.check_root()?;
         Err(match look(&path)? {
-            Some(there) if self.is_newer(&there) => conflict(),
-            Some(_) => error(ErrorKind::Lost, format!("{} was replaced", path.display())),
+            // Of two claims that are equal, the later one stays.
+            Some(there) => self
+                .other(&there, |there| there >= self.incarnation)
+                .unwrap_or_else(|| error(ErrorKind::Lost, format!("{} was replaced", path.display()))),
             None => error(ErrorKind::Lost, format!("{} is gone", path.display())),
         })
     }
 
-    fn update(&self, file: &File, instance: &Instance) -> Result<File> {
+    /// The same from time to time. A file that cannot be looked at is held all the same, unless it was deleted.
+    fn watch(&self, file: &File) -> Result<()> {
+        let looked = self.check(file);
+        match looked {
+            Err(unseen) if !is_loss(&unseen) && is_deleted(file) => {
+                Err(error(ErrorKind::Lost, "the entry was deleted, and its place cannot be looked at")
+                    .with_source(unseen))
+            }
+            looked => looked,
+        }
+    }
+
+    /// The id becomes a file's name, and stays what it was when the claim was made.
+    fn check_instance(&self, instance: &Instance) -> Result<()> {
+        instance.check().map_err(|error| error.in_backend(BACKEND))?;
+        if instance.id == self.id {
+            return Ok(());
+        }
+        Err(error(ErrorKind::Invalid, format!("instance id {:?}: the claim is on {:?}", instance.id, self.id)))
+    }
+
+    fn update(&self, file: &mut File, instance: &Instance) -> Result<()> {
+        self.check_instance(instance)?;
         let _turn = Turn::take(&self.place.folder)?;
         self.check(file)?;
-        write(&self.place, instance)
+        // The old one is let go of after the new one has taken its name.
+        *file = write(&self.place, instance)?;
+        Ok(())
     }
 
     fn revoke(&self, file: &File) -> Result<()> {
@@ -96,17 +149,27 @@ impl Claim {
     }
 }
 
-fn conflict() -> Error {
-    error(ErrorKind::Conflict, "a newer incarnation is on the board")
-}
-
 impl FileLease {
     async fn with_file<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Claim, &File) -> Result<T> + Send + 'static,
+        work: impl FnOnce(&Claim, &mut File) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let (claim, file) = (self.claim.clone(), Arc::clone(&self.file));
-        blocking(move || work(&claim, &file)).await.map_err(|error| error.for_service(&self.service))
+        let work = move || work(&claim, &mut file.lock().unwrap_or_else(PoisonError::into_inner));
+        blocking(work).await.map_err(|error| error.for_service(&self.service))
+    }
+
+    /// Says that the file cannot be looked at, and that it can again: once each.
+    fn note(&mut self, error: Option<&Error>) {
+        let (service, id) = (&self.service, &self.claim.id);
+        match error {
+            Some(error) if !self.unseen => {
+                tracing::warn!(backend = BACKEND, %service, id, error = error.chain(), "cannot look at the entry, which is kept");
+            }
+            None if self.unseen => tracing::debug!(backend = BACKEND, %service, id, "the entry is seen again"),
+            _ => {}
+        }
+        self.unseen = error.is_some();
     }
 }
 
@@ -116,8 +179,9 @@ impl Lease for FileLease {
         loop {
             sleep_until(self.next).await;
             // Only afterwards is the next look put off, so that one that was cut short is made up for.
-            if let Err(error) = self.with_file(Claim::check).await {
-                return lost(error);
+            match self.with_file(|claim, file| claim.watch(file)).await {
+                Err(error) if is_loss(&error) => return error,
+                looked => self.note(looked.err().as_ref()),
             }
             self.next = Instant::now() + self.poll;
         }
@@ -125,25 +189,20 @@ impl Lease for FileLease {
 
     async fn update(&mut self, instance: &Instance) -> Result<()> {
         let instance = instance.clone();
-        let file = self.with_file(move |claim, file| claim.update(file, &instance)).await?;
-        // The old one is let go of after the new one has taken its name.
-        self.file = Arc::new(file);
-        Ok(())
+        self.with_file(move |claim, file| claim.update(file, &instance)).await
     }
 
     async fn revoke(self: Box<Self>) -> Result<()> {
-        self.with_file(Claim::revoke).await
+        self.with_file(|claim, file| claim.revoke(file)).await
     }
 }
 
-/// Whoever cannot see its own file does not know that it is there.
-fn lost(error: Error) -> Error {
-    match error.kind() {
-        ErrorKind::Lost | ErrorKind::Conflict => error,
-        _ => {
-            let service = error.service().cloned();
-            let lost = crate::failure::error(ErrorKind::Lost, "the entry cannot be looked at").with_source(error);
-            service.iter().fold(lost, Error::for_service)
-        }
-    }
+/// The claim is over.
+fn is_loss(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Lost | ErrorKind::Conflict)
+}
+
+/// Whether it has no name any more, in whatever directory.
+fn is_deleted(file: &File) -> bool {
+    file.metadata().is_ok_and(|file| file.nlink() == 0)
 }

@@ -11,6 +11,7 @@ mod lock;
 mod place;
 mod record;
 mod scan;
+mod stamp;
 mod sweep;
 mod url;
 mod watch;

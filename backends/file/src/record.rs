@@ -5,12 +5,13 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use callboard_core::{Instance, Result, encode};
+use callboard_core::{ErrorKind, Instance, Result, encode};
 
-use crate::content::{Content, open, read, unopened};
-use crate::failure::failed;
+use crate::content::{Content, MAX_LENGTH, open, read, unopened};
+use crate::failure::{error, failed};
 use crate::lock::{hold, is_at, is_held};
 use crate::place::Place;
+use crate::stamp::Stamp;
 
 /// How often a record may be replaced while it is looked at. After that, it is certain that somebody lives.
 const MAX_REPLACED: usize = 16;
@@ -22,6 +23,8 @@ pub(crate) struct Found {
     pub(crate) held: bool,
     /// What it says, or why that cannot be read.
     pub(crate) stored: Content,
+    /// Tells whether it says the same later.
+    pub(crate) stamp: Option<Stamp>,
 }
 
 /// Reads what is there now. None if nothing is.
@@ -30,7 +33,7 @@ pub(crate) fn look(path: &Path) -> Result<Option<Found>> {
     for _ in 0..MAX_REPLACED {
         let file = match open(path) {
             Ok(file) => file,
-            Err(answer) => return Ok(unopened(path, answer)?.map(|stored| Found { held: true, stored })),
+            Err(answer) => return Ok(unopened(path, answer)?.map(|stored| Found { held: true, stored, stamp: None })),
         };
         let (there, certain) = look_into(&file, path)?;
         if certain {
@@ -46,8 +49,10 @@ pub(crate) fn look(path: &Path) -> Result<Option<Found>> {
 fn look_into(file: &File, path: &Path) -> Result<(Found, bool)> {
     let cannot_read = |answer| failed("read", path, answer);
     let held = is_held(file).map_err(cannot_read)?;
+    // Before it is read: what is written meanwhile has another stamp.
+    let stamp = Stamp::of(&file.metadata().map_err(cannot_read)?);
     let stored = read(file).map_err(cannot_read)?;
-    Ok((Found { held, stored }, held || is_at(file, path)?))
+    Ok((Found { held, stored, stamp }, held || is_at(file, path)?))
 }
 
 /// Writes a record and gives it its name, in place of what has it now. The file that is returned is locked, and was
@@ -59,7 +64,13 @@ pub(crate) fn write(place: &Place, instance: &Instance) -> Result<File> {
 
 /// Writes a file under one name and then gives it another, in place of what has that now: nobody sees half of it, or
 /// one without its lock. It takes the turn.
+///
+/// What nobody would read is not written.
 pub(crate) fn put(place: &Place, draft: &Path, path: &Path, text: &str) -> Result<File> {
+    if text.len() as u64 > MAX_LENGTH {
+        let why = format!("{} bytes for {}, more than the {MAX_LENGTH} that are read", text.len(), path.display());
+        return Err(error(ErrorKind::Invalid, why));
+    }
     let written = draft_of(place, draft, text);
     let named = written.and_then(|file| fs::rename(draft, path).map(|()| file));
     named.map_err(|answer| {

@@ -6,16 +6,34 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use callboard_core::{Result, Service, Snapshot, decode};
+use callboard_core::{Error, Record, RecordReader, Remark, Result, Snapshot, decode};
 
 use crate::config::{self, Config};
-use crate::content::Content;
 use crate::failure::{BACKEND, failed};
 use crate::place::{Place, id};
 use crate::record::{Found, look};
+use crate::stamp::Stamp;
 
-/// The records that count, by id: those whose owner lives, and those that nobody can read.
-type Records = BTreeMap<String, Content>;
+/// The files of records, by id.
+type Records = BTreeMap<String, Known>;
+
+/// What is known of a file. It is read and then kept as what it says, so that no more than one is in memory as it is.
+#[derive(Clone, Debug)]
+struct Known {
+    held: bool,
+    stamp: Option<Stamp>,
+    /// None if it was left behind by an owner who is dead, and does not count.
+    record: Option<Record>,
+}
+
+/// What the file says is what there is to compare.
+impl PartialEq for Known {
+    fn eq(&self, other: &Self) -> bool {
+        self.record == other.record
+    }
+}
+
+impl Eq for Known {}
 
 /// What there is of a service.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -43,15 +61,33 @@ fn scan_records(place: &Place, before: Option<&Records>) -> Result<Records> {
         Some(before) => ids.extend(before.keys().cloned()),
         None => ids.append(&mut listed(&place.folder)?),
     }
-    let mut records = Records::new();
+    let (mut records, mut reader) = (Records::new(), RecordReader::new(BACKEND));
     for id in ids {
-        if let Some(found) = look(&place.record(&id))?
-            && !is_stale(&found)
-        {
-            records.insert(id, found.stored);
+        let path = place.record(&id);
+        if let Some(found) = look(&path)? {
+            let before = before.and_then(|before| before.get(&id));
+            records.insert(id.clone(), known(&path.display().to_string(), &id, &found, before, &mut reader));
         }
     }
     Ok(records)
+}
+
+/// What there is to know of a file. One that is as it was is not read again.
+fn known(path: &str, id: &str, found: &Found, before: Option<&Known>, reader: &mut RecordReader) -> Known {
+    let Found { held, stored, stamp } = found;
+    let unchanged = before.filter(|before| before.held == *held && before.stamp.is_some() && before.stamp == *stamp);
+    if let Some(unchanged) = unchanged {
+        unchanged.record.iter().for_each(|record| reader.keep(record));
+        return unchanged.clone();
+    }
+    let record = match stored {
+        _ if is_stale(found) => None,
+        Ok(stored) => Some(reader.read(path, id, stored)),
+        Err(why) => Some(Record::unreadable(BACKEND, path, &Error::invalid(why.clone()))),
+    };
+    // What has not changed stays the same allocation.
+    let same = before.map(|before| before.record.clone()).filter(|before| *before == record);
+    Known { held: *held, stamp: *stamp, record: same.unwrap_or(record) }
 }
 
 /// Whether it was left behind by an owner who is dead. Garbage is not: callboard writes none, so it is not ours to judge.
@@ -74,19 +110,14 @@ pub(crate) fn names(folder: &Path) -> Result<Vec<String>> {
 }
 
 /// What the records say, and the config beside them.
-pub(crate) fn snapshot(place: &Place, service: &Service, Board { records, config }: &Board) -> Snapshot {
-    let path = |id: &str| place.record(id).display().to_string();
-    let readable = records.iter().filter_map(|(id, stored)| Some((path(id), stored.as_ref().ok()?)));
-    let mut snapshot = Snapshot::from_records(BACKEND, service, readable);
-    for (id, why) in records.iter().filter_map(|(id, stored)| Some((id, stored.as_ref().err()?))) {
-        snapshot.skipped += 1;
-        tracing::warn!(backend = BACKEND, %service, key = path(id), error = why, "record skipped");
-    }
+pub(crate) fn snapshot(place: &Place, Board { records, config }: &Board) -> Snapshot {
+    let mut snapshot: Snapshot = records.values().filter_map(|known| known.record.as_ref()).collect();
     if let Some(Config { stored, unreadable }) = config {
         snapshot.config = Some(Arc::clone(stored));
         if let Some(why) = unreadable {
             let path = place.config();
-            tracing::warn!(backend = BACKEND, %service, path = %path.display(), error = why, "the config cannot be read");
+            let remark = Remark::new(BACKEND, &path.display().to_string(), format!("the config cannot be read: {why}"));
+            snapshot.remarks.push(Arc::new(remark));
         }
     }
     snapshot
@@ -107,7 +138,9 @@ mod tests {
     #[test]
     fn nobody_is_there_only_where_the_root_is() {
         let root = tempfile::TempDir::new().expect("a directory");
-        let records = Records::from([("a".to_owned(), Ok(Vec::new()))]);
+        let why = Error::invalid("broken on purpose");
+        let record = Some(Record::unreadable(BACKEND, "a", &why));
+        let records = Records::from([("a".to_owned(), Known { held: true, stamp: None, record })]);
         let config = Some(Config { stored: Arc::default(), unreadable: None });
         let before = Board { records, config };
         for before in [None, Some(&before)] {

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use callboard_core::Result;
 
@@ -10,16 +11,24 @@ use crate::place::{Place, id, is_draft};
 use crate::record::look;
 use crate::scan::{is_stale, names};
 
+/// How long each of its two looks takes at most, whatever lies there: what is left is shown to nobody, and the next who
+/// registers goes on.
+const LONGEST: Duration = Duration::from_millis(300);
+
 /// Removes stale records and drafts of a service. Only if there are any, others wait for it.
 pub(crate) fn sweep(place: &Place) -> Result<()> {
-    let suspects: Vec<_> = names(&place.folder)?.into_iter().filter(|name| is_litter(place, name)).collect();
+    let give_up = Instant::now() + LONGEST;
+    let in_time = |_: &&String| Instant::now() < give_up;
+    let names = names(&place.folder)?;
+    let suspects: Vec<_> = names.iter().take_while(in_time).filter(|name| is_litter(place, name)).collect();
     if suspects.is_empty() {
         return Ok(());
     }
     // A draft that somebody is writing looks the same, and a record may have a new owner by now. With the turn taken,
     // neither can be.
     let _turn = Turn::take(&place.folder)?;
-    for name in suspects.iter().filter(|name| is_litter(place, name)) {
+    let give_up = Instant::now() + LONGEST;
+    for name in suspects.into_iter().take_while(|_| Instant::now() < give_up).filter(|name| is_litter(place, name)) {
         remove(&place.folder.join(name));
     }
     Ok(())

@@ -65,7 +65,7 @@ impl Watch {
             let (heard, new) = blocking(move || look(&place, &changed, heard)).await?;
             let heard = self.heard.insert(heard);
             if new {
-                return Ok(snapshot(&self.place, &self.service, &heard.board));
+                return Ok(snapshot(&self.place, &heard.board));
             }
         }
     }

@@ -4,34 +4,39 @@
 #![cfg(target_os = "linux")] // Watches are counted in /proc.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use callboard_conformance::{Bounds, Harness};
-use callboard_core::{Instance, Registry, Resolver, Service};
+use callboard_core::{Instance, Registry, Resolver, Service, encode};
 use callboard_file::Directory;
+use rustix::fs::{FlockOperation, flock};
 use tempfile::TempDir;
 
 #[derive(Debug)]
-struct OnDisk(TempDir);
+struct OnDisk {
+    temporary: TempDir,
+    /// Records that were put there by hand: a record counts while somebody holds its lock.
+    held: Mutex<Vec<File>>,
+}
 
 impl OnDisk {
     fn new() -> Self {
         let temporary = TempDir::new().unwrap();
         fs::create_dir(temporary.path().join("root")).unwrap();
-        Self(temporary)
+        Self { temporary, held: Mutex::default() }
     }
 
     fn root(&self) -> PathBuf {
-        self.0.path().join("root")
+        self.temporary.path().join("root")
     }
 
     fn away(&self) -> PathBuf {
-        self.0.path().join("away")
+        self.temporary.path().join("away")
     }
 
     fn record(&self, service: &Service, id: &str) -> PathBuf {
@@ -56,6 +61,10 @@ impl Harness for OnDisk {
     fn bounds(&self) -> Bounds {
         let second = Duration::from_secs(1);
         Bounds { expiry: 5 * second, heal: 10 * second, notice: 10 * second }
+    }
+
+    fn claims_expire(&self) -> bool {
+        false
     }
 
     async fn kill(&self) {
@@ -99,16 +108,26 @@ impl Harness for OnDisk {
         fs::remove_file(self.record(service, &instance.id)).unwrap();
     }
 
+    async fn put_record(&self, service: &Service, id: &str, record: &Instance) {
+        fs::create_dir_all(self.root().join(service.as_str())).unwrap();
+        let draft = self.temporary.path().join("draft");
+        fs::write(&draft, encode(record)).unwrap();
+        let file = File::open(&draft).unwrap();
+        flock(&file, FlockOperation::LockExclusive).unwrap();
+        fs::rename(&draft, self.record(service, id)).unwrap();
+        self.held.lock().unwrap().push(file);
+    }
+
     /// Puts another file in its place, which says the same, and which nobody has locked.
     async fn end_lease(&self, service: &Service, instance: &Instance) {
-        let (record, copy) = (self.record(service, &instance.id), self.0.path().join("copy"));
+        let (record, copy) = (self.record(service, &instance.id), self.temporary.path().join("copy"));
         fs::copy(&record, &copy).unwrap();
         fs::rename(&copy, &record).unwrap();
     }
 
     /// How many watches of the system this process has on directories of this harness.
     async fn watches(&self) -> usize {
-        let ours = directories(self.0.path());
+        let ours = directories(self.temporary.path());
         let descriptors = fs::read_dir("/proc/self/fdinfo").unwrap().map(|entry| entry.unwrap().path());
         // One that is closed meanwhile is none.
         let infos = descriptors.filter_map(|path| fs::read_to_string(path).ok());

@@ -249,6 +249,27 @@ async fn while_somebody_keeps_the_directory_locked_changes_fail_and_watches_go_o
     lease.revoke().await.unwrap();
 }
 
+/// An attempt to register that was given up while it waited for the directory's lock takes no place later from who came after.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_that_was_given_up_takes_no_place_later() {
+    let root = TempDir::new().unwrap();
+    let (directory, service) = (at(root.path()), service("s"));
+    fs::create_dir(root.path().join("s")).unwrap();
+    for round in 0..20 {
+        let own = fs::File::open(root.path().join("s")).unwrap();
+        rustix::fs::flock(&own, rustix::fs::FlockOperation::LockExclusive).unwrap();
+        let instance = instance(&format!("a{round}"));
+        let attempt = timeout(Duration::from_millis(20), directory.register(&service, &instance)).await;
+        assert!(attempt.is_err(), "{attempt:?}");
+        drop(own);
+        let mut lease = directory.register(&service, &instance.clone().weight(2)).await.unwrap();
+        // Whoever waited for the lock looks again each millisecond.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        lease.update(&instance.clone().weight(3)).await.expect("the place is still its own");
+        lease.revoke().await.unwrap();
+    }
+}
+
 /// Whatever lies there: it is skipped and counted, nobody waits for it, and nobody takes it away.
 #[tokio::test]
 async fn what_is_no_file_of_callboard_is_skipped_and_stays() {
@@ -274,6 +295,39 @@ async fn what_is_no_file_of_callboard_is_skipped_and_stays() {
     assert_eq!(fs::read_dir(&own).unwrap().count(), before + 1);
 }
 
+/// The file and its lock were there all the time, only not where they are looked for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_root_that_is_away_for_a_while_costs_nobody_its_place() {
+    let temporary = TempDir::new().unwrap();
+    let (root, away) = (temporary.path().join("root"), temporary.path().join("away"));
+    fs::create_dir(&root).unwrap();
+    let quick = Directory::builder(&root).poll(Duration::from_millis(50)).build().unwrap();
+    let service = service("project/test");
+    let mut lease = quick.register(&service, &instance("a")).await.unwrap();
+    let watcher = Watcher::new(Arc::new(quick), &service);
+    watcher.until_ids(SOON, "registered", &["a"]).await;
+    for replaced in [false, true] {
+        fs::rename(&root, &away).unwrap();
+        if replaced {
+            fs::write(&root, "a file").unwrap();
+        }
+        watcher.until(SOON, "out of reach", |seen| seen.stale.is_some()).await;
+        let lost = timeout(Duration::from_millis(500), lease.lost()).await;
+        assert!(lost.is_err(), "lost although the file is there: {lost:?}");
+        assert!(lease.update(&instance("a").weight(2)).await.is_err(), "it is out of reach");
+        if replaced {
+            fs::remove_file(&root).unwrap();
+        }
+        fs::rename(&away, &root).unwrap();
+        let seen = watcher.until(SOON, "in reach again", |seen| seen.stale.is_none()).await;
+        assert!(seen.gaps.is_empty() && seen.ids() == ["a"], "{seen:?}");
+    }
+    lease.update(&instance("a").weight(3)).await.unwrap();
+    // Where everything is deleted, so is the entry, although the root is not there to look.
+    fs::remove_dir_all(&root).unwrap();
+    assert_eq!(timeout(SOON, lease.lost()).await.unwrap().kind(), ErrorKind::Lost);
+}
+
 /// A lease that is told to end does what it can, and says what it cannot.
 #[tokio::test]
 async fn revoking_where_the_directory_is_gone_is_no_error_unless_the_root_is_gone_too() {
@@ -287,4 +341,23 @@ async fn revoking_where_the_directory_is_gone_is_no_error_unless_the_root_is_gon
     let lease = directory.register(&service, &instance("a")).await.unwrap();
     fs::rename(&root, temporary.path().join("away")).unwrap();
     assert_eq!(lease.revoke().await.unwrap_err().kind(), ErrorKind::Unavailable);
+}
+
+/// An instance whose fields were changed after it was made.
+#[tokio::test]
+async fn an_id_that_is_a_path_reaches_no_file() {
+    let temporary = TempDir::new().unwrap();
+    let root = temporary.path().join("root");
+    fs::create_dir(&root).unwrap();
+    let (directory, service) = (at(&root), service("s"));
+    let mut lease = directory.register(&service, &instance("a")).await.unwrap();
+    fs::create_dir(root.join("s/@")).unwrap();
+    for id in ["/../../../a", "b"] {
+        let mut wrong = instance("a");
+        wrong.id = id.to_owned();
+        let error = lease.update(&wrong).await.expect_err(id);
+        assert!(error.kind() == ErrorKind::Invalid && error.to_string().contains(id), "{error}");
+    }
+    assert_eq!(fs::read_dir(temporary.path()).unwrap().count(), 1, "nothing is beside the root");
+    lease.update(&instance("a").weight(2)).await.unwrap();
 }

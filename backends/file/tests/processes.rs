@@ -1,6 +1,7 @@
 //! Several processes on one directory. Each other process is this program again, as the test `another_process`.
 #![allow(clippy::unwrap_used, reason = "clippy knows the tests here, but not what they share")]
 
+use std::fmt::Display;
 use std::fs;
 use std::io::{BufRead, BufReader, Lines};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -11,12 +12,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use callboard_conformance::Watcher;
-use callboard_core::{Incarnation, Instance, Registry, Service};
+use callboard_core::{Error, FollowSettings, Incarnation, Instance, Registry, Service, follow};
 use callboard_file::Directory;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 const SOON: Duration = Duration::from_secs(30);
+/// A user who is not root.
+const NOBODY: u32 = 65534;
+/// A group that has nobody in it.
+const SERVERS: u32 = 60_123;
 /// What says to the test `another_process` what to do: root, id and incarnation. The id `@config` has it put a config.
 const ORDER: &str = "CALLBOARD_FILE_TEST";
 
@@ -49,11 +54,20 @@ impl Other {
         Self::start_as(root, id, incarnation, |command| command)
     }
 
-    fn start_as(root: &Path, id: &str, incarnation: u64, how: impl Fn(&mut Command) -> &mut Command) -> Self {
+    fn start_as(root: &Path, id: &str, incarnation: u64, who: impl Fn(&mut Command) -> &mut Command) -> Self {
+        Self::start_in(root, id, incarnation, |mut command| {
+            who(&mut command);
+            command
+        })
+    }
+
+    /// Within another program, perhaps.
+    fn start_in(root: &Path, id: &str, incarnation: u64, what: impl Fn(Command) -> Command) -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", "another_process", "--ignored", "--nocapture"]);
+        let mut command = what(command);
         command.env(ORDER, format!("{} {id} {incarnation}", root.display()));
-        let mut process = how(&mut command).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let says = BufReader::new(process.stdout.take().unwrap()).lines();
         Self { process, says }
     }
@@ -90,28 +104,55 @@ impl Drop for Other {
 async fn another_process() {
     let Ok(order) = std::env::var(ORDER) else { return };
     let [root, id, incarnation] = order.split(' ').collect::<Vec<_>>().try_into().unwrap();
-    let directory = Directory::builder(root).build().unwrap();
-    if id == "@config" {
-        let error = directory.configure(&service(), Some("{}")).await.unwrap_err();
-        println!("\nsaid: {:?}", error.kind());
-        return;
-    }
-    let registered = directory.register(&service(), &instance(id, incarnation.parse().unwrap())).await;
-    println!(
-        "\nsaid: {}",
-        registered.as_ref().map_or_else(|error| format!("{:?}", error.kind()), |_| "registered".into())
-    );
-    // Whoever has started it kills it; if that died first, its end of the pipe is closed.
-    let orphaned = tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new()));
-    let lost = async {
-        if let Ok(mut lease) = registered {
-            println!("\nsaid: {:?}", lease.lost().await.kind());
+    let directory = Directory::builder(root).poll(Duration::from_millis(100)).build().unwrap();
+    let work = async {
+        match id {
+            "@config" => say(directory.configure(&service(), Some("{}")).await.map_or_else(kind, |()| "put".into())),
+            "@watch" => watch(directory).await,
+            _ => register(directory, instance(id, incarnation.parse().unwrap())).await,
         }
         std::future::pending::<()>().await;
     };
+    // Whoever has started it kills it; if that died first, its end of the pipe is closed.
+    let orphaned = tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new()));
     tokio::select! {
         _ = orphaned => {}
-        () = lost => {}
+        () = work => {}
+    }
+}
+
+fn say(what: impl Display) {
+    println!("\nsaid: {what}");
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it takes what a failure gives")]
+fn kind(error: Error) -> String {
+    format!("{:?}", error.kind())
+}
+
+/// Says how it went, and then how a change to a record of 40 KB does and why the claim ends, if it does.
+async fn register(directory: Directory, instance: Instance) {
+    match directory.register(&service(), &instance).await {
+        Err(error) => say(kind(error)),
+        Ok(mut lease) => {
+            say("registered");
+            if instance.id == "grows" {
+                let long = instance.clone().metadata("note", "x".repeat(40 << 10));
+                say(lease.update(&long).await.map_or_else(kind, |()| "updated".into()));
+                say(lease.update(&instance.weight(2)).await.map_or_else(kind, |()| "updated".into()));
+            }
+            say(kind(lease.lost().await));
+        }
+    }
+}
+
+/// Says what it sees: the ids, and why they may be out of date.
+async fn watch(directory: Directory) {
+    let mut follow = follow(Arc::new(directory), &service(), FollowSettings::default());
+    loop {
+        let view = follow.changed().await;
+        let ids = view.instances.as_ref().map(|all| all.iter().map(|one| one.id.clone()).collect::<Vec<_>>());
+        say(format!("{ids:?} {:?}", view.stale.as_ref().map(|stale| stale.error.kind())));
     }
 }
 
@@ -200,16 +241,27 @@ async fn of_processes_that_race_for_one_id_the_newest_has_it() {
     assert_eq!(fs::read_dir(root.path().join("project/test")).unwrap().count(), 1, "no draft is left");
 }
 
+fn is_root() -> bool {
+    rustix::process::getuid().is_root()
+}
+
+/// Root may do anything, and so becomes somebody else; anybody else forbids it to itself.
+fn as_nobody(command: &mut Command) -> &mut Command {
+    if is_root() { command.uid(NOBODY) } else { command }
+}
+
+fn chmod(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
 /// Another user cannot register or put a config where the directory is not open to that user, and can still watch.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_who_may_not_write_is_denied() {
     let root = TempDir::new().unwrap();
-    // Root may do anything, and so becomes somebody else; anybody else forbids it to itself.
-    let is_root = rustix::process::getuid().is_root();
+    let is_root = is_root();
     fs::set_permissions(root.path(), fs::Permissions::from_mode(if is_root { 0o755 } else { 0o555 })).unwrap();
     for what in ["a", "@config"] {
-        let mut other =
-            Other::start_as(root.path(), what, 1, |command| if is_root { command.uid(65534) } else { command });
+        let mut other = Other::start_as(root.path(), what, 1, as_nobody);
         assert_eq!(other.says(), "Denied", "{what}");
     }
     assert!(!root.path().join("project").exists());
@@ -234,4 +286,105 @@ async fn a_file_that_a_shell_writes_and_locks_is_a_record() {
     let directory = Directory::builder(root.path()).build().unwrap();
     let _lease = directory.register(&service(), &instance("next", 2)).await.unwrap();
     watcher.until_ids(SOON, "gone", &["next"]).await;
+}
+
+/// What may not be seen is neither empty nor up to date, and is seen again when it may.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_right_to_read_that_is_taken_away_is_told() {
+    let root = TempDir::new().unwrap();
+    chmod(root.path(), 0o755);
+    let directory = Directory::builder(root.path()).build().unwrap();
+    let _stays = directory.register(&service(), &instance("stays", 1)).await.unwrap();
+    let mut early = Other::start_as(root.path(), "@watch", 0, as_nobody);
+    assert_eq!(early.says(), r#"Some(["stays"]) None"#);
+    chmod(root.path(), 0o000);
+    assert_eq!(early.says(), r#"Some(["stays"]) Some(Denied)"#);
+    let mut late = Other::start_as(root.path(), "@watch", 0, as_nobody);
+    assert_eq!(late.says(), "None Some(Denied)");
+    chmod(root.path(), 0o755);
+    for watch in [&mut early, &mut late] {
+        assert_eq!(watch.says(), r#"Some(["stays"]) None"#);
+    }
+}
+
+/// A server that may not look at its own file any more still has it open, and locked.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_may_not_look_at_its_file_keeps_its_place() {
+    let root = TempDir::new().unwrap();
+    if is_root() {
+        std::os::unix::fs::chown(root.path(), Some(NOBODY), None).unwrap();
+    }
+    chmod(root.path(), 0o755);
+    let watcher = watcher(root.path(), Duration::from_millis(50));
+    let mut other = Other::start_as(root.path(), "a", 1, as_nobody);
+    assert_eq!(other.says(), "registered");
+    watcher.until_ids(SOON, "registered", &["a"]).await;
+    chmod(root.path(), 0o000);
+    // Ten looks of the server's at its file.
+    let gone = watcher.until(SOON, "", |seen| seen.ids().is_empty() || !seen.gaps.is_empty());
+    assert!(tokio::time::timeout(Duration::from_secs(1), gone).await.is_err(), "it has lost its place");
+    chmod(root.path(), 0o755);
+    watcher.until(SOON, "seen again", |seen| seen.stale.is_none() && seen.ids() == ["a"]).await;
+    let path = record(root.path(), "a");
+    let lock = rustix::fs::flock(fs::File::open(&path).unwrap(), rustix::fs::FlockOperation::NonBlockingLockShared);
+    assert!(lock.is_err(), "nobody holds it any more");
+    // What is really gone is lost.
+    fs::remove_file(path).unwrap();
+    assert_eq!(other.says(), "Lost");
+}
+
+/// The file system takes no more: what was there stays, with its claim.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_for_which_there_is_no_room_leaves_what_is_there() {
+    let root = TempDir::new().unwrap();
+    let watcher = watcher(root.path(), Duration::from_millis(50));
+    // No file may be longer than some 8 KB. The signal for that is ignored, so that the system says it as an error.
+    let limited = |command: Command| {
+        let program = command.get_program().to_owned();
+        let args: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
+        let mut shell = Command::new("sh");
+        shell.args(["-c", r#"trap "" XFSZ; ulimit -f 16; exec "$0" "$@""#]).arg(program).args(args);
+        shell
+    };
+    let mut other = Other::start_in(root.path(), "grows", 1, limited);
+    assert_eq!([other.says(), other.says(), other.says()], ["registered", "Invalid", "updated"]);
+    let seen = watcher.until(SOON, "changed", |seen| seen.instance("grows").is_some_and(|i| i.weight == 2)).await;
+    assert!(seen.gaps.is_empty() && seen.skipped == 0, "{seen:?}");
+    let files = fs::read_dir(root.path().join("project/test")).unwrap().count();
+    assert_eq!(files, 1, "no draft is left");
+}
+
+/// As they stand in the guide's page: who is in the servers' group registers, and others watch.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rights_that_the_guide_gives_are_enough_and_no_more() {
+    let temporary = TempDir::new().unwrap();
+    chmod(temporary.path(), 0o755);
+    let root = temporary.path().join("root");
+    // Nobody has a group of its own; who is not root has no other than its own.
+    let group = if is_root() { SERVERS } else { rustix::process::getgid().as_raw() };
+    let variables = [("ROOT", root.to_str().unwrap()), ("SERVERS", &group.to_string())];
+    callboard_servers::page::run("who-may-write-what.md", "Files", &variables, &[]).await;
+    let server = |command: &mut Command| {
+        if is_root() {
+            command.uid(NOBODY).gid(SERVERS);
+        }
+    };
+    let watcher = watcher(&root, Duration::from_millis(50));
+    let mut registers = Other::start_as(&root, "a", 1, |command| {
+        server(command);
+        command
+    });
+    assert_eq!(registers.says(), "registered");
+    watcher.until_ids(SOON, "registered", &["a"]).await;
+    let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o7777;
+    assert_eq!([&root, &root.join("project")].map(|path| mode(path)), [0o755, 0o755]);
+    assert_eq!(mode(&root.join("project/test")), 0o2775);
+    assert_eq!(fs::metadata(root.join("project/test")).unwrap().gid(), group);
+    if is_root() {
+        let mut watches = Other::start_as(&root, "@watch", 0, as_nobody);
+        assert_eq!(watches.says(), r#"Some(["a"]) None"#);
+        for what in ["b", "@config"] {
+            assert_eq!(Other::start_as(&root, what, 1, as_nobody).says(), "Denied", "{what}");
+        }
+    }
 }

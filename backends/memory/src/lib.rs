@@ -6,9 +6,9 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use callboard_core::{
-    CONFIG_NAME, Error, ErrorKind, Incarnation, Instance, Lease, Registry, Resolver, Result, Service,
+    CONFIG_NAME, Error, ErrorKind, Incarnation, Instance, Lease, Record, RecordReader, Registry, Resolver, Result,
+    Service, Snapshot, Snapshots, conflict, encode,
 };
-use callboard_core::{Snapshot, Snapshots, decode, encode};
 use futures_util::{StreamExt, stream};
 use tokio::sync::watch;
 
@@ -20,11 +20,29 @@ pub struct Memory(watch::Sender<Board>);
 
 #[derive(Debug, Default)]
 struct Board {
-    entries: BTreeMap<Key, Arc<[u8]>>,
+    entries: BTreeMap<Key, Entry>,
+    configs: BTreeMap<Service, Arc<[u8]>>,
     faults: Faults,
 }
 
+#[derive(Debug)]
+struct Entry {
+    /// It was read when it was put there, so that a set costs its pointers.
+    record: Arc<Record>,
+    /// Whether a lease has put it there, and not [`Memory::put`].
+    claimed: bool,
+}
+
+impl Entry {
+    fn read((service, id): &Key, stored: &[u8], claimed: bool) -> Self {
+        let record = RecordReader::new(BACKEND).read(&format!("{service}/{id}"), id, stored);
+        Self { record: Arc::new(record), claimed }
+    }
+}
+
 type Key = (Service, String);
+
+const BACKEND: &str = "memory";
 
 #[derive(Debug)]
 struct MemoryLease {
@@ -32,20 +50,31 @@ struct MemoryLease {
     key: Key,
     incarnation: Incarnation,
     /// None until it is on the board. The entry is this lease's as long as it is this very allocation.
-    stored: Option<Arc<[u8]>>,
+    record: Option<Arc<Record>>,
 }
 
 impl MemoryLease {
     /// Whether the entry is this lease's to write. A new lease may replace what is not newer.
     fn check(&self, board: &Board) -> Result<()> {
-        let newer = |there: &[u8]| decode(there).is_ok_and(|there| there.incarnation > self.incarnation);
-        let (kind, message) = match (board.entries.get(&self.key), &self.stored) {
-            (Some(there), Some(ours)) if Arc::ptr_eq(there, ours) => return Ok(()),
-            (Some(there), _) if newer(there) => (ErrorKind::Conflict, "a newer incarnation is on the board"),
-            (_, Some(_)) => (ErrorKind::Lost, "the entry is gone or replaced"),
-            (_, None) => return Ok(()),
+        let (there, held) = (board.entries.get(&self.key), self.record.is_some());
+        if there.zip(self.record.as_ref()).is_some_and(|(there, ours)| Arc::ptr_eq(&there.record, ours)) {
+            return Ok(());
+        }
+        // Of two claims that are equal, the later one stays.
+        let lost_to_equal = held && there.is_some_and(|there| there.claimed);
+        let stays = |there: &&Arc<Instance>| {
+            there.incarnation > self.incarnation || lost_to_equal && there.incarnation == self.incarnation
         };
-        Err(Error::new(kind, message).in_backend("memory").for_service(&self.key.0))
+        let error = match there.and_then(|there| there.record.instance()).filter(stays) {
+            Some(there) => conflict(self.incarnation, there),
+            None if held => Error::new(ErrorKind::Lost, "the entry is gone or replaced"),
+            None => return Ok(()),
+        };
+        Err(self.ours(error))
+    }
+
+    fn ours(&self, error: Error) -> Error {
+        error.in_backend(BACKEND).for_service(&self.key.0)
     }
 }
 
@@ -53,7 +82,7 @@ impl MemoryLease {
 impl Registry for Memory {
     async fn register(&self, service: &Service, instance: &Instance) -> Result<Box<dyn Lease>> {
         let (key, incarnation) = ((service.clone(), instance.id.clone()), instance.incarnation);
-        let mut lease = MemoryLease { memory: self.clone(), key, incarnation, stored: None };
+        let mut lease = MemoryLease { memory: self.clone(), key, incarnation, record: None };
         lease.update(instance).await?;
         Ok(Box::new(lease))
     }
@@ -74,12 +103,16 @@ impl Lease for MemoryLease {
     }
 
     async fn update(&mut self, instance: &Instance) -> Result<()> {
+        instance.check().map_err(|error| self.ours(error))?;
         self.memory.reach().await?;
-        let (stored, mut outcome) = (Arc::from(encode(instance).into_bytes()), Ok(()));
+        let stored = encode(instance);
+        let (entry, mut outcome) = (Entry::read(&self.key, stored.as_bytes(), true), Ok(()));
+        let record = Arc::clone(&entry.record);
         self.memory.0.send_modify(|board| {
-            outcome = self.check(board).map(|()| drop(board.entries.insert(self.key.clone(), Arc::clone(&stored))));
+            let taken = board.faults.take(stored.as_bytes()).map_err(|error| self.ours(error));
+            outcome = self.check(board).and(taken).map(|()| drop(board.entries.insert(self.key.clone(), entry)));
         });
-        outcome.map(|()| self.stored = Some(stored))
+        outcome.map(|()| self.record = Some(record))
     }
 
     async fn revoke(self: Box<Self>) -> Result<()> {
@@ -90,7 +123,7 @@ impl Lease for MemoryLease {
 impl Drop for MemoryLease {
     fn drop(&mut self) {
         self.memory.0.send_if_modified(|board| {
-            self.stored.is_some() && self.check(board).is_ok() && board.entries.remove(&self.key).is_some()
+            self.record.is_some() && self.check(board).is_ok() && board.entries.remove(&self.key).is_some()
         });
     }
 }
@@ -116,10 +149,11 @@ impl Resolver for Memory {
 impl Board {
     /// What a watch says next. `opened` is how many outages there had been when it was opened.
     fn news(&self, service: &Service, opened: usize) -> Result<Option<Snapshot>> {
-        let ours = self.entries.iter().filter(|((s, id), _)| s == service && id != CONFIG_NAME);
+        let first = (service.clone(), String::new());
+        let ours = self.entries.range(first..).take_while(|((of, _), _)| of == service);
         Ok(self.faults.let_through(opened)?.then(|| {
-            let mut set = Snapshot::from_records("memory", service, ours.map(|((_, id), stored)| (id, stored)));
-            set.config = self.entries.get(&(service.clone(), CONFIG_NAME.to_owned())).cloned();
+            let mut set: Snapshot = ours.map(|(_, there)| &*there.record).collect();
+            set.config = self.configs.get(service).cloned();
             set
         }))
     }

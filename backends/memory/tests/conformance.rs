@@ -5,14 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use callboard_conformance::{Bounds, Harness};
-use callboard_core::{CONFIG_NAME, Error, ErrorKind, Instance, Registry, Resolver, Service};
+use callboard_conformance::{Bounds, Harness, Rights};
+use callboard_core::{CONFIG_NAME, Error, ErrorKind, Instance, Registry, Resolver, Service, encode};
 use callboard_memory::Memory;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct InMemory(Memory);
 
 impl InMemory {
+    fn new() -> Self {
+        let memory = Memory::default();
+        memory.faults(|faults| faults.largest = Some(1 << 20));
+        Self(memory)
+    }
+
     fn fail(&self, kind: ErrorKind, why: &'static str) {
         let service = "project/test".parse().unwrap();
         self.0.faults(|faults| faults.down = Some(Error::new(kind, why).in_backend("memory").for_service(&service)));
@@ -66,6 +72,10 @@ impl Harness for InMemory {
         self.0.put(service, "garbage", Some(b"\xff{}"));
     }
 
+    async fn put_record(&self, service: &Service, id: &str, record: &Instance) {
+        self.0.put(service, id, Some(encode(record).as_bytes()));
+    }
+
     async fn put_config(&self, service: &Service, config: Option<&[u8]>) {
         self.0.put(service, CONFIG_NAME, config);
     }
@@ -83,4 +93,22 @@ impl Harness for InMemory {
     }
 }
 
-callboard_conformance::suite!(InMemory::default());
+#[async_trait]
+impl Rights for InMemory {
+    /// Watches alone: they are ended by an outage, as those of which a right was taken away.
+    async fn forbid_reading(&self) {
+        self.0.faults(|faults| faults.deaf = Some(Error::new(ErrorKind::Denied, "may not read").in_backend("memory")));
+    }
+
+    async fn permit_reading(&self) {
+        self.0.faults(|faults| faults.deaf = None);
+    }
+
+    /// There is nobody here who may do more than others.
+    fn observer(&self) -> Arc<dyn Resolver> {
+        self.resolver()
+    }
+}
+
+callboard_conformance::suite!(InMemory::new());
+callboard_conformance::suite_of_rights!(InMemory::new());

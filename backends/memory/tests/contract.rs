@@ -66,7 +66,7 @@ async fn the_same_or_a_newer_incarnation_replaces_and_an_older_one_conflicts() {
     let memory = Memory::default();
     let mut first = memory.register(&service(), &instance("a", 5)).await.unwrap();
     let mut second = memory.register(&service(), &instance("a", 5).weight(2)).await.unwrap();
-    assert_eq!(first.lost().await.kind(), ErrorKind::Lost);
+    assert_eq!(first.lost().await.kind(), ErrorKind::Conflict, "of two that are equal the later stays");
     let third = memory.register(&service(), &instance("a", 6).weight(3)).await.unwrap();
     assert_eq!(second.lost().await.kind(), ErrorKind::Conflict);
     assert_eq!(second.update(&instance("a", 5)).await.unwrap_err().kind(), ErrorKind::Conflict);

@@ -24,9 +24,14 @@ impl Place {
         Self { path: format!("{directory}/{id}{DASHES}{incarnation}"), directory, id, incarnation }
     }
 
-    /// The incarnation of a node beside this one, if it is of the same instance.
+    /// The node of another incarnation of the instance.
+    pub(crate) fn of(&self, incarnation: Incarnation) -> String {
+        format!("{}/{}{DASHES}{incarnation}", self.directory, self.id)
+    }
+
+    /// The incarnation of a node beside this one, if it is of the same instance: as it is believed.
     pub(crate) fn sibling(&self, name: &str) -> Option<Incarnation> {
-        read(name).filter(|(id, _)| *id == self.id).map(|(_, incarnation)| incarnation)
+        read(name).filter(|(id, _)| *id == self.id).map(|(_, incarnation)| incarnation.believed())
     }
 }
 
@@ -56,7 +61,8 @@ fn is_entry(name: &str) -> bool {
     read(name).is_some()
 }
 
-fn read(name: &str) -> Option<(&str, Incarnation)> {
+/// The id and the incarnation that the name of an instance's node has.
+pub(crate) fn read(name: &str) -> Option<(&str, Incarnation)> {
     let (id, digits) = name.rsplit_once(DASHES)?;
     // `parse` alone would take a leading '+'.
     let number = digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok()).flatten()?;

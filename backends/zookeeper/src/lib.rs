@@ -1,14 +1,18 @@
 #![doc = include_str!("../README.md")]
 
 mod board;
+mod claims;
 mod config;
 mod entry;
 mod failure;
+mod known;
 mod layout;
 mod lease;
 mod session;
 mod sessions;
 mod settings;
+mod siblings;
+mod size;
 mod target;
 mod tls;
 mod watch;

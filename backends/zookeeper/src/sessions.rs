@@ -1,52 +1,110 @@
-//! The session that everything of one client shares.
+//! The sessions that everything of one client shares: one for each runtime.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex as StdMutex, PoisonError, Weak};
+use std::time::Duration;
 
-use callboard_core::{Error, Result};
+use callboard_core::{Backoff, Error, Result, Retry};
+use tokio::runtime::{self, Handle};
 use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep_until};
 
 use crate::session::Session;
 use crate::settings::Settings;
 
-/// Hands out one session to everybody: it is made when the first asks, made anew when it is over, and let go of when
-/// the last lease and the last watch are.
+/// How long a runtime that has failed to connect is remembered although it asks for nothing.
+const FORGOTTEN: Duration = Duration::from_secs(60);
+
+/// Hands out one session to everybody on the same tokio runtime. A session's tasks end with the runtime that they are on,
+/// so that what others do over the same client must not rest on them.
 #[derive(Debug)]
 pub(crate) struct Sessions {
     pub(crate) settings: Settings,
+    shared: StdMutex<HashMap<runtime::Id, Arc<Shared>>>,
+}
+
+/// The session of one runtime: it is made when the first asks, made anew when it is over, and let go of when the last
+/// lease and the last watch are.
+#[derive(Debug)]
+struct Shared {
     /// How many attempts to connect have ended.
     attempts: AtomicU64,
     current: Mutex<Current>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Current {
     session: Weak<Session>,
-    /// What the last attempt failed with.
-    failure: Option<Error>,
+    /// What the last attempt failed with, and before when there is to be no other.
+    failure: Option<(Error, Instant)>,
+    retry: Retry,
 }
 
 impl Sessions {
     pub(crate) fn new(settings: Settings) -> Self {
-        Self { settings, attempts: AtomicU64::new(0), current: Mutex::default() }
+        Self { settings, shared: StdMutex::default() }
     }
 
-    /// The session. One attempt to connect serves everybody who waits for it.
+    /// The session of this runtime.
     pub(crate) async fn session(&self) -> Result<Arc<Session>> {
+        self.shared().session(&self.settings).await
+    }
+
+    /// What this runtime has. What ended runtimes have left is forgotten.
+    fn shared(&self) -> Arc<Shared> {
+        let here = Handle::current().id();
+        // Nothing in here panics half-way, so that what a panic elsewhere has left is whole.
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = shared.get(&here) {
+            return Arc::clone(known);
+        }
+        shared.retain(|_, shared| Arc::strong_count(shared) > 1 || !shared.is_forgotten());
+        Arc::clone(shared.entry(here).or_default())
+    }
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        let current = Current { session: Weak::new(), failure: None, retry: Retry::new(Backoff::REGISTRY) };
+        Self { attempts: AtomicU64::new(0), current: Mutex::new(current) }
+    }
+}
+
+impl Shared {
+    /// The session. One attempt to connect serves everybody who waits for it, and all attempts together are as far apart
+    /// as those of one: however many ask, who finds it failed waits for the next.
+    async fn session(&self, settings: &Settings) -> Result<Arc<Session>> {
         let before = self.attempts.load(Ordering::Relaxed);
         let mut current = self.current.lock().await;
         if let Some(session) = current.session.upgrade().filter(|session| !session.is_over()) {
             return Ok(session);
         }
-        if self.attempts.load(Ordering::Relaxed) != before
-            && let Some(error) = &current.failure
-        {
-            return Err(error.clone());
+        if let Some((error, not_before)) = &current.failure {
+            if self.attempts.load(Ordering::Relaxed) != before {
+                return Err(error.clone());
+            }
+            sleep_until(*not_before).await;
         }
-        let connected = Session::connect(&self.settings).await.map(Arc::new);
+        let connected = Session::connect(settings).await.map(Arc::new);
         self.attempts.fetch_add(1, Ordering::Relaxed);
-        current.failure = connected.as_ref().err().cloned();
-        current.session = connected.as_ref().map_or_else(|_| Weak::new(), Arc::downgrade);
+        match &connected {
+            Ok(session) => {
+                (current.session, current.failure) = (Arc::downgrade(session), None);
+                current.retry.succeeded();
+            }
+            Err(error) => {
+                let not_before = Instant::now() + current.retry.failed();
+                current.failure = Some((error.clone(), not_before));
+            }
+        }
         connected
+    }
+
+    /// Whether nothing is lost with it.
+    fn is_forgotten(&self) -> bool {
+        let Ok(current) = self.current.try_lock() else { return false };
+        let long_ago = |not_before: &Instant| not_before.elapsed() > FORGOTTEN;
+        current.session.strong_count() == 0 && current.failure.as_ref().is_none_or(|(_, at)| long_ago(at))
     }
 }

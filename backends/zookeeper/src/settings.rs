@@ -1,10 +1,9 @@
 //! What a [`ZooKeeper`] is made with.
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
-use callboard_core::{Address, Error, RegistryTls, Result};
+use callboard_core::{Address, Error, RegistryTls, Result, masked_url};
 use zookeeper_client::{Acl, AuthId, Permission};
 
 use crate::ZooKeeper;
@@ -15,9 +14,14 @@ use crate::{layout, tls};
 pub(crate) const ANSWER: Duration = Duration::from_secs(5);
 
 /// A session that is shorter is lost to one retry of the client's reconnection, whose waits double from 100 ms.
-const SHORTEST_SESSION: Duration = Duration::from_secs(6);
+pub(crate) const SHORTEST_SESSION: Duration = Duration::from_secs(6);
 /// ZooKeeper itself grants 40 s, if its settings have not been changed.
-const LONGEST_SESSION: Duration = Duration::from_secs(3600);
+pub(crate) const LONGEST_SESSION: Duration = Duration::from_secs(3600);
+
+/// ZooKeeper's own `jute.maxbuffer`, if its settings have not been changed.
+const MAX_REQUEST: usize = 0xf_ffff;
+/// The longest paths, and a record of the usual size, fit into less.
+const LEAST_REQUEST: usize = 16_384;
 
 /// Who may change what callboard makes in ZooKeeper.
 ///
@@ -54,6 +58,7 @@ pub struct ZooKeeperBuilder {
     digest: Option<(String, String)>,
     access: Option<ZooKeeperAccess>,
     tls: Option<RegistryTls>,
+    max_request: usize,
 }
 
 impl ZooKeeperBuilder {
@@ -66,6 +71,7 @@ impl ZooKeeperBuilder {
             digest: None,
             access: None,
             tls: None,
+            max_request: MAX_REQUEST,
         }
     }
 
@@ -114,6 +120,14 @@ impl ZooKeeperBuilder {
         self
     }
 
+    /// Of how many bytes a request may be: what the servers' `jute.maxbuffer` says. They close the connection of who sends
+    /// more, so that a record or a config that would need more is refused here, as [`Invalid`](callboard_core::ErrorKind::Invalid).
+    /// 1,048,575 by default, as in ZooKeeper; at least 16,384.
+    pub fn max_request(mut self, bytes: usize) -> Self {
+        self.max_request = bytes;
+        self
+    }
+
     /// Checks the settings. No server is asked.
     ///
     /// # Errors
@@ -126,6 +140,9 @@ impl ZooKeeperBuilder {
                 self.session
             )));
         }
+        if self.max_request < LEAST_REQUEST {
+            return Err(invalid(format!("max_request {}: at least {LEAST_REQUEST} bytes", self.max_request)));
+        }
         let access = match (self.access, &self.digest) {
             (Some(ZooKeeperAccess::Creator), None) => {
                 return Err(invalid("access for the creator alone needs a user and a password"));
@@ -136,14 +153,17 @@ impl ZooKeeperBuilder {
         };
         let digest = self.digest.map(|(user, password)| digest(&user, &password)).transpose()?;
         let hosts = hosts(&self.hosts)?;
-        let tls = self.tls.as_ref().map(|tls| tls::options(tls, &hosts)).transpose()?;
+        if let Some(tls) = &self.tls {
+            tls::check(tls, &hosts)?;
+        }
         Ok(ZooKeeper::new(Settings {
             hosts,
             prefix: layout::prefix("chroot", &self.chroot)? + &layout::prefix("root", &self.root)?,
             session: self.session,
             digest: digest.map(Secret),
             acl: acl(access),
-            tls: tls.map(Arc::new),
+            tls: self.tls,
+            max_request: self.max_request,
         }))
     }
 }
@@ -151,15 +171,16 @@ impl ZooKeeperBuilder {
 /// Shows everything but secrets.
 impl fmt::Debug for ZooKeeperBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { hosts, root, chroot, session, digest, access, tls } = self;
+        let Self { hosts, root, chroot, session, digest, access, tls, max_request } = self;
         f.debug_struct("ZooKeeperBuilder")
-            .field("hosts", hosts)
+            .field("hosts", &hosts.iter().map(|host| masked_url(host)).collect::<Vec<_>>())
             .field("root", root)
             .field("chroot", chroot)
             .field("session", session)
             .field("user", &digest.as_ref().map(|(user, _)| user))
             .field("access", access)
             .field("tls", tls)
+            .field("max_request", max_request)
             .finish()
     }
 }
@@ -174,7 +195,8 @@ pub(crate) struct Settings {
     pub(crate) session: Duration,
     pub(crate) digest: Option<Secret>,
     pub(crate) acl: Vec<Acl>,
-    pub(crate) tls: Option<Arc<tls::Options>>,
+    pub(crate) tls: Option<RegistryTls>,
+    pub(crate) max_request: usize,
 }
 
 /// What is not shown.
@@ -216,7 +238,10 @@ fn hosts(hosts: &[String]) -> Result<String> {
 
 /// `host:port`, checked, because the client library splits it again.
 fn with_port(host: &str) -> Result<String> {
-    let complaint = || invalid(format!("host {host:?}: expected a host's name or address, and perhaps ':' and a port"));
+    let complaint = || {
+        let shown = masked_url(host);
+        invalid(format!("host {shown:?}: expected a host's name or address, and perhaps ':' and a port"))
+    };
     let (name, port) = match host.rsplit_once(':') {
         Some((name, port)) if !port.ends_with(']') => (name, port.parse().map_err(|_| complaint())?),
         _ => (host, 2181_u16),
@@ -259,6 +284,7 @@ mod tests {
             (builder().root("callboard").build(), "root \"callboard\""),
             (builder().chroot("/a/").build(), "chroot \"/a/\""),
             (builder().access(ZooKeeperAccess::Creator).build(), "needs a user and a password"),
+            (builder().max_request(16_383).build(), "max_request 16383: at least 16384"),
             (builder().digest("", "x").build(), "user \"\""),
         ] {
             let error = built.expect_err(why);
@@ -269,6 +295,11 @@ mod tests {
 
     #[test]
     fn secrets_are_not_shown() {
+        let login = ZooKeeper::builder(["app:hunter2@zk1"]);
+        let error = login.clone().build().expect_err("a host has no login");
+        for shown in [format!("{login:?}"), error.to_string()] {
+            assert!(!shown.contains("hunter2") && shown.contains("app:***@zk1"), "{shown}");
+        }
         let builder = builder().digest("app", "hunter2");
         assert!(!format!("{builder:?}").contains("hunter2"), "{builder:?}");
         let zookeeper = ZooKeeper::builder(["zk1"]).digest("app", "hunter2").build().expect("good settings");

@@ -17,6 +17,9 @@ pub(crate) fn builder(target: &Target, options: &mut TargetOptions<'_>) -> Resul
     if let Some(session) = options.duration("session")? {
         builder = builder.session(session);
     }
+    if let Some(bytes) = options.number("max_request")? {
+        builder = builder.max_request(usize::try_from(bytes).unwrap_or(usize::MAX));
+    }
     builder = match options.text("acl") {
         None => builder,
         Some("open") => builder.access(ZooKeeperAccess::Open),
@@ -50,10 +53,10 @@ mod tests {
     #[test]
     fn every_key_is_read() {
         let zookeeper =
-            read("zookeeper://app:hunter2@h1,h2:2182/project/test?root=/services&chroot=/x&session=20s&acl=open")
+            read("zookeeper://app:hunter2@h1,h2:2182/project/test?root=/services&chroot=/x&session=20s&acl=open&max_request=20000")
                 .expect("a good URL");
         let shown = format!("{zookeeper:?}");
-        for part in ["h1:2181,h2:2182", "/x/services", "20s", "***", "anyone"] {
+        for part in ["h1:2181,h2:2182", "/x/services", "20s", "***", "anyone", "20000"] {
             assert!(shown.contains(part), "{part}: {shown}");
         }
         assert!(!shown.contains("hunter2"), "{shown}");
@@ -64,13 +67,15 @@ mod tests {
         for (query, why) in [
             ("?session=3s", "at least 6s"),
             ("?session=soon", "a duration"),
+            ("?max_request=9", "max_request 9: at least"),
+            ("?max_request=big", "\"max_request\""),
             ("?acl=mine", "open or creator"),
             ("?acl=creator", "needs a user and a password"),
             ("?root=x", "root \"x\""),
             ("?ca=/nowhere/ca.pem", "/nowhere/ca.pem"),
             ("?cert=/c", "\"key\" beside it"),
             ("?tls=false&ca=/c", "true, or nothing"),
-            ("?ttl=5s", "known here: acl, ca, cert, chroot, key, root, session, tls"),
+            ("?ttl=5s", "known here: acl, ca, cert, chroot, key, max_request, root, session, tls"),
         ] {
             let error = read(&format!("zookeeper://h1/s{query}")).expect_err(query).to_string();
             assert!(error.contains(why), "{query}: {error}");

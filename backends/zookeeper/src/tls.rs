@@ -11,6 +11,6 @@ mod absent;
 mod compiled;
 
 #[cfg(not(feature = "tls"))]
-pub(crate) use absent::{Options, connect, options};
+pub(crate) use absent::{Certificates, check};
 #[cfg(feature = "tls")]
-pub(crate) use compiled::{Options, connect, options};
+pub(crate) use compiled::{Certificates, check};

@@ -34,8 +34,8 @@ impl Watch {
                 board.change().await?;
                 board
             }
-            None => Board::open(self.sessions.session().await?, self.service.clone(), directory).await?,
+            None => Board::open(self.sessions.session().await?, directory).await?,
         };
-        Ok(self.board.insert(board).snapshot())
+        Ok(self.board.insert(board).snapshot().await)
     }
 }

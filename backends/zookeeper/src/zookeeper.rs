@@ -5,16 +5,17 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use callboard_core::{Error, Instance, Lease, Registry, Resolver, Result, Service, Snapshots, Target, TargetOptions};
 
+use crate::failure::BACKEND;
 use crate::layout::{self, Place};
 use crate::lease::ZooKeeperLease;
 use crate::sessions::Sessions;
 use crate::settings::Settings;
 use crate::{ZooKeeperBuilder, config, target, watch};
 
-/// A registry in ZooKeeper, and its resolver. Clones share one session, which is made at the first use.
+/// A registry in ZooKeeper, and its resolver. Clones share one session on each tokio runtime, which is made at the first
+/// use there. So cloning is all it takes to share, whatever the number of services.
 ///
-/// Whatever is done with it has to be done within a tokio runtime; the session is bound to the one in which it was
-/// made.
+/// Whatever is done with it has to be done within a tokio runtime. What is made on one ends with it.
 #[derive(Clone, Debug)]
 pub struct ZooKeeper(Arc<Sessions>);
 
@@ -54,6 +55,7 @@ impl ZooKeeper {
 impl Registry for ZooKeeper {
     async fn register(&self, service: &Service, instance: &Instance) -> Result<Box<dyn Lease>> {
         let Self(sessions) = self;
+        instance.check().map_err(|error| error.in_backend(BACKEND).for_service(service))?;
         let place = Place::new(layout::directory(&sessions.settings.prefix, service)?, instance);
         let session = sessions.session().await.map_err(|error| error.for_service(service))?;
         let mut lease = ZooKeeperLease::new(session, service, place);

@@ -5,7 +5,8 @@ mod common;
 
 use std::sync::Arc;
 
-use callboard_core::{ErrorKind, Incarnation, Registry, Resolver, Target};
+use callboard_core::{Error, ErrorKind, Incarnation, Registry, Resolver, Target};
+use callboard_servers::page;
 use callboard_zookeeper::{ZooKeeper, ZooKeeperAccess};
 use common::{SESSION, Vigil, Zoo, directory, instance, service};
 use futures_util::StreamExt;
@@ -135,4 +136,75 @@ async fn a_password_is_not_logged() {
     let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     assert!(log.contains("sending request"), "the library's log is looked at: {log}");
     assert!(!log.contains("hunter2") && !log.contains(&format!("{:?}", b"hunter2")), "{log}");
+}
+
+fn denied<T>(what: &str, result: Result<T, Error>) {
+    let error = result.err().unwrap_or_else(|| panic!("{what} is permitted"));
+    assert_eq!(error.kind(), ErrorKind::Denied, "{what}: {error:?}");
+}
+
+/// Does what `zkCli.sh` would, which is in no ZooKeeper that has only what a server needs.
+async fn type_in(zoo: &Zoo, commands: &str) {
+    let mut hand = zoo.hand().await;
+    for command in commands.lines() {
+        match command.split(' ').collect::<Vec<_>>()[..] {
+            ["addauth", scheme, shown] => {
+                let connector = zk::Client::connector().with_auth(scheme, shown.as_bytes());
+                hand = connector.connect(&zoo.hosts().join(",")).await.unwrap();
+            }
+            ["create", path, data, list] => {
+                let list: Vec<_> = list.split(',').map(acl).collect();
+                let node = zk::CreateMode::Persistent.with_acls(list.as_slice().into());
+                hand.create(path, data.trim_matches('"').as_bytes(), &node).await.unwrap();
+            }
+            _ => panic!("{command}"),
+        }
+    }
+}
+
+/// `scheme:id:cdrwa`, where the id may have a `:` in it.
+fn acl(text: &str) -> zk::Acl {
+    use zk::Permission as P;
+    let ((scheme, rest), (_, letters)) = (text.split_once(':').unwrap(), text.rsplit_once(':').unwrap());
+    let id = rest.strip_suffix(letters).and_then(|id| id.strip_suffix(':')).unwrap();
+    let permissions = letters.chars().map(|letter| match letter {
+        'c' => P::CREATE,
+        'd' => P::DELETE,
+        'r' => P::READ,
+        'w' => P::WRITE,
+        'a' => P::ADMIN,
+        other => panic!("{other} in {text}"),
+    });
+    zk::Acl::new(permissions.fold(P::NONE, |all, one| all | one), zk::AuthId::new(scheme, id))
+}
+
+/// As they stand in the guide's page.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs ZooKeeper: make test"]
+async fn the_rights_that_the_guide_gives_are_enough_and_no_more() {
+    let zoo = Zoo::start(1).await;
+    let hosts = zoo.hosts().join(",");
+    let variables = [("ZOOKEEPER", hosts.as_str()), ("SERVER_PASSWORD", "s"), ("OPERATOR_PASSWORD", "o")];
+    let commands = page::run("who-may-write-what.md", "ZooKeeper", &variables, &[("zkCli.sh", "exec cat")]).await;
+    type_in(&zoo, &commands).await;
+    let of = |user: &str, password: &str| {
+        ZooKeeper::builder(zoo.hosts()).session(SESSION).digest(user, password).build().unwrap()
+    };
+    let (server, operator, client) = (of("server", "s"), of("operator", "o"), zoo.zookeeper());
+    let mut lease = server.register(&service(), &instance("a")).await.unwrap();
+    lease.update(&instance("a").weight(2)).await.unwrap();
+    operator.configure(&service(), Some("[]")).await.unwrap();
+    let first = client.watch(&service()).next().await.unwrap().unwrap();
+    assert_eq!((first.instances[0].weight, first.config.as_deref()), (2, Some(&b"[]"[..])));
+
+    let other = "project/other".parse().unwrap();
+    denied("a server's record of another service", server.register(&other, &instance("a")).await);
+    denied("a server's config", server.configure(&service(), Some("{}")).await);
+    denied("a client's record", client.register(&service(), &instance("b")).await);
+    denied("a client's config", client.configure(&service(), Some("{}")).await);
+    denied("a record by who guesses", of("server", "guessed").register(&service(), &instance("b")).await);
+    let (path, _) = zoo.node_of(&service(), "a").await;
+    assert_eq!(zoo.hand().await.set_data(&path, b"{}", None).await.unwrap_err(), zk::Error::NoAuth);
+    assert_eq!(zoo.hand().await.delete(&directory(&service()), None).await, Err(zk::Error::NoAuth));
+    lease.revoke().await.unwrap();
 }

@@ -8,18 +8,17 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
-use callboard_core::{AnnounceSettings, ErrorKind, Registry, RegistryTls, Target, announce};
-use callboard_raw::Port;
+use callboard_core::{AnnounceSettings, ErrorKind, Registry, RegistryTls, Resolver, Target, announce};
+use callboard_raw::{Mode, Port, Proxy};
 use callboard_servers::Cluster;
 use callboard_tls_tests::{Authority, Pair};
 use callboard_zookeeper::ZooKeeper;
-use common::{SESSION, SOON, Vigil, instance, service};
+use common::{SESSION, SOON, Vigil, Zoo, instance, service, until};
+use futures_util::StreamExt;
 
 /// A server on Netty, as its own transport knows no TLS. The port for plain text stays open, for the harness.
 async fn start(directory: &Path, authority: &Authority) -> (Cluster, SocketAddr) {
-    let server = issue(authority);
-    fs::write(directory.join("server.pem"), format!("{}{}", server.key, server.certificate)).unwrap();
-    fs::write(directory.join("ca.pem"), &authority.pem).unwrap();
+    renew_server(directory, authority);
     let port = Port::free().unwrap();
     let cluster = Cluster::zookeeper()
         .config("serverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactory")
@@ -30,9 +29,42 @@ async fn start(directory: &Path, authority: &Authority) -> (Cluster, SocketAddr)
         .config("ssl.trustStore.type=PEM")
         .config(format!("ssl.trustStore.location={}", directory.join("ca.pem").display()))
         .config("ssl.clientAuth=need")
+        .config("client.certReload=true")
         .start()
         .await;
     (cluster, port.address())
+}
+
+/// Writes a file as who renews certificates should: nobody reads half of it.
+fn write(directory: &Path, name: &str, text: &str) -> String {
+    let path = directory.join(name);
+    fs::write(directory.join("new"), text).unwrap();
+    fs::rename(directory.join("new"), &path).unwrap();
+    path.display().to_string()
+}
+
+/// What the server shows, and whom it trusts.
+fn renew_server(directory: &Path, authority: &Authority) {
+    let server = issue(authority);
+    write(directory, "server.pem", &format!("{}{}", server.key, server.certificate));
+    write(directory, "ca.pem", &authority.pem);
+}
+
+/// What a client shows, and whom it trusts: the part of a URL that names the files.
+fn renew_client(directory: &Path, authority: &Authority) -> String {
+    let own = issue(authority);
+    let ca = write(directory, "client-ca.pem", &authority.pem);
+    let cert = write(directory, "client.pem", &own.certificate);
+    let key = write(directory, "client.key", &own.key);
+    format!("tls&ca={ca}&cert={cert}&key={key}")
+}
+
+fn by_url(address: SocketAddr, options: &str) -> ZooKeeper {
+    let target: Target = format!("zookeeper://{address}/{}?{options}", service()).parse().unwrap();
+    let mut options = target.options();
+    let zookeeper = ZooKeeper::from_target(&target, &mut options).unwrap();
+    options.finish().unwrap();
+    zookeeper
 }
 
 fn issue(authority: &Authority) -> Pair {
@@ -59,18 +91,7 @@ async fn servers_and_clients_meet_over_tls() {
     announcement.on_board(SOON).await.unwrap();
 
     // The same by a URL that names files.
-    let at = |name: &str, text: &str| {
-        let path = directory.path().join(name);
-        fs::write(&path, text).unwrap();
-        path.display().to_string()
-    };
-    let (cert, key) = (at("client.pem", &client.certificate), at("client.key", &client.key));
-    let ca = at("ca.pem", &authority.pem);
-    let url = format!("zookeeper://{address}/{}?session=6s&tls&ca={ca}&cert={cert}&key={key}", service());
-    let target: Target = url.parse().unwrap();
-    let mut options = target.options();
-    let by_url = ZooKeeper::from_target(&target, &mut options).unwrap();
-    options.finish().unwrap();
+    let by_url = by_url(address, &format!("session=6s&{}", renew_client(directory.path(), &authority)));
     Vigil::over(Arc::new(by_url), &service()).until("over TLS", &["a=1"]).await;
     announcement.leave().await.unwrap();
 
@@ -86,4 +107,54 @@ async fn servers_and_clients_meet_over_tls() {
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
         assert!(error.to_string().contains(&format!("cannot connect to {address}")), "{error}");
     }
+}
+
+/// Every certificate is renewed on disk, by another authority, and the server is started again: nobody has to start the
+/// clients again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs ZooKeeper: make test"]
+async fn certificates_that_are_renewed_on_disk_are_read_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let authority = Authority::new("ours").unwrap();
+    let (cluster, address) = start(directory.path(), &authority).await;
+    let zookeeper = by_url(address, &format!("session=6s&{}", renew_client(directory.path(), &authority)));
+    let announcement = announce(Arc::new(zookeeper.clone()), &service(), instance("a"), AnnounceSettings::default());
+    announcement.on_board(SOON).await.unwrap();
+
+    let authority = Authority::new("the next").unwrap();
+    cluster.kill().await;
+    renew_server(directory.path(), &authority);
+    renew_client(directory.path(), &authority);
+    cluster.start().await;
+    announcement.update(|instance| instance.weight = 2);
+    Vigil::over(Arc::new(zookeeper), &service()).until("with the new ones", &["a=2"]).await;
+    announcement.leave().await.unwrap();
+}
+
+/// So does a session that goes on: the connection is lost for a moment, and the next one shows what the files say now.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs ZooKeeper: make test"]
+async fn a_session_outlives_the_renewal_of_its_certificate() {
+    let directory = tempfile::tempdir().unwrap();
+    let authority = Authority::new("ours").unwrap();
+    let (cluster, address) = start(directory.path(), &authority).await;
+    let proxy = Proxy::to(address).await;
+    let options = format!("session=60s&{}", renew_client(directory.path(), &authority));
+    let zookeeper = by_url(proxy.address(), &options);
+    let announcement = announce(Arc::new(zookeeper), &service(), instance("a"), AnnounceSettings::default());
+    announcement.on_board(SOON).await.unwrap();
+    let zoo = Zoo(cluster);
+    let node = zoo.node_of(&service(), "a").await;
+
+    let authority = Authority::new("the next").unwrap();
+    renew_server(directory.path(), &authority);
+    renew_client(directory.path(), &authority);
+    let renewed = async || by_url(address, &options).watch(&service()).next().await.unwrap().ok();
+    until("the server has noticed, and takes the new ones", renewed).await;
+    proxy.set(Mode::Refuse).await;
+    proxy.set(Mode::Pass).await;
+    announcement.update(|instance| instance.weight = 2);
+    Vigil::over(Arc::new(zoo.zookeeper()), &service()).until("changed", &["a=2"]).await;
+    assert_eq!(zoo.node_of(&service(), "a").await, node, "by the same session");
+    announcement.leave().await.unwrap();
 }

@@ -45,7 +45,9 @@ enum Family {
 /// None for a Unix socket, and for a host name, which may turn out to be either.
 fn family(endpoint: &Endpoint) -> Option<Family> {
     let Address::Tcp { host, .. } = &endpoint.instance().address else { return None };
-    Some(match host.parse().ok()? {
+    // An IPv6 address may have a zone.
+    let ip = host.split_once('%').map_or(host.as_str(), |(ip, _)| ip);
+    Some(match ip.parse().ok()? {
         IpAddr::V4(_) => Family::V4,
         IpAddr::V6(_) => Family::V6,
     })
@@ -100,6 +102,7 @@ mod tests {
             (["[::1]:1", "[::2]:1", "[::3]:1", "[::4]:1", "10.0.0.1:1"], [0, 4, 1, 2, 3]),
             (["10.0.0.3:1", "10.0.0.1:1", "10.0.0.2:1", "b:1", "a:1"], [0, 1, 2, 3, 4]),
             (["name:1", "10.0.0.1:1", "unix:/a", "10.0.0.2:1", "[::1]:1"], [0, 1, 2, 4, 3]),
+            (["name:1", "10.0.0.1:1", "unix:/a", "10.0.0.2:1", "[fe80::1%2]:1"], [0, 1, 2, 4, 3]),
         ] {
             assert_eq!(order(&addresses.map(at), None), expected, "{addresses:?}");
         }

@@ -44,15 +44,18 @@ impl Ring {
 }
 
 impl Picker for Ring {
-    fn pick(&self, _: &Call<'_>) -> Pick {
+    fn pick(&self, call: &Call<'_>) -> Pick {
         // Nobody has to take turns.
         if self.endpoints == 1 {
             return Pick::Endpoint(0);
         }
-        match self.turns.next().checked_rem(self.endpoints) {
-            Some(index) => Pick::Endpoint(index as usize),
-            None => Pick::Wait,
+        let Some(index) = self.turns.next().checked_rem(self.endpoints) else { return Pick::Wait };
+        if !call.avoids_any() {
+            return Pick::Endpoint(index as usize);
         }
+        // The next one that will do, or else the one whose turn it is.
+        let others = (0..self.endpoints).map(|further| ((index + further) % self.endpoints) as usize);
+        Pick::Endpoint(others.into_iter().find(|other| !call.avoids(*other)).unwrap_or(index as usize))
     }
 }
 

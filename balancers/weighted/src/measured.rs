@@ -25,7 +25,7 @@ struct State {
 impl Measured {
     /// Notes a report. One that says nothing usable is ignored: the former weight stays until it expires.
     pub(crate) fn note(&self, endpoint: &Endpoint, load: &Load, settings: &WeightedRoundRobinSettings) {
-        let Some(weight) = load.report.capacity(settings.error_utilization_penalty) else { return };
+        let Some(weight) = load.report().capacity(settings.error_utilization_penalty) else { return };
         let mut state = self.state(endpoint);
         // What was reported over a former connection, or is known already, is no news.
         let stale = state.ready_since.is_some_and(|since| load.at < since);

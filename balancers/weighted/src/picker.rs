@@ -19,6 +19,7 @@ pub(crate) struct Walk {
     /// 10,000 endpoints of the highest weight. Then one round is off by a few calls, and the next are exact again.
     turns: Turns,
     circle: Circle,
+    weights: Vec<u16>,
 }
 
 impl Walk {
@@ -29,12 +30,25 @@ impl Walk {
 
     /// By these weights, of which each is that of the endpoint of the same index.
     pub(crate) fn with_weights(weights: Vec<u16>) -> Self {
-        let circle = Circle::new(&reduced(weights));
+        let weights = reduced(weights);
+        let circle = Circle::new(&weights);
         let slots = u128::from(circle.slots().max(1));
         let first = u128::from(fastrand::u64(..circle.slots().max(1)));
         let step = u128::from(even_step(circle.slots()));
         let start = ((first << 64 | 1 << 63) / slots) as u64;
-        Self { turns: Turns::new(start, (((step << 64) + slots / 2) / slots) as u64), circle }
+        Self { turns: Turns::new(start, (((step << 64) + slots / 2) / slots) as u64), circle, weights }
+    }
+
+    /// One of those that the call does not avoid, by chance and in proportion to their weights. None if there is none, or
+    /// none that gets calls.
+    fn another(&self, call: &Call<'_>) -> Option<usize> {
+        let others = || self.weights.iter().enumerate().filter(|(index, _)| !call.avoids(*index));
+        let mut left = match others().map(|(_, weight)| u64::from(*weight)).sum() {
+            0 => return None,
+            total => fastrand::u64(..total),
+        };
+        let mut takes = |weight: u64| left.checked_sub(weight).map(|rest| left = rest).is_none();
+        others().find(|(_, weight)| takes(u64::from(**weight))).map(|(index, _)| index)
     }
 }
 
@@ -61,10 +75,12 @@ fn gcd(mut a: u16, mut b: u16) -> u16 {
 }
 
 impl Picker for Walk {
-    fn pick(&self, _: &Call<'_>) -> Pick {
+    fn pick(&self, call: &Call<'_>) -> Pick {
         // In a circle of one slot nobody has to take turns.
         let point = if self.circle.slots() > 1 { self.turns.next() } else { 0 };
-        self.circle.owner(point).map_or(Pick::Wait, Pick::Endpoint)
+        let Some(owner) = self.circle.owner(point) else { return Pick::Wait };
+        let other = if call.avoids_any() && call.avoids(owner) { self.another(call) } else { None };
+        Pick::Endpoint(other.unwrap_or(owner))
     }
 }
 

@@ -1,25 +1,34 @@
 //! The one task that owns an announcement's claim.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::{AnnounceSettings, AnnouncementState};
-use crate::{Error, ErrorKind, Instance, Lease, Registry, Result, Retry, Service};
+use super::AnnounceSettings;
+use super::report::Report;
+use crate::{Error, ErrorKind, Incarnation, Instance, Lease, Registry, Result, Retry, Service, later};
 
 /// Everything that happens to a claim happens here, one thing after the other. That is why there are never two claims
 /// at once, and why nothing is announced after the owner has left.
 pub(super) struct Task {
     registry: Arc<dyn Registry>,
     service: Service,
-    attempt_timeout: Duration,
+    settings: AnnounceSettings,
     retry: Retry,
     /// What the owner wants on the board. It ends when the owner leaves.
     wish: watch::Receiver<Instance>,
-    state: watch::Sender<AnnouncementState>,
+    /// Under which incarnation. It is the owner's until another claim of the same one has come.
+    incarnation: Incarnation,
+    /// What the registry took last.
+    taken: Option<Instance>,
+    /// Since when the id has been another's.
+    conflict: Option<Instant>,
+    report: Report,
 }
+
+/// A claim, and why it is not on what the owner wishes.
+type Held = (Box<dyn Lease>, Option<Error>);
 
 impl Task {
     pub(super) fn new(
@@ -27,16 +36,21 @@ impl Task {
         service: Service,
         settings: AnnounceSettings,
         wish: watch::Receiver<Instance>,
-        state: watch::Sender<AnnouncementState>,
+        report: Report,
     ) -> Self {
-        let AnnounceSettings { attempt_timeout, backoff } = settings;
-        Self { registry, service, attempt_timeout, retry: Retry::new(backoff), wish, state }
+        let (retry, incarnation) = (Retry::new(settings.backoff.clone()), wish.borrow().incarnation);
+        Self { registry, service, settings, retry, wish, incarnation, taken: None, conflict: None, report }
     }
 
     /// Ends when the owner has left and the claim is revoked, or when there is nothing left to claim.
     pub(super) async fn run(mut self) -> Result<()> {
-        let outcome = self.supervise().await;
-        self.note_end(outcome.as_ref().err());
+        // What no registry could take is not tried.
+        let checked = self.wish.borrow().check().map_err(|error| error.for_service(&self.service));
+        let outcome = match checked {
+            Ok(()) => self.supervise().await,
+            Err(error) => Err(error),
+        };
+        self.report.left(outcome.as_ref().err());
         outcome
     }
 
@@ -44,18 +58,19 @@ impl Task {
         while !self.owner_left() {
             let error = match self.register().await {
                 Err(error) => error,
-                Ok(mut lease) => match self.hold(lease.as_mut()).await {
+                Ok((mut lease, pending)) => match self.hold(lease.as_mut(), pending).await {
                     None => return self.bounded("revoke", lease.revoke()).await,
                     // The lease goes here, before there can be another.
                     Some(error) => error,
                 },
             };
-            if error.kind() == ErrorKind::Conflict {
+            if self.is_final(&error) {
                 return Err(error);
             }
             let wait = self.retry.after(&error);
-            self.note_failure(error, wait);
+            self.report.failed(error, wait);
             tokio::select! {
+                biased;
                 () = sleep(wait) => {}
                 () = self.until_owner_left() => {}
             }
@@ -64,36 +79,92 @@ impl Task {
     }
 
     /// One attempt. It is not cut short when the owner leaves: what it registers has to be known to be revoked.
-    async fn register(&mut self) -> Result<Box<dyn Lease>> {
-        let instance = self.wish.borrow_and_update().clone();
-        let lease = self.bounded("register", self.registry.register(&self.service, &instance)).await?;
-        self.state.send_replace(AnnouncementState::OnBoard { since: Instant::now() });
-        tracing::debug!(service = %self.service, instance = instance.id, "on the board");
+    ///
+    /// A wish that the registry refuses does not keep the instance off the board, if it has taken another record before.
+    async fn register(&mut self) -> Result<Held> {
+        let wished = self.wished();
+        let held = match self.claim(&wished).await {
+            Ok(lease) => (lease, None),
+            Err(refused) => (self.claim_former(&wished, &refused).await?, Some(refused)),
+        };
+        self.conflict = None;
+        self.report.on_board(held.1.clone());
+        Ok(held)
+    }
+
+    /// Registers the last record that was taken, if the wish was refused. An owner who has left does not wait for that.
+    async fn claim_former(&mut self, wished: &Instance, refused: &Error) -> Result<Box<dyn Lease>> {
+        let taken = self.taken.clone().map(|taken| taken.incarnation(self.incarnation));
+        match taken.filter(|taken| is_refusal(refused) && taken != wished && !self.owner_left()) {
+            // That the id is another's comes before what is wrong with the wish.
+            Some(taken) => {
+                self.claim(&taken).await.map_err(|error| if is_loss(&error) { error } else { refused.clone() })
+            }
+            None => Err(refused.clone()),
+        }
+    }
+
+    async fn claim(&mut self, instance: &Instance) -> Result<Box<dyn Lease>> {
+        let lease = self.bounded("register", self.registry.register(&self.service, instance)).await?;
+        self.taken = Some(instance.clone());
         Ok(lease)
     }
 
     /// Keeps what is published as the owner wishes, until the claim is lost, for the reason returned, or the owner
-    /// leaves.
-    async fn hold(&mut self, lease: &mut dyn Lease) -> Option<Error> {
+    /// leaves. `pending` is why it is not so from the beginning.
+    async fn hold(&mut self, lease: &mut dyn Lease, mut pending: Option<Error>) -> Option<Error> {
         let since = Instant::now();
+        let mut changes = Retry::new(self.settings.backoff.clone());
         let error = loop {
+            let again = pending.as_ref().map(|error| later(Instant::now(), changes.after(error)));
             tokio::select! {
                 biased;
-                _ = self.wish.changed() => {
-                    if self.owner_left() {
-                        return None;
-                    }
-                    let instance = self.wish.borrow_and_update().clone();
-                    if let Err(error) = self.bounded("update", lease.update(&instance)).await {
-                        break error;
-                    }
-                    tracing::debug!(service = %self.service, instance = instance.id, "entry updated");
-                }
+                _ = self.wish.changed() => {}
+                () = sleep_until(again.unwrap_or(since)), if again.is_some() => {}
                 error = lease.lost() => break error,
             }
+            if self.owner_left() {
+                return None;
+            }
+            pending = match self.change(lease).await {
+                Ok(()) => {
+                    changes.succeeded();
+                    None
+                }
+                Err(error) if is_loss(&error) => break error,
+                Err(error) => Some(error),
+            };
+            self.report.on_board(pending.clone());
         };
+        if error.kind() == ErrorKind::Conflict {
+            // Whoever has the same incarnation has claimed it later, and stays.
+            self.incarnation = self.incarnation.older();
+        }
         self.retry.lasted(since.elapsed());
         Some(error)
+    }
+
+    async fn change(&mut self, lease: &mut dyn Lease) -> Result<()> {
+        let instance = self.wished();
+        self.bounded("update", lease.update(&instance)).await?;
+        self.taken = Some(instance);
+        Ok(())
+    }
+
+    /// The latest wish, which is marked as seen.
+    fn wished(&mut self) -> Instance {
+        self.wish.borrow_and_update().clone().incarnation(self.incarnation)
+    }
+
+    /// Whether the id has been another's for longer than the owner has patience.
+    fn is_final(&mut self, error: &Error) -> bool {
+        if error.kind() != ErrorKind::Conflict {
+            // Whose the id is now is not known.
+            self.conflict = None;
+            return false;
+        }
+        let since = *self.conflict.get_or_insert_with(Instant::now);
+        self.settings.conflict_patience.is_some_and(|patience| since.elapsed() >= patience)
     }
 
     fn owner_left(&self) -> bool {
@@ -106,59 +177,20 @@ impl Task {
     }
 
     async fn bounded<T>(&self, what: &str, attempt: impl Future<Output = Result<T>>) -> Result<T> {
-        let bound = self.attempt_timeout;
+        let bound = self.settings.attempt_timeout;
         timeout(bound, attempt).await.unwrap_or_else(|_| {
             let message = format!("{what}: no answer within {bound:?}");
             Err(Error::new(ErrorKind::Timeout, message).for_service(&self.service))
         })
     }
-
-    /// Warns of the first failure and of each loss; what follows until the instance is on the board is detail.
-    fn note_failure(&self, error: Error, retry_in: Duration) {
-        let (service, instance, chain) = (&self.service, &self.wish.borrow().id, error.chain());
-        self.state.send_modify(|state| {
-            *state = match state {
-                AnnouncementState::OnBoard { .. } => {
-                    tracing::warn!(%service, instance, error = chain, ?retry_in, "lost its place on the board");
-                    AnnouncementState::Lost { since: Instant::now(), error }
-                }
-                AnnouncementState::SigningIn { failures: 0, .. } => {
-                    tracing::warn!(%service, instance, error = chain, ?retry_in, "cannot sign in");
-                    AnnouncementState::SigningIn { failures: 1, error: Some(error) }
-                }
-                AnnouncementState::SigningIn { failures, .. } => {
-                    tracing::debug!(%service, instance, error = chain, ?retry_in, "still cannot sign in");
-                    AnnouncementState::SigningIn { failures: failures.saturating_add(1), error: Some(error) }
-                }
-                AnnouncementState::Lost { since, .. } => {
-                    tracing::debug!(%service, instance, error = chain, ?retry_in, "still lost");
-                    AnnouncementState::Lost { since: *since, error }
-                }
-                AnnouncementState::Left { .. } => return,
-            }
-        });
-    }
-
-    fn note_end(&self, error: Option<&Error>) {
-        let (service, instance) = (&self.service, &self.wish.borrow().id);
-        match error {
-            None => tracing::debug!(%service, instance, "left the board"),
-            Some(error) => tracing::warn!(%service, instance, error = error.chain(), "off the board for good"),
-        }
-        self.state.send_replace(AnnouncementState::Left { error: error.cloned() });
-    }
 }
 
-/// A backend that panics, or a runtime that shuts down, must not leave a state behind that says "on the board".
-impl Drop for Task {
-    fn drop(&mut self) {
-        if !matches!(*self.state.borrow(), AnnouncementState::Left { .. }) {
-            self.note_end(Some(&ended().for_service(&self.service)));
-        }
-    }
+/// The claim was gone.
+fn is_loss(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Lost | ErrorKind::Conflict)
 }
 
-/// The error of an announcement whose task did not run to its end.
-pub(super) fn ended() -> Error {
-    Error::new(ErrorKind::Closed, "the announcing task was ended by a panic or by the end of its runtime")
+/// The registry will refuse the same again.
+fn is_refusal(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Denied | ErrorKind::Invalid | ErrorKind::Unsupported)
 }

@@ -32,7 +32,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_later_report_is_the_load_whichever_way_it_came() {
         let endpoint = Endpoint::new(Instance::new("a", "127.0.0.1:1".parse().expect("an address")).expect("an id"));
-        let seen = || endpoint.load().map(|load| load.report.cpu_utilization);
+        let seen = || endpoint.load().map(|load| load.report().cpu_utilization);
         assert_eq!((seen(), endpoint.out_of_band_load()), (None, None));
         let clone = endpoint.with_instance(endpoint.instance().as_ref().clone().weight(7));
         clone.set_load(Load::now(report(0.1)));

@@ -2,10 +2,9 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::hash::Hash;
 use std::sync::Arc;
 
-use crate::Instance;
+use crate::{Address, Instance};
 
 /// Instances without duplicates, in the registry's order.
 pub(super) type Set = Arc<[Arc<Instance>]>;
@@ -13,8 +12,8 @@ pub(super) type Set = Arc<[Arc<Instance>]>;
 /// Makes a set of what a registry says. What is in `old` too is the same allocation as there; if nothing has changed,
 /// the whole set is.
 ///
-/// Of several records of one id the newest incarnation is kept, and then of several ids at one address; on equal
-/// incarnations, the later record.
+/// Of several records of one id the newest incarnation is kept; on equal incarnations, the later record. Several ids at one
+/// address are all kept: whoever may write a key of its own cannot silence another's.
 pub(super) fn fold(old: Option<&Set>, mut instances: Vec<Arc<Instance>>) -> Set {
     let before = old.map_or(&[][..], |old| old);
     let set = match changed_in_place(before, &instances) {
@@ -27,7 +26,7 @@ pub(super) fn fold(old: Option<&Set>, mut instances: Vec<Arc<Instance>>) -> Set 
             set
         }
         None => {
-            drop_duplicates(&mut instances);
+            drop_older(&mut instances);
             let mut reuse = Reuse { old: before, next: 0, by_id: None };
             instances.into_iter().map(|instance| reuse.or(instance)).collect()
         }
@@ -37,6 +36,13 @@ pub(super) fn fold(old: Option<&Set>, mut instances: Vec<Arc<Instance>>) -> Set 
         Some(old) if unchanged(old) => Arc::clone(old),
         _ => set.into(),
     }
+}
+
+/// Those that have the address of one before them, each with that one: so many at most.
+pub(super) fn at_one_address(set: &[Arc<Instance>], most: usize) -> Vec<(&Instance, &Instance)> {
+    let mut first: HashMap<&Address, &Instance> = HashMap::with_capacity(set.len());
+    let pairs = set.iter().map(|instance| (*first.entry(&instance.address).or_insert(instance), &**instance));
+    pairs.filter(|(first, second)| first.id != second.id).take(most).collect()
 }
 
 /// The places of the instances that have changed, if each has the id and the address that stood in its place before.
@@ -63,22 +69,12 @@ fn same(one: &Arc<Instance>, other: &Arc<Instance>) -> bool {
     Arc::ptr_eq(one, other) || one == other
 }
 
-fn drop_duplicates(instances: &mut Vec<Arc<Instance>>) {
+/// Keeps one of each id.
+fn drop_older(instances: &mut Vec<Arc<Instance>>) {
     let mut kept = vec![true; instances.len()];
-    drop_older(instances, &mut kept, |instance| instance.id.as_str());
-    drop_older(instances, &mut kept, |instance| &instance.address);
-    let mut kept = kept.into_iter();
-    instances.retain(|_| kept.next().unwrap_or(true));
-}
-
-/// Of the instances that are kept so far, keeps one for each key.
-fn drop_older<'a, K: Eq + Hash>(instances: &'a [Arc<Instance>], kept: &mut [bool], key: impl Fn(&'a Instance) -> K) {
-    let mut newest: HashMap<K, usize> = HashMap::with_capacity(instances.len());
+    let mut newest: HashMap<&str, usize> = HashMap::with_capacity(instances.len());
     for (index, instance) in instances.iter().enumerate() {
-        if !kept[index] {
-            continue;
-        }
-        match newest.entry(key(instance)) {
+        match newest.entry(&instance.id) {
             Entry::Vacant(first) => drop(first.insert(index)),
             Entry::Occupied(mut other) => {
                 let newer = instances[*other.get()].incarnation <= instance.incarnation;
@@ -87,6 +83,8 @@ fn drop_older<'a, K: Eq + Hash>(instances: &'a [Arc<Instance>], kept: &mut [bool
             }
         }
     }
+    let mut kept = kept.into_iter();
+    instances.retain(|_| kept.next().unwrap_or(true));
 }
 
 /// Finds instances in the old set: the next one first, because most sets keep their order.
@@ -119,7 +117,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{Address, Incarnation};
+    use crate::Incarnation;
 
     fn instance(id: &str, port: u16, incarnation: u64) -> Instance {
         let address = Address::tcp("h", port).expect("an address");
@@ -183,22 +181,23 @@ mod tests {
     }
 
     #[test]
-    fn of_one_address_the_newest_incarnation_is_kept() {
+    fn of_one_address_all_ids_are_kept_and_named() {
         let set = folded(None, vec![instance("old", 1, 1), instance("b", 2, 1), instance("new", 1, 2)]);
-        assert_eq!(ids(&set), ["b", "new"]);
+        assert_eq!(ids(&set), ["old", "b", "new"]);
+        let named = |set: &Set, most| -> Vec<_> {
+            at_one_address(set, most).iter().map(|(one, other)| format!("{} {}", one.id, other.id)).collect()
+        };
+        assert_eq!(named(&set, 9), ["old new"]);
+        let many = folded(None, ["a", "b", "c", "d"].map(|id| instance(id, 1, 1)).into());
+        assert_eq!(named(&many, 2), ["a b", "a c"]);
     }
 
     #[test]
-    fn a_record_that_loses_its_id_holds_no_address() {
-        let set = folded(None, vec![instance("a", 1, 5), instance("a", 2, 6), instance("b", 1, 4)]);
-        assert_eq!(ids(&set), ["a", "b"]);
-    }
-
-    #[test]
-    fn an_instance_that_takes_the_place_of_another_is_checked_for_duplicates() {
+    fn an_instance_that_moves_to_the_address_of_another_takes_nobodys_place() {
         let first = folded(None, vec![instance("a", 1, 1), instance("b", 2, 1)]);
         let second = folded(Some(&first), vec![instance("a", 1, 1), instance("b", 1, 2)]);
-        assert_eq!(ids(&second), ["b"]);
+        assert_eq!(ids(&second), ["a", "b"]);
+        assert!(Arc::ptr_eq(&first[0], &second[0]));
     }
 
     #[test]
@@ -215,18 +214,12 @@ mod tests {
 
     /// The same by comparing each record with each other one.
     fn slowly(said: &[Instance]) -> Vec<Instance> {
-        let beaten = |set: &[Instance], index: usize, rival: &dyn Fn(&Instance, &Instance) -> bool| {
-            set.iter().enumerate().any(|(other, instance)| {
-                other != index
-                    && rival(instance, &set[index])
-                    && (instance.incarnation, other) > (set[index].incarnation, index)
+        let beaten = |index: usize| {
+            said.iter().enumerate().any(|(other, instance)| {
+                instance.id == said[index].id && (instance.incarnation, other) > (said[index].incarnation, index)
             })
         };
-        let keep = |set: Vec<Instance>, rival: &dyn Fn(&Instance, &Instance) -> bool| -> Vec<Instance> {
-            (0..set.len()).filter(|index| !beaten(&set, *index, rival)).map(|index| set[index].clone()).collect()
-        };
-        let by_id = keep(said.to_vec(), &|a, b| a.id == b.id);
-        keep(by_id, &|a, b| a.address == b.address)
+        (0..said.len()).filter(|index| !beaten(*index)).map(|index| said[index].clone()).collect()
     }
 
     proptest! {

@@ -21,15 +21,19 @@ pub struct Stale {
 #[non_exhaustive]
 #[derive(Clone, Debug, Default)]
 pub struct View {
-    /// The instances, without duplicates, in the registry's order. None until the first set has come.
+    /// The instances, one of each id, in the registry's order. None until the first set has come.
     ///
     /// An instance that has not changed is the same allocation as in the view before, and so is the whole set:
     /// [`Arc::ptr_eq`] tells what has changed. Weights are the registry's, unclamped.
     pub instances: Option<Arc<[Arc<Instance>]>>,
     /// Set while the registry cannot be heard. The instances are those that were believed before.
     pub stale: Option<Stale>,
-    /// How many records of the last set could not be read.
+    /// How many records of the last set could not be read. If none could be, the instances are those of the last set with
+    /// some.
     pub skipped: usize,
+    /// How many records of the last set were left out, because there are more than
+    /// [`max_instances`](crate::FollowSettings::max_instances).
+    pub left_out: usize,
     /// Set while the registry says that nobody is there and that is not yet believed: when it will be.
     pub empty_from: Option<Instant>,
     /// The service's config, as it stands in the registry: unread. None if there is none. It is the same allocation for as
@@ -42,7 +46,7 @@ impl View {
     pub(super) fn same_as(&self, other: &Self) -> bool {
         let place = |view: &Self| view.instances.as_ref().map(Arc::as_ptr);
         let stale = |view: &Self| view.stale.as_ref().map(|s| (s.as_of, s.error.kind(), s.error.chain()));
-        let rest = |view: &Self| (view.skipped, view.empty_from, view.config.as_ref().map(Arc::as_ptr));
+        let rest = |view: &Self| (view.skipped, view.left_out, view.empty_from, view.config.as_ref().map(Arc::as_ptr));
         place(self) == place(other) && rest(self) == rest(other) && stale(self) == stale(other)
     }
 }

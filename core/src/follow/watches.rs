@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::{Error, ErrorKind, Resolver, Result, Retry, Service, Snapshot, Snapshots};
+use crate::{Error, ErrorKind, Resolver, Result, Retry, Service, Snapshot, Snapshots, later};
 
 /// Watches a service, and again whenever that fails, not before the backoff says so.
 pub(super) struct Watches {
@@ -50,7 +50,7 @@ impl Watches {
                     self.retry.lasted(heard.elapsed());
                 }
                 self.watch = None;
-                self.not_before = Instant::now() + self.retry.after(error);
+                self.not_before = later(Instant::now(), self.retry.after(error));
             }
         }
         said
@@ -75,10 +75,4 @@ pub(super) async fn until(moment: Instant) {
     if Instant::now() < moment {
         sleep_until(moment).await;
     }
-}
-
-/// A moment after another. One too far away to be counted is far enough.
-pub(super) fn later(moment: Instant, wait: Duration) -> Instant {
-    const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
-    moment + wait.min(FAR)
 }

@@ -13,13 +13,21 @@ pub const CONFIG_NAME: &str = "@config";
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Puts a service's config into a registry, or removes it, once it has been read: what no client could read is refused.
+/// What none [obeys](ServiceConfig::not_obeyed) is warned of, and put: other clients of the service may. So is what
+/// [fails every call](ServiceConfig::fails_calls).
 ///
 /// # Errors
 /// [`Invalid`](ErrorKind::Invalid) if it cannot be read; [`Timeout`](ErrorKind::Timeout) after 10 s without an answer; and
 /// what [`Registry::configure`] says.
 pub async fn configure(registry: &dyn Registry, service: &Service, config: Option<&str>) -> Result<()> {
     if let Some(config) = config {
-        ServiceConfig::parse(config.as_bytes()).map_err(|error| error.for_service(service))?;
+        let config = ServiceConfig::parse(config.as_bytes()).map_err(|error| error.for_service(service))?;
+        if !config.not_obeyed.is_empty() {
+            tracing::warn!(%service, not_obeyed = ?config.not_obeyed, "the config says what no channel of ours does");
+        }
+        if !config.fails_calls.is_empty() {
+            tracing::warn!(%service, fails_calls = ?config.fails_calls, "the config fails every call of these methods");
+        }
     }
     let late = |_| Error::new(ErrorKind::Timeout, format!("no answer within {TIMEOUT:?}")).for_service(service);
     tokio::time::timeout(TIMEOUT, registry.configure(service, config)).await.map_err(late)?

@@ -5,17 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::methods::{Covers, Methods};
 use super::object::Object;
 use super::retry::{Policy, Throttling};
 use super::{MethodConfig, PolicyConfig, ServiceConfig};
 use crate::proto_duration::deserialize_proto_duration;
-use crate::{Error, Result};
+use crate::{Error, Result, short};
 
-/// How many characters of a path and of a message are kept. They quote what was read, and that can be long.
-const LONGEST: usize = 200;
+/// A timeout below this leaves no call the time to come back.
+const SHORTEST: Duration = Duration::from_micros(50);
 
 /// The config as it stands in the registry.
 #[derive(Deserialize)]
@@ -26,6 +26,8 @@ struct Document {
     method_config: Option<Vec<Object<Entry>>>,
     retry_throttling: Option<Object<Throttling>>,
     health_check_config: Option<Object<HealthCheck>>,
+    /// Only whether it is there: it is not acted on.
+    connection_scaling: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -34,7 +36,11 @@ struct Entry {
     name: Option<Vec<Object<Name>>>,
     timeout: Option<Timeout>,
     wait_for_ready: Option<bool>,
+    max_request_message_bytes: Option<u64>,
+    max_response_message_bytes: Option<u64>,
     retry_policy: Option<Object<Policy>>,
+    /// Only whether it is there: it is not acted on.
+    hedging_policy: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -57,11 +63,42 @@ pub(super) fn read(stored: &[u8]) -> Result<ServiceConfig> {
     let text = std::str::from_utf8(stored).map_err(|error| refused(&format!("not UTF-8: {error}")))?;
     let Object(document): Object<Document> = from_text(text).map_err(|why| refused(&why))?;
     let Document { load_balancing_config, load_balancing_policy, method_config, .. } = document;
+    let entries = method_config.unwrap_or_default();
+    let health_check = document.health_check_config.and_then(|Object(health)| health.service_name);
+    let scaling = document.connection_scaling.map(|_| "connectionScaling".to_owned());
+    let health = health_check.as_ref().map(|_| "healthCheckConfig".to_owned());
+    let not_obeyed = health.into_iter().chain(scaling).chain(not_obeyed(&entries)).collect();
+    let fails_calls = fails_calls(&entries).collect();
     Ok(ServiceConfig {
         load_balancing: load_balancing_config.unwrap_or_else(|| deprecated(load_balancing_policy)),
         retry_throttling: document.retry_throttling.map(|Object(throttling)| throttling.into()),
-        health_check: document.health_check_config.and_then(|Object(health)| health.service_name),
-        methods: Arc::new(methods(method_config.unwrap_or_default()).map_err(|why| refused(&why))?),
+        health_check,
+        not_obeyed,
+        fails_calls,
+        methods: Arc::new(methods(entries).map_err(|why| refused(&why))?),
+    })
+}
+
+/// The paths of what gRPC gives a meaning to, in the methods' entries, and this does not act on.
+fn not_obeyed(entries: &[Object<Entry>]) -> impl Iterator<Item = String> {
+    entries.iter().enumerate().flat_map(|(index, Object(entry))| {
+        let hedging = entry.hedging_policy.map(|_| format!("methodConfig[{index}].hedgingPolicy"));
+        let bounded = entry.retry_policy.as_ref().is_some_and(|Object(policy)| policy.bounds_each_attempt());
+        let receive = bounded.then(|| format!("methodConfig[{index}].retryPolicy.perAttemptRecvTimeout"));
+        hedging.into_iter().chain(receive)
+    })
+}
+
+/// The paths of what no call can meet, in the methods' entries.
+fn fails_calls(entries: &[Object<Entry>]) -> impl Iterator<Item = String> {
+    entries.iter().enumerate().flat_map(|(index, Object(entry))| {
+        let at_once = |timeout: &Timeout| timeout.0 < SHORTEST;
+        let hopeless = [
+            ("timeout", entry.timeout.as_ref().is_some_and(at_once)),
+            ("maxRequestMessageBytes", entry.max_request_message_bytes == Some(0)),
+            ("maxResponseMessageBytes", entry.max_response_message_bytes == Some(0)),
+        ];
+        hopeless.into_iter().filter(|(_, is)| *is).map(move |(field, _)| format!("methodConfig[{index}].{field}"))
     })
 }
 
@@ -74,9 +111,14 @@ fn deprecated(policy: Option<String>) -> Vec<PolicyConfig> {
 fn methods(entries: Vec<Object<Entry>>) -> Result<Methods, String> {
     let mut methods = Methods::default();
     for (index, Object(entry)) in entries.into_iter().enumerate() {
+        if entry.retry_policy.is_some() && entry.hedging_policy.is_some() {
+            return Err(format!("methodConfig[{index}]: retryPolicy and hedgingPolicy exclude each other"));
+        }
         let config = Arc::new(MethodConfig {
             timeout: entry.timeout.map(|Timeout(timeout)| timeout),
             wait_for_ready: entry.wait_for_ready,
+            max_request_message_bytes: entry.max_request_message_bytes,
+            max_response_message_bytes: entry.max_response_message_bytes,
             retry: entry.retry_policy.map(|Object(policy)| policy.into()),
         });
         for (place, Object(name)) in entry.name.into_iter().flatten().enumerate() {
@@ -113,19 +155,11 @@ pub(super) fn from_text<T: DeserializeOwned>(text: &str) -> Result<T, String> {
 pub(super) fn said<E: fmt::Display>(error: &serde_path_to_error::Error<E>) -> String {
     let (path, why) = (error.path().to_string(), error.inner());
     match path.trim_end_matches(['.', '?']) {
-        "" => shortened(why.to_string()),
-        path => format!("{}: {}", shortened(path.to_owned()), shortened(why.to_string())),
+        "" => short(&why.to_string()).into_owned(),
+        path => format!("{}: {}", short(path), short(&why.to_string())),
     }
 }
 
 fn refused(why: &str) -> Error {
     Error::invalid(format!("service config: {why}"))
-}
-
-fn shortened(mut text: String) -> String {
-    if let Some((end, _)) = text.char_indices().nth(LONGEST) {
-        text.truncate(end);
-        text.push('…');
-    }
-    text
 }

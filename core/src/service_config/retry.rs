@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::codes::FailureCode;
 use crate::Code;
@@ -67,6 +68,15 @@ pub(super) struct Policy {
     max_backoff: Wait,
     backoff_multiplier: Factor,
     retryable_status_codes: Codes,
+    /// Only whether it is there: it is not acted on.
+    per_attempt_recv_timeout: Option<IgnoredAny>,
+}
+
+impl Policy {
+    /// Whether it bounds each attempt, which is not acted on.
+    pub(super) fn bounds_each_attempt(&self) -> bool {
+        self.per_attempt_recv_timeout.is_some()
+    }
 }
 
 impl From<Policy> for RetryPolicy {

@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use super::object::Object;
 use super::read;
 use crate::{Error, Result};
 
@@ -71,12 +72,13 @@ impl BalancerSettings {
     }
 
     /// Reads them as a type of the balancer's own. As gRPC does, ignore what is not known: leave out serde's
-    /// `deny_unknown_fields`, and give defaults.
+    /// `deny_unknown_fields`, and give defaults. The fields of a struct are known by their names in any case, as in Go.
     ///
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid), naming the balancer and the field.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T> {
-        serde_path_to_error::deserialize(&self.fields).map_err(|error| refused(&self.balancer, &read::said(&error)))
+        let read = serde_path_to_error::deserialize(&self.fields);
+        read.map(|Object(settings)| settings).map_err(|error| refused(&self.balancer, &read::said(&error)))
     }
 
     /// The error for settings that can be read and make no sense; `why` names the field.

@@ -28,6 +28,7 @@ fn all_that_is_known_is_read() {
             "timeout": "1.5s",
             "waitForReady": true,
             "maxRequestMessageBytes": 1,
+            "maxResponseMessageBytes": 5_000_000_000_u64,
             "retryPolicy": {
                 "maxAttempts": 3, "initialBackoff": "0.1s", "maxBackoff": "1s", "backoffMultiplier": 2,
                 "retryableStatusCodes": ["UNAVAILABLE", 10, "CANCELLED"],
@@ -47,10 +48,14 @@ fn all_that_is_known_is_read() {
     let codes = vec![Code::Unavailable, Code::Aborted, Code::Cancelled];
     let retry = RetryPolicy::new(3, Duration::from_millis(100), Duration::from_secs(1), 2.0, codes);
     let method = config.method("/s.S/M").expect("a config for it");
-    assert_eq!(
-        *method,
-        MethodConfig { timeout: Some(Duration::from_millis(1500)), wait_for_ready: Some(true), retry: Some(retry) }
-    );
+    let expected = MethodConfig {
+        timeout: Some(Duration::from_millis(1500)),
+        wait_for_ready: Some(true),
+        max_request_message_bytes: Some(1),
+        max_response_message_bytes: Some(5_000_000_000),
+        retry: Some(retry),
+    };
+    assert_eq!(*method, expected);
     assert_eq!(config.retry_throttling, Some(RetryThrottling::new(10.0, 0.029)), "in thousandths, the rest is cut off");
     assert_eq!(config.health_check.as_deref(), Some("s"));
 }
@@ -94,6 +99,68 @@ fn the_method_comes_before_its_service_and_that_before_all() {
     assert!(parse(&json!({"methodConfig": [entry(json!([{"service": "a"}]), 1)]})).method("/b/x").is_none());
 }
 
+/// The config of grpc-go's example of retries, as it stands there.
+#[test]
+fn what_grpc_go_reads_is_read() {
+    let go = br#"{
+        "methodConfig": [{
+          "name": [{"service": "grpc.examples.echo.Echo"}],
+          "retryPolicy": {
+              "MaxAttempts": 4,
+              "InitialBackoff": ".01s",
+              "MaxBackoff": ".01s",
+              "BackoffMultiplier": 1.0,
+              "RetryableStatusCodes": [ "UNAVAILABLE" ]
+          }
+        }]}"#;
+    let config = ServiceConfig::parse(go).expect("grpc-go reads it");
+    let (wait, codes) = (Duration::from_millis(10), vec![Code::Unavailable]);
+    let retry = config.method("/grpc.examples.echo.Echo/UnaryEcho").and_then(|method| method.retry.as_ref());
+    assert_eq!(retry, Some(&RetryPolicy::new(4, wait, wait, 1.0, codes)));
+
+    let shouted = json!({"METHODCONFIG": [{"NAME": [{"SERVICE": "s"}], "TIMEOUT": "1.s"}]});
+    assert_eq!(parse(&shouted).method("/s/m").and_then(|method| method.timeout), Some(Duration::from_secs(1)));
+    let twice = refusal(br#"{"methodConfig": [], "MethodConfig": []}"#);
+    assert!(twice.contains("duplicate field `methodConfig`"), "{twice}");
+    let wrong = refusal(br#"{"MethodConfig": [{"Timeout": 1}]}"#);
+    assert!(wrong.starts_with("MethodConfig[0].Timeout: invalid type"), "it is named as it is written: {wrong}");
+}
+
+#[test]
+fn what_has_a_meaning_to_grpc_and_is_not_obeyed_is_named() {
+    let mut config = with_retry("perAttemptRecvTimeout", json!("1s"));
+    let hedged = json!({"name": [{"service": "s"}], "hedgingPolicy": {"maxAttempts": 3}});
+    config["methodConfig"].as_array_mut().expect("a list").push(hedged);
+    config["healthCheckConfig"] = json!({"serviceName": ""});
+    config["connectionScaling"] = json!({"maxConnectionsPerSubchannel": 2});
+    config["unknown"] = json!({"a": 1});
+    let expected = [
+        "healthCheckConfig",
+        "connectionScaling",
+        "methodConfig[0].retryPolicy.perAttemptRecvTimeout",
+        "methodConfig[1].hedgingPolicy",
+    ];
+    assert_eq!(parse(&config).not_obeyed, expected);
+    assert_eq!(parse(&json!({"methodConfig": [{"hedgingPolicy": null}]})).not_obeyed, [""; 0]);
+}
+
+#[test]
+fn what_no_call_can_meet_is_named_and_taken() {
+    let config = parse(&json!({"methodConfig": [
+        {"name": [{"service": "s"}], "timeout": "0.001s", "maxRequestMessageBytes": 1},
+        {"name": [{"service": "t"}], "timeout": "0s", "maxRequestMessageBytes": 0},
+        {"name": [{"service": "u"}], "timeout": "0.000000001s", "maxResponseMessageBytes": 0},
+    ]}));
+    let expected = [
+        "methodConfig[1].timeout",
+        "methodConfig[1].maxRequestMessageBytes",
+        "methodConfig[2].timeout",
+        "methodConfig[2].maxResponseMessageBytes",
+    ];
+    assert_eq!(config.fails_calls, expected);
+    assert_eq!(config.method("/t/m").and_then(|method| method.timeout), Some(Duration::ZERO));
+}
+
 #[test]
 fn more_than_five_attempts_count_as_five() {
     for attempts in [2, 5, 6, 1_000_000] {
@@ -118,6 +185,8 @@ fn what_is_known_and_wrong_is_named_by_its_path() {
     let method = |entry: Value| json!({"methodConfig": [{"name": [{"service": "a"}]}, entry]});
     let throttling =
         |tokens: Value, ratio: Value| json!({"retryThrottling": {"maxTokens": tokens, "tokenRatio": ratio}});
+    let mut both = with_retry("maxAttempts", json!(4));
+    both["methodConfig"][0]["hedgingPolicy"] = json!({"maxAttempts": 3});
     let cases = [
         (json!([]), "invalid type: sequence, expected an object"),
         (json!([null, null, null, null, null]), "invalid type: sequence"),
@@ -162,6 +231,9 @@ fn what_is_known_and_wrong_is_named_by_its_path() {
         (throttling(json!(1000), json!(0.0009)), "retryThrottling.tokenRatio: 0.0009 is not"),
         (throttling(json!(1000), json!(-1)), "retryThrottling.tokenRatio: -1 is not"),
         (throttling(json!(1000), json!(null)), "retryThrottling.tokenRatio: invalid type: null"),
+        (method(json!({"maxRequestMessageBytes": -1})), "methodConfig[1].maxRequestMessageBytes: invalid value"),
+        (method(json!({"maxResponseMessageBytes": "10"})), "methodConfig[1].maxResponseMessageBytes: invalid type"),
+        (both, "methodConfig[0]: retryPolicy and hedgingPolicy exclude each other"),
         (json!({"healthCheckConfig": {"serviceName": 1}}), "healthCheckConfig.serviceName: invalid type"),
         (json!({"healthCheckConfig": []}), "healthCheckConfig: invalid type: sequence"),
     ];
@@ -218,6 +290,7 @@ fn settings_that_cannot_be_read_are_named_by_balancer_and_field() {
     }
     let read = |json| BalancerSettings::parse("mine", json).and_then(|settings| settings.read::<Settings>());
     assert_eq!(read(r#"{"inner": {"list": [1, 2]}, "other": 1}"#).expect("settings").inner.list, [1, 2]);
+    assert_eq!(read(r#"{"Inner": {"list": [3]}}"#).expect("the name of a field in any case").inner.list, [3]);
     for (json, expected) in [
         (r#"{"inner": {"list": [1, 256]}}"#, "inner.list[1]: invalid value: integer `256`, expected u8"),
         ("{}", "missing field `inner`"),
@@ -242,6 +315,9 @@ fn almost() -> impl Strategy<Value = Value> {
             "method",
             "timeout",
             "waitForReady",
+            "WaitForReady",
+            "maxRequestMessageBytes",
+            "hedgingPolicy",
             "retryPolicy",
             "maxAttempts",
             "initialBackoff",

@@ -11,7 +11,8 @@ use crate::{Error, Result};
 /// # Contract
 /// It is made once per target, by who dials, and passed as `&mut` to everybody who has options to read: the backend of
 /// the scheme, the balancer, the channel. Each asks for all of its own keys, whether they are there or not. Then
-/// [`finish`](Self::finish) refuses what nobody has asked for, and says what could have been.
+/// [`finish`](Self::finish) refuses what nobody has asked for, and says what could have been. An error shows the values of
+/// keys that were asked for, unless the key's name is [that of a secret](Target), and of no others.
 ///
 /// ```
 /// use callboard_core::{Result, Target, TargetOptions};
@@ -72,11 +73,20 @@ impl<'t> TargetOptions<'t> {
         self.parsed(key, flag, "true or false")
     }
 
-    /// The error for a value that its reader cannot use: names the URL, the key, the value, and what was expected,
-    /// such as `at least 5s`.
+    /// The error for a value that its reader cannot use: names the URL, the key, the value unless it may be a secret, and
+    /// what was expected, such as `at least 5s`.
     pub fn invalid(&self, key: &str, expected: &str) -> Error {
-        let value = if is_secret(key) { MASK } else { self.value(key).unwrap_or_default() };
-        invalid(self.target, &format!("query key {key:?}: {value:?} is not what is expected: {expected}"))
+        let value = if self.is_plain(key) { self.value(key).unwrap_or_default() } else { MASK };
+        self.refused(&format!("query key {key:?}: {value:?} is not what is expected: {expected}"))
+    }
+
+    /// The keys of the query that were asked for so far, with their values, sorted by key: all that the query has said to
+    /// whoever has asked. Values may be secret.
+    pub fn taken(&self) -> Vec<(&'t str, &'t str)> {
+        let query = self.target.query.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        let mut taken: Vec<_> = query.filter(|(key, _)| self.asked.contains(key)).collect();
+        taken.sort_unstable();
+        taken
     }
 
     /// Ends the reading.
@@ -85,16 +95,25 @@ impl<'t> TargetOptions<'t> {
     /// [`Invalid`](crate::ErrorKind::Invalid), if the query has keys that nobody has asked for. It names each, and all
     /// that were asked for.
     pub fn finish(self) -> Result<()> {
-        let Self { target, mut asked } = self;
-        let keys = target.query.iter().map(|(key, _)| key.as_str());
-        let unknown: Vec<_> = keys.filter(|key| !asked.contains(key)).map(|key| format!("{key:?}")).collect();
+        let keys = self.target.query.iter().map(|(key, _)| key.as_str());
+        let unknown: Vec<_> = keys.filter(|key| !self.asked.contains(key)).map(|key| format!("{key:?}")).collect();
         if unknown.is_empty() {
             return Ok(());
         }
+        let mut asked = self.asked.clone();
         asked.sort_unstable();
         let known = if asked.is_empty() { "none".to_owned() } else { asked.join(", ") };
         let keys = if unknown.len() == 1 { "key" } else { "keys" };
-        Err(invalid(target, &format!("unknown query {keys} {} (known here: {known})", unknown.join(", "))))
+        Err(self.refused(&format!("unknown query {keys} {} (known here: {known})", unknown.join(", "))))
+    }
+
+    /// Whether the value of this key may be shown: somebody knows the key, and its name is not that of a secret.
+    fn is_plain(&self, key: &str) -> bool {
+        self.asked.contains(&key) && !is_secret(key)
+    }
+
+    fn refused(&self, why: &str) -> Error {
+        invalid(self.target.shown(&|key| self.is_plain(key)), why)
     }
 
     fn value(&self, key: &str) -> Option<&'t str> {

@@ -31,11 +31,22 @@ pub trait Harness: fmt::Debug + Send + Sync {
     /// A resolver as another process would have it, likewise.
     fn resolver(&self) -> Arc<dyn Resolver>;
 
+    /// A record that the registry does not take, such as one that is too large. By default one with 4 MiB of metadata.
+    fn refused(&self, instance: Instance) -> Instance {
+        instance.metadata("note", "x".repeat(4 << 20))
+    }
+
     /// How long things may take.
     fn bounds(&self) -> Bounds;
 
     /// Whether a server that was killed has its data again when it is restarted.
     fn keeps_data(&self) -> bool {
+        true
+    }
+
+    /// Whether a claim ends when the registry is out of reach for long, as by a time to live. Not where it is a lock that
+    /// its owner holds whether or not anybody can look.
+    fn claims_expire(&self) -> bool {
         true
     }
 
@@ -56,6 +67,10 @@ pub trait Harness: fmt::Debug + Send + Sync {
 
     /// Puts a record there that no callboard could have written, where instances of this service are looked for.
     async fn put_garbage(&self, service: &Service);
+
+    /// Puts a record there that says this, under the key of this id, whichever id it has in it, in the place of what is
+    /// there: as whoever may write to the registry could. Nothing ends it.
+    async fn put_record(&self, service: &Service, id: &str, record: &Instance);
 
     /// Puts these bytes where the service's config stands, or removes it, as a person with the registry's own tool would.
     async fn put_config(&self, service: &Service, config: Option<&[u8]>);

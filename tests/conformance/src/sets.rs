@@ -1,15 +1,19 @@
 //! Sets: complete, of one service, and with their contents as they were.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use callboard_core::{InstanceKind, Service};
+use callboard_core::{AnnounceSettings, FollowSettings, InstanceKind, Service, announce};
 use futures_util::{StreamExt, future, stream};
 use tokio::time::timeout;
 
-use crate::Harness;
 use crate::company::{SOON, instance, service, watcher};
 use crate::presence::registered;
+use crate::{Harness, Watcher};
+
+/// How long a hundred and more of one thing may take.
+const MANY: Duration = Duration::from_secs(60);
 
 /// The first item of a watch is the set as it is, and comes even if nobody is there or the service is unheard of.
 pub async fn the_first_set_is_complete_and_comes_even_if_empty(harness: &dyn Harness) {
@@ -125,5 +129,50 @@ pub async fn services_with_a_common_prefix_do_not_mix(harness: &dyn Harness) {
     }
     for (port, name) in (1..).zip(names) {
         watcher(harness, &service(name)).until_ids(SOON, name, &[&format!("of-{port}")]).await;
+    }
+}
+
+/// What nobody can read is not nobody: when the last record that can be read goes, and one that cannot is there, the last
+/// set is kept, however long that lasts.
+pub async fn unreadable_records_are_not_an_empty_set(harness: &dyn Harness) {
+    let service = service("project/test");
+    let registry = harness.registry();
+    let mut settings = FollowSettings::default();
+    settings.empty_grace = Duration::ZERO;
+    let watcher = Watcher::with(harness.resolver(), &service, settings);
+    let lease = registered(&*registry, &service, &instance("a", 1)).await;
+    watcher.until_ids(SOON, "readable", &["a"]).await;
+    harness.put_garbage(&service).await;
+    watcher.until(SOON, "one of two is readable", |seen| seen.skipped == 1).await;
+    let other = registered(&*registry, &service, &instance("b", 2)).await;
+    watcher.until_ids(SOON, "two of three are readable", &["a", "b"]).await;
+    lease.revoke().await.expect("revoked");
+    watcher.until_ids(SOON, "one of two is readable again", &["b"]).await;
+    other.revoke().await.expect("revoked");
+    let emptied = timeout(Duration::from_secs(2), watcher.until_ids(SOON, "nobody", &[])).await;
+    assert!(emptied.is_err(), "what cannot be read was taken for nobody: {emptied:?}");
+    let back = registered(&*registry, &service, &instance("c", 3)).await;
+    watcher.until_ids(SOON, "a readable one again", &["c"]).await;
+    back.revoke().await.expect("revoked");
+}
+
+/// A process that uses many services over one client hears of each, and is on each one's board.
+pub async fn many_services_share_one_client(harness: &dyn Harness) {
+    let (registry, resolver) = (harness.registry_for_many(), harness.resolver());
+    let services: Vec<Service> = (0..150).map(|number| service(&format!("project/s{number}"))).collect();
+    let watchers: Vec<_> = services.iter().map(|service| Watcher::new(Arc::clone(&resolver), service)).collect();
+    let joined = services.iter().map(|service| {
+        let announcement = announce(Arc::clone(&registry), service, instance("a", 1), AnnounceSettings::default());
+        async move { announcement.on_board(MANY).await.map(|()| announcement) }
+    });
+    let announced: Vec<_> = future::try_join_all(joined).await.expect("all are on the board");
+    for watcher in &watchers {
+        watcher.until(MANY, "each service", |seen| seen.ids() == ["a"] && seen.stale.is_none()).await;
+    }
+    for announcement in &announced {
+        announcement.update(|instance| instance.weight = 7);
+    }
+    for watcher in &watchers {
+        watcher.until(MANY, "each change", |seen| seen.instance("a").is_some_and(|a| a.weight == 7)).await;
     }
 }

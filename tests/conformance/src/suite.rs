@@ -21,15 +21,25 @@ macro_rules! suite {
             a_dead_instance_is_gone_within_its_time_to_live
             a_live_instance_outlasts_its_time_to_live
             an_error_says_where
+            an_id_that_is_no_key_is_refused
+            a_refused_change_leaves_what_is_there
+            a_lease_outlasts_changes_that_fail_or_are_dropped
             the_first_set_is_complete_and_comes_even_if_empty
             sets_are_complete_after_a_burst
             five_hundred_instances_are_seen
             names_and_metadata_come_back_as_they_were
             garbage_beside_good_records_is_skipped
             services_with_a_common_prefix_do_not_mix
+            unreadable_records_are_not_an_empty_set
+            many_services_share_one_client
             a_newer_incarnation_takes_over
             an_older_incarnation_is_refused
             the_same_incarnation_may_register_again
+            what_failed_claims_leave_behind_harms_no_successor
+            a_dead_newer_incarnation_is_waited_for
+            of_two_equal_announcements_the_later_stays
+            a_record_under_another_key_takes_nobodys_place
+            a_record_of_the_far_future_takes_no_place
             a_registry_that_comes_late
             a_registry_that_is_killed_and_restarted
             a_registry_that_is_paused
@@ -39,6 +49,7 @@ macro_rules! suite {
             a_lease_ended_by_hand_is_made_again
             a_lost_entry_is_noticed_by_its_lease
             a_dropped_watch_leaves_nothing
+            a_client_outlasts_the_runtime_that_made_it
             a_config_is_seen_changed_and_removed
             a_config_put_by_hand_is_seen
             garbage_for_a_config_costs_nothing_else
@@ -54,6 +65,18 @@ macro_rules! suite {
         async fn $property() {
             let harness = $harness;
             $crate::$property(&harness).await;
+        }
+    };
+}
+
+/// Makes one test of each property of a backend whose registry asks who may do what: of a harness that is
+/// [`Rights`](crate::Rights). The arguments are those of [`suite!`].
+#[macro_export]
+macro_rules! suite_of_rights {
+    ($harness:expr $(, ignore = $why:literal)?) => {
+        $crate::suite! {
+            @each ($harness) [$(#[ignore = $why])?]
+            a_right_that_is_taken_away_is_told
         }
     };
 }

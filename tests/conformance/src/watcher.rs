@@ -29,6 +29,8 @@ pub struct Seen {
     pub config: Option<Arc<[u8]>>,
     /// How often a set with instances was followed by one without.
     pub emptied: usize,
+    /// How often an id that was in a set was not in the next, by id.
+    pub gaps: BTreeMap<String, usize>,
 }
 
 impl Seen {
@@ -45,7 +47,13 @@ impl Seen {
     fn note(&mut self, view: &View) {
         let somebody = |seen: &Self| seen.set.as_ref().is_some_and(|set| !set.is_empty());
         let before = somebody(self);
-        self.set = view.instances.as_ref().map(|all| all.iter().map(|i| (i.id.clone(), Arc::clone(i))).collect());
+        let set: Option<BTreeMap<_, _>> =
+            view.instances.as_ref().map(|all| all.iter().map(|i| (i.id.clone(), Arc::clone(i))).collect());
+        let there = |id: &String| set.as_ref().is_some_and(|set| set.contains_key(id));
+        for gone in self.set.iter().flat_map(BTreeMap::keys).filter(|id| !there(id)) {
+            *self.gaps.entry(gone.clone()).or_default() += 1;
+        }
+        self.set = set;
         self.stale.clone_from(&view.stale);
         self.skipped = view.skipped;
         self.config.clone_from(&view.config);
@@ -56,7 +64,12 @@ impl Seen {
 impl Watcher {
     /// Begins to follow, with the settings that a channel has by default.
     pub fn new(resolver: Arc<dyn Resolver>, service: &Service) -> Self {
-        let mut follow = follow(resolver, service, FollowSettings::default());
+        Self::with(resolver, service, FollowSettings::default())
+    }
+
+    /// Begins to follow, with these settings.
+    pub fn with(resolver: Arc<dyn Resolver>, service: &Service, settings: FollowSettings) -> Self {
+        let mut follow = follow(resolver, service, settings);
         let (sender, seen) = watch::channel(Seen::default());
         let task = tokio::spawn(async move {
             loop {

@@ -9,14 +9,13 @@ import (
 	"io"
 	"net"
 	"os"
-	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/orca"
 	"google.golang.org/grpc/status"
 
-	v3orcaservicegrpc "github.com/cncf/xds/go/xds/service/orca/v3"
+	"callboard-grpc-go/often"
 )
 
 type health struct {
@@ -34,28 +33,6 @@ func (health) Check(ctx context.Context, request *grpc_health_v1.HealthCheckRequ
 	return &grpc_health_v1.HealthCheckResponse{Status: grpc_health_v1.HealthCheckResponse_SERVING}, nil
 }
 
-// often is grpc-go's own service, which reports every 30 s at most, asked again and again.
-type often struct {
-	v3orcaservicegrpc.UnimplementedOpenRcaServiceServer
-	service *orca.Service
-}
-
-type once struct {
-	v3orcaservicegrpc.OpenRcaService_StreamCoreMetricsServer
-	ctx context.Context
-}
-
-func (o once) Context() context.Context { return o.ctx }
-
-func (o often) StreamCoreMetrics(request *v3orcaservicegrpc.OrcaLoadReportRequest, stream v3orcaservicegrpc.OpenRcaService_StreamCoreMetricsServer) error {
-	for stream.Context().Err() == nil {
-		ctx, cancel := context.WithTimeout(stream.Context(), 50*time.Millisecond)
-		_ = o.service.StreamCoreMetrics(request, once{stream, ctx})
-		cancel()
-	}
-	return stream.Context().Err()
-}
-
 func main() {
 	metrics := orca.NewServerMetricsRecorder()
 	metrics.SetCPUUtilization(0.25)
@@ -66,11 +43,9 @@ func main() {
 	metrics.SetNamedUtilization("disk", 0.9)
 	server := grpc.NewServer(orca.CallMetricsServerOption(metrics))
 	grpc_health_v1.RegisterHealthServer(server, health{})
-	service, err := orca.NewService(orca.ServiceOptions{ServerMetricsProvider: metrics})
-	if err != nil {
+	if err := often.Register(server, metrics); err != nil {
 		panic(err)
 	}
-	v3orcaservicegrpc.RegisterOpenRcaServiceServer(server, often{service: service})
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		panic(err)

@@ -18,6 +18,7 @@ pub(crate) const CONTINUATION: u8 = 9;
 pub(crate) const END_STREAM: u8 = 1;
 pub(crate) const ACK: u8 = 1;
 pub(crate) const END_HEADERS: u8 = 4;
+pub(crate) const PADDED: u8 = 8;
 
 /// Error codes of HTTP/2.
 #[expect(missing_docs, reason = "HTTP/2's own names")]
@@ -72,6 +73,8 @@ pub enum Event {
     SettingsAck,
     /// A question for a sign of life.
     Ping([u8; 8]),
+    /// The peer's answer to a PING of this side.
+    Pong([u8; 8]),
     /// WINDOW_UPDATE.
     Window {
         /// The stream, or 0 for the connection.
@@ -88,8 +91,11 @@ pub enum Event {
     Other(u8),
 }
 
-/// One frame.
-pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+/// One frame, as it stands on the wire: for what [`Writer`](crate::Writer) has no function for.
+///
+/// # Panics
+/// If the payload has 4 GiB or more.
+pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let mut bytes = u32::try_from(payload.len()).expect("a frame is below 2^24 bytes").to_be_bytes()[1..].to_vec();
     bytes.extend([kind, flags]);
     bytes.extend(stream.to_be_bytes());
@@ -146,6 +152,7 @@ pub(crate) fn read(kind: u8, flags: u8, stream: u32, payload: Vec<u8>) -> Event 
         SETTINGS if flags & ACK != 0 => Event::SettingsAck,
         SETTINGS => Event::Settings(payload.chunks_exact(6).map(setting).collect()),
         PING if flags & ACK == 0 => Event::Ping(payload.try_into().unwrap_or_default()),
+        PING => Event::Pong(payload.try_into().unwrap_or_default()),
         GOAWAY => Event::GoAway { code: number(4) },
         WINDOW_UPDATE => Event::Window { stream, by: number(0) },
         other => Event::Other(other),

@@ -29,7 +29,7 @@ mod server;
 mod stats;
 mod writer;
 
-pub use frame::{Event, code, setting};
+pub use frame::{Event, code, frame, setting};
 pub use peer::{Peer, Request};
 pub use port::Port;
 pub use proxy::{Mode, Proxy};

@@ -5,8 +5,11 @@ use std::sync::Arc;
 use tokio::io::AsyncWriteExt;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TryRecvError;
 
-use crate::frame::{self, ACK, DATA, END_STREAM, GOAWAY, MAX_PAYLOAD, PING, RST_STREAM, SETTINGS, WINDOW_UPDATE};
+use crate::frame::{
+    self, ACK, DATA, END_STREAM, GOAWAY, MAX_PAYLOAD, PADDED, PING, RST_STREAM, SETTINGS, WINDOW_UPDATE,
+};
 use crate::stats::Streams;
 
 /// Sends frames on one connection, in the order of the calls, without waiting. Clones send on the same one.
@@ -19,19 +22,34 @@ pub struct Writer {
 #[derive(Debug)]
 enum Order {
     Write(Vec<u8>),
+    /// The same, again whenever there is nothing else to do.
+    Repeat(Vec<u8>),
     /// No more will be written: FIN.
     Finish,
     /// The other half is gone.
     Close,
 }
 
+/// The next order. There is always one where something is repeated.
+async fn next(orders: &mut mpsc::UnboundedReceiver<Order>, repeated: Option<&Vec<u8>>) -> Option<Order> {
+    let Some(bytes) = repeated else { return orders.recv().await };
+    // Others of this thread have their turn as well.
+    tokio::task::yield_now().await;
+    match orders.try_recv() {
+        Err(TryRecvError::Empty) => Some(Order::Repeat(bytes.clone())),
+        other => other.ok(),
+    }
+}
+
 impl Writer {
     pub(crate) fn new(mut socket: OwnedWriteHalf, streams: Arc<Streams>) -> Self {
         let (queue, mut orders) = mpsc::unbounded_channel();
         tokio::spawn(async move {
-            while let Some(order) = orders.recv().await {
+            let mut repeated = None;
+            while let Some(order) = next(&mut orders, repeated.as_ref()).await {
                 let done = match order {
                     Order::Write(bytes) => socket.write_all(&bytes).await,
+                    Order::Repeat(bytes) => socket.write_all(repeated.insert(bytes)).await,
                     Order::Finish => socket.shutdown().await,
                     Order::Close => break,
                 };
@@ -49,6 +67,12 @@ impl Writer {
     pub fn bytes(&self, bytes: Vec<u8>) {
         // The other end is gone only if the connection is.
         let _ = self.queue.send(Order::Write(bytes));
+    }
+
+    /// Sends bytes as they are, over and over and as fast as they are taken, until the connection ends or others are given.
+    /// What else is to be sent is sent in between.
+    pub fn flood(&self, bytes: Vec<u8>) {
+        let _ = self.queue.send(Order::Repeat(bytes));
     }
 
     /// Says that nothing more will be sent, and goes on reading.
@@ -97,6 +121,18 @@ impl Writer {
             let flags = if end && parts.peek().is_none() { END_STREAM } else { 0 };
             self.bytes(frame::frame(DATA, flags, stream, part));
         }
+    }
+
+    /// One frame of DATA with so many bytes of padding, whatever the windows allow. Of the windows it takes its length, the
+    /// padding, and one byte.
+    pub fn padded(&self, stream: u32, data: &[u8], padding: u8) {
+        let payload = [&[padding], data, &vec![0; padding.into()]].concat();
+        self.bytes(frame::frame(DATA, PADDED, stream, &payload));
+    }
+
+    /// A PING, which the peer has to answer.
+    pub fn ping(&self, payload: [u8; 8]) {
+        self.bytes(frame::frame(PING, 0, 0, &payload));
     }
 
     /// RST_STREAM.

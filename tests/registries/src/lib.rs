@@ -4,20 +4,26 @@
 
 mod churn;
 mod client;
+mod hardship;
 mod load;
 mod lookaside;
 mod outage;
 mod questions;
 mod rolling;
 mod server;
+mod sharing;
+mod tunnel;
 
 pub use churn::churn;
 pub use client::{Client, Line};
+pub use hardship::{Operator, hardship};
 pub use lookaside::lookaside;
 pub use outage::outage;
 pub use questions::four_questions;
 pub use rolling::rolling_restart;
 pub use server::Server;
+pub use sharing::connections_of_many_services;
+pub use tunnel::tunnel;
 
 /// Where the examples are. [`examples!`] knows.
 #[derive(Clone, Copy, Debug)]

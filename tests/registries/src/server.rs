@@ -25,12 +25,18 @@ impl Server {
         Self { program: program.env("CALLBOARD_ADVERTISE", "").env("POD_IP", "").start() }
     }
 
-    /// Starts one that listens on every address. It finds out by itself which of them others are told; the way to Consul's
-    /// agent says nothing of that, so there it is told.
+    /// Starts one that listens on every address. It finds out by itself which of them others are told, if the registry is a
+    /// directory; a way to a registry that is loopback says nothing of that, so there it is told.
     pub fn start_everywhere(examples: Examples, url: &str) -> Self {
         let program = Program::at(examples.server).args([url, "--listen", "0.0.0.0:0"]);
-        let told = if url.starts_with("consul:") { program.env("CALLBOARD_ADVERTISE", "127.0.0.1") } else { program };
+        let told = if url.starts_with("file:") { program } else { program.env("CALLBOARD_ADVERTISE", "127.0.0.1") };
         Self { program: told.start() }
+    }
+
+    /// Starts one that listens on every address, and that nothing tells which of them others reach.
+    pub fn start_untold(examples: Examples, url: &str) -> Self {
+        let program = Program::at(examples.server).args([url, "--listen", "0.0.0.0:0"]);
+        Self { program: program.env("CALLBOARD_ADVERTISE", "").env("POD_IP", "").start() }
     }
 
     /// Where it serves. Waits until it is on the board.
@@ -42,6 +48,11 @@ impl Server {
     /// The same, if it has said so already.
     pub fn address_so_far(&self) -> Option<String> {
         self.program.lines().iter().find_map(|line| line.strip_prefix("serving ")).map(str::to_owned)
+    }
+
+    /// Waits until it has ended by itself.
+    pub async fn ended(self) -> ExitStatus {
+        self.program.wait().await
     }
 
     /// Asks it to leave, as Ctrl-C does, and waits until it has ended.

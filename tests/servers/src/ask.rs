@@ -56,6 +56,14 @@ pub async fn four_letters(address: SocketAddr, word: &str) -> io::Result<String>
     exchange(address, word.as_bytes()).await
 }
 
+/// Asks whether somebody listens.
+///
+/// # Errors
+/// What the network says if nobody does.
+pub async fn listens(address: SocketAddr) -> io::Result<()> {
+    timeout(LIMIT, TcpStream::connect(address)).await?.map(drop)
+}
+
 async fn exchange(address: SocketAddr, request: &[u8]) -> io::Result<String> {
     let exchange = async {
         let mut socket = TcpStream::connect(address).await?;

@@ -7,7 +7,11 @@ use callboard_raw::Mode;
 use tokio::time::{Instant, sleep};
 
 use crate::consul::Consul;
+use crate::envoy::Envoy;
 use crate::etcd::Etcd;
+use crate::haproxy::Haproxy;
+use crate::nghttpx::Nghttpx;
+use crate::nginx::Nginx;
 use crate::node::{LIMIT, Node, OFTEN};
 use crate::plan::Plan;
 use crate::setup::Setup;
@@ -41,6 +45,29 @@ impl Cluster {
     /// everything. There is only one of it.
     pub fn consul_dev() -> Setup {
         Setup::new(Arc::new(Consul { dev: true }))
+    }
+
+    /// Prepares nginx as a gRPC proxy in front of these servers, each node by itself. Its [`config`](Setup::config) are
+    /// directives of a `server` block. It serves without TLS, as the other proxies do.
+    pub fn nginx(to: &[SocketAddr]) -> Setup {
+        Setup::new(Arc::new(Nginx { to: to.to_vec() }))
+    }
+
+    /// Prepares HAProxy in the same way. Its [`config`](Setup::config) are lines of a `frontend`, but for a `timeout`, which
+    /// holds on both sides.
+    pub fn haproxy(to: &[SocketAddr]) -> Setup {
+        Setup::new(Arc::new(Haproxy { to: to.to_vec() }))
+    }
+
+    /// Prepares nghttpx in the same way. Its [`config`](Setup::config) are lines `key=value`.
+    pub fn nghttpx(to: &[SocketAddr]) -> Setup {
+        Setup::new(Arc::new(Nghttpx { to: to.to_vec() }))
+    }
+
+    /// Prepares Envoy in the same way. Its [`config`](Setup::config) are fields of its HTTP connection manager, in YAML,
+    /// a field a line.
+    pub fn envoy(to: &[SocketAddr]) -> Setup {
+        Setup::new(Arc::new(Envoy { to: to.to_vec() }))
     }
 
     /// Starts all and waits until they answer.

@@ -8,7 +8,12 @@ use std::path::{Path, PathBuf};
 /// # Panics
 /// If it is not there.
 pub(crate) fn program(name: &str) -> PathBuf {
-    existing(name, &directory().join("bin").join(name))
+    existing(name, &bin().join(name))
+}
+
+/// Where the programs are.
+pub(crate) fn bin() -> PathBuf {
+    directory().join("bin")
 }
 
 /// What Java's `-cp` takes for a ZooKeeper.

@@ -3,11 +3,16 @@
 pub mod ask;
 mod cluster;
 mod consul;
+mod envoy;
 mod etcd;
+mod haproxy;
 mod installed;
 mod links;
+mod nghttpx;
+mod nginx;
 mod node;
 mod owner;
+pub mod page;
 mod plan;
 mod process;
 mod program;

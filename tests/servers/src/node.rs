@@ -91,6 +91,18 @@ impl Node {
         self.ready().await.unwrap_or_else(|reason| panic!("{reason}"));
     }
 
+    /// Has a proxy read its configuration anew, as people reload it, and does not wait for what that does.
+    ///
+    /// # Panics
+    /// If it does not run, or is no proxy.
+    pub fn reload(&self) {
+        let signal = self.plan.settings.server.reload(&self.plan, self.number);
+        match signal.unwrap_or_else(|error| panic!("{} cannot be reloaded: {error}", self.name())) {
+            Some(signal) => self.signalled(|process| process.signal(signal)),
+            None => assert!(self.id().is_some(), "{} does not run; its log:\n{}", self.name(), self.log()),
+        }
+    }
+
     /// Kills it and starts it with nothing. etcd does not take back a member of several that has lost its data: use
     /// [`Cluster::wipe`](crate::Cluster::wipe) there.
     ///

@@ -84,8 +84,20 @@ impl Place {
         self.directory.join("data")
     }
 
+    /// What the server is told by a file. Some go by how its name ends.
+    pub(crate) fn config(&self) -> PathBuf {
+        self.directory.join("config.yaml")
+    }
+
     /// What the server has said.
     pub(crate) fn log(&self) -> PathBuf {
         self.directory.join("log")
     }
+}
+
+/// Writes a file which somebody may read at any moment.
+pub(crate) fn write_whole(path: &Path, text: impl AsRef<[u8]>) -> io::Result<()> {
+    let unfinished = path.with_extension("unfinished");
+    std::fs::write(&unfinished, text)?;
+    std::fs::rename(unfinished, path)
 }

@@ -11,6 +11,7 @@ use rustix::process::Signal;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use crate::installed;
 use crate::node::LIMIT;
 use crate::process::{self, Process};
 
@@ -86,6 +87,14 @@ impl Program {
     pub fn at(path: impl AsRef<OsStr>) -> ProgramSetup {
         let path = path.as_ref();
         ProgramSetup { name: path.to_string_lossy().into_owned(), command: process::command(path) }
+    }
+
+    /// Prepares one of the servers' programs, to be run in another way than as a server.
+    ///
+    /// # Panics
+    /// If it is not there.
+    pub fn server(name: &str) -> ProgramSetup {
+        Self::at(installed::program(name))
     }
 
     /// Prepares an example of the package whose test this is, which Cargo has built beside it.

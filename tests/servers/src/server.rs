@@ -5,6 +5,7 @@ use std::io;
 use std::process::Command;
 
 use async_trait::async_trait;
+use rustix::process::Signal;
 
 use crate::plan::Plan;
 
@@ -33,8 +34,16 @@ pub(crate) trait Server: Debug + Send + Sync {
     /// Whether the node answers a question as a client would ask it. An error says what is amiss.
     async fn ready(&self, plan: &Plan, node: usize) -> io::Result<()>;
 
-    /// Whether the node says that it leads.
-    async fn leads(&self, plan: &Plan, node: usize) -> io::Result<bool>;
+    /// Whether the node says that it leads. None does where all are alike.
+    async fn leads(&self, _plan: &Plan, _node: usize) -> io::Result<bool> {
+        Ok(false)
+    }
+
+    /// Writes the configuration of a node that runs, and gives the signal at which it reads it, unless it sees by itself
+    /// that the file is new.
+    fn reload(&self, _plan: &Plan, _node: usize) -> io::Result<Option<Signal>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 /// What a server says that is not ready.

@@ -37,7 +37,7 @@ impl Setup {
     }
 
     /// One more line of each node's configuration: `key=value` for etcd and ZooKeeper, HCL for Consul, such as
-    /// `acl { enabled = true }`.
+    /// `acl { enabled = true }`. What it is for a proxy stands at the function that prepares it.
     #[must_use]
     pub fn config(mut self, line: impl Into<String>) -> Self {
         self.settings.config.push(line.into());

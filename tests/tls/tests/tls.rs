@@ -10,11 +10,13 @@ use std::time::Duration;
 
 use callboard::lookaside::FallbackReason;
 use callboard::lookaside::v1::Server;
-use callboard::{Announcement, Channel, ErrorKind, Tls};
+use callboard::{Announcement, Attempt, CallCredentials, Channel, ErrorKind, Tls};
 use callboard_echo::EchoServer;
 use callboard_tls_tests::{Authority, NAME, Pair, date_time_ymd};
 use common::lookaside::{Balancer, until_fallback};
 use common::{PATIENCE, Stage, echo, request, until};
+use tonic::Status;
+use tonic::metadata::MetadataMap;
 use tonic::transport::{Certificate, Identity, ServerTlsConfig};
 
 fn authority(name: &str) -> Authority {
@@ -225,12 +227,35 @@ async fn an_external_balancer_that_is_not_trusted_is_not_listened_to() {
         let in_the_clear = Balancer::listing([Server::at(elsewhere.address(), "")]).await;
         let _balancer = stage.balancer("b0", balancer.address()).await;
         let _in_the_clear = stage.balancer("b1", in_the_clear.address()).await;
-        let patience = Duration::from_millis(300);
-        let channel = stage.builder().tls(trusting(&ours)).lookaside_patience(patience).build().unwrap();
-        until_fallback(&channel, FallbackReason::Timeout).await;
+        let channel = stage.builder().tls(trusting(&ours)).build().unwrap();
+        until_fallback(&channel, FallbackReason::Unreachable).await;
         channel.wait_ready(PATIENCE).await.unwrap();
         echo(&channel).unary(request()).await.unwrap();
         assert_eq!((server.calls(), elsewhere.accepted()), (1, 0));
         assert!(balancer.names().is_empty() && in_the_clear.names().is_empty());
     }
+}
+
+/// Credentials as most are: for TLS alone.
+struct Token;
+
+#[tonic::async_trait]
+impl CallCredentials for Token {
+    async fn metadata(&self, attempt: &Attempt<'_>) -> Result<MetadataMap, Status> {
+        assert_eq!(attempt.service_url(), format!("https://{NAME}/callboard.echo.v1.Echo"));
+        Err(Status::unauthenticated("no token for you"))
+    }
+}
+
+#[tokio::test]
+async fn credentials_that_require_tls_have_it() {
+    let (stage, authority) = (Stage::new(), authority("ours"));
+    let _server = secured(&stage, &authority.issue(|_| {}).unwrap(), None).await;
+    let builder = stage.builder().authority(format!("{NAME}:443")).call_credentials(Token);
+    let channel = builder.tls(trusting(&authority)).build().unwrap();
+    channel.wait_ready(PATIENCE).await.unwrap();
+    let status = echo(&channel).unary(request()).await.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::Unauthenticated, "they were asked: {status}");
+    let error = stage.builder().call_credentials(Token).build().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
 }

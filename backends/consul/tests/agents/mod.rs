@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "clippy knows the tests here, but not what they share")]
 
+pub(crate) mod guarded;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,9 +11,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use callboard_conformance::{Bounds, Harness};
 use callboard_consul::{Consul, ConsulBuilder};
-use callboard_core::{Instance, Registry, Resolver, Service};
+use callboard_core::{Address, Instance, Registry, Resolver, Service};
 use callboard_servers::{Cluster, ask};
 use tokio::time::{Instant, sleep};
+
+use self::guarded::Guard;
 
 /// Short, so that tests need not wait for long.
 pub(crate) const TTL: Duration = Duration::from_secs(4);
@@ -25,13 +29,14 @@ pub(crate) struct Agents {
     /// Where the resolvers watch.
     watching: SocketAddr,
     keeps_data: bool,
+    guard: Option<Guard>,
 }
 
 impl Agents {
     pub(crate) fn on(cluster: Cluster) -> Self {
         let addresses = cluster.addresses();
         let (registering, watching) = (addresses[addresses.len() - 1], addresses[0]);
-        Self { cluster, registering, watching, keeps_data: true }
+        Self { cluster, registering, watching, keeps_data: true, guard: None }
     }
 
     /// The same, where it is a development agent.
@@ -100,7 +105,7 @@ async fn checks(agent: SocketAddr, entry: &str) -> Vec<String> {
 #[async_trait]
 impl Harness for Agents {
     fn registry(&self) -> Arc<dyn Registry> {
-        Arc::new(self.consul())
+        Arc::new(self.registering(self.builder()).build().unwrap())
     }
 
     /// The agent writes each pass to its disk, and waits for its disk and for the servers at each change.
@@ -109,7 +114,7 @@ impl Harness for Agents {
     }
 
     fn resolver(&self) -> Arc<dyn Resolver> {
-        Arc::new(self.builder().address(self.watching.to_string()).build().unwrap())
+        Arc::new(self.watching(self.builder().address(self.watching.to_string())).build().unwrap())
     }
 
     fn bounds(&self) -> Bounds {
@@ -147,6 +152,19 @@ impl Harness for Agents {
         let (path, method) = (config_path(service), if config.is_some() { "PUT" } else { "DELETE" });
         let answer = ask::http(self.registering, method, &path, &[], config.unwrap_or_default()).await.unwrap();
         assert_eq!((answer.status, answer.body.trim()), (200, "true"), "{answer:?}");
+    }
+
+    /// An entry as callboard itself would write it, but for its checks.
+    async fn put_record(&self, service: &Service, id: &str, record: &Instance) {
+        let Address::Tcp { host, port, .. } = &record.address else { panic!("not by TCP: {record:?}") };
+        let body = serde_json::json!({
+            "ID": format!("{service}:{id}"), "Name": service.as_str().replace('/', "--"), "Address": host, "Port": port,
+            "Meta": {
+                "callboard-service": service.as_str(), "callboard-incarnation": record.incarnation.to_string(),
+                "callboard-claim": "forged",
+            },
+        });
+        self.put("/v1/agent/service/register", &body.to_string()).await;
     }
 
     /// An entry that is meant for callboard, and says what none has ever said.

@@ -105,3 +105,16 @@ impl Sequence {
         self.queries.lock().unwrap().clone()
     }
 }
+
+/// Queries without how long each is to wait, which is as long as its watch is old, from a second on.
+pub(crate) fn without_wait(queries: &[String]) -> Vec<String> {
+    let plain = |query: &String| match query.split_once("&wait=") {
+        Some((plain, wait)) => {
+            let millis: u64 = wait.strip_suffix("ms").unwrap().parse().unwrap();
+            assert!((1_000..=30_000).contains(&millis), "{query}");
+            plain.to_owned()
+        }
+        None => query.clone(),
+    };
+    queries.iter().map(plain).collect()
+}

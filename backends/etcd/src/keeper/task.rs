@@ -2,24 +2,32 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use callboard_core::{Backoff, Error, ErrorKind, Result, Retry};
-use etcd_client::{LeaseKeepAliveResponse, LeaseKeepAliveStream, LeaseKeeper};
+use callboard_core::{Backoff, Error, ErrorKind, Result, Retry, later};
+use etcd_client::{Client, LeaseKeepAliveResponse, LeaseKeepAliveStream, LeaseKeeper};
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::{BEATS, Kept};
+use super::{Kept, timing};
 use crate::connection::Connection;
-use crate::failure::failure;
+use crate::failure::{failure, is_passing};
 
 pub(super) struct Task {
     connection: Arc<Connection>,
     new: UnboundedReceiver<Kept>,
     leases: HashMap<i64, Kept>,
     stream: Stream,
+    /// The one lease that is asked for alone at the moment.
+    trial: Option<Trial>,
     retry: Retry,
+    /// Why the stream broke last.
+    error: Option<Error>,
+}
+
+struct Trial {
+    lease: i64,
+    asking: BoxFuture<'static, Result<Pair>>,
 }
 
 /// The one stream on which etcd hears of all the leases.
@@ -35,22 +43,20 @@ enum Stream {
 /// What is told, and what is heard.
 type Pair = Box<(LeaseKeeper, LeaseKeepAliveStream)>;
 
-/// How long nothing may be heard on the stream, at the longest, after something was asked. There is time for several
-/// attempts at other members then.
-const SILENCE: Duration = Duration::from_secs(3);
-
 /// What happens to the task.
 enum Event {
     New(Option<Kept>),
     Opened(Result<Pair>),
     Said(Result<LeaseKeepAliveResponse>),
+    Tried(i64, Result<Pair>),
     Due,
 }
 
 impl Task {
     pub(super) fn new(connection: Arc<Connection>, new: UnboundedReceiver<Kept>) -> Self {
         let (leases, stream) = (HashMap::new(), Stream::Closed { not_before: Instant::now() });
-        Self { connection, new, leases, stream, retry: Retry::new(Backoff::REGISTRY) }
+        let retry = Retry::new(Backoff::REGISTRY);
+        Self { connection, new, leases, stream, trial: None, retry, error: None }
     }
 
     /// Goes on until there is no lease left.
@@ -62,6 +68,7 @@ impl Task {
                 Event::Opened(outcome) => self.opened(outcome),
                 Event::Said(Ok(said)) => self.said(&said),
                 Event::Said(Err(error)) => self.broken(&error),
+                Event::Tried(lease, outcome) => self.tried(lease, outcome),
                 Event::Due => {}
             }
             self.bury();
@@ -78,9 +85,16 @@ impl Task {
                 Stream::Open { pair, .. } => Event::Said(answer(&mut pair.1).await),
             }
         };
+        let trial = async {
+            match &mut self.trial {
+                Some(Trial { lease, asking }) => Event::Tried(*lease, asking.await),
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             new = self.new.recv() => Event::New(new),
             event = stream => event,
+            event = trial => event,
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => Event::Due,
         }
     }
@@ -88,6 +102,8 @@ impl Task {
     /// When there is something to do, if nothing is heard until then.
     fn due(&self) -> Option<Instant> {
         let next = |kept: &Kept| match (&self.stream, kept.asked) {
+            (_, None) if kept.refused.is_some() && self.trial.is_some() => kept.deadline,
+            (_, None) if kept.refused.is_some() => kept.deadline.min(kept.beat_at),
             (Stream::Opening { .. }, _) | (_, Some(_)) => kept.deadline,
             (Stream::Closed { not_before }, None) => kept.deadline.min(kept.beat_at.max(*not_before)),
             (Stream::Open { .. }, None) => kept.deadline.min(kept.beat_at),
@@ -100,9 +116,9 @@ impl Task {
     /// asks the leader for each in turn.
     fn silent_from(&self) -> Option<Instant> {
         let Stream::Open { heard, .. } = &self.stream else { return None };
-        let asked = self.leases.values().filter_map(|kept| kept.asked).min()?;
+        let asked = self.leases.values().filter(|kept| kept.refused.is_none()).filter_map(|kept| kept.asked).min()?;
         let shortest = self.leases.values().map(|kept| kept.ttl).min()?;
-        Some(asked.max(*heard) + SILENCE.min(shortest / BEATS))
+        Some(asked.max(*heard) + timing::silence(shortest))
     }
 
     /// Lets go of the leases that nobody wants any more, and of those that etcd has not heard of for their time to
@@ -111,7 +127,9 @@ impl Task {
         let now = Instant::now();
         self.leases.retain(|_, kept| {
             if kept.deadline <= now {
-                kept.end("etcd could not be told for a whole time to live that the lease is wanted");
+                let why = Error::new(ErrorKind::Lost, UNTOLD);
+                let cause = kept.refused.as_ref().or(self.error.as_ref()).cloned();
+                kept.end(cause.into_iter().fold(why, Error::with_source));
             }
             kept.deadline > now && !kept.ended.is_closed()
         });
@@ -122,11 +140,16 @@ impl Task {
         let now = Instant::now();
         if self.silent_from().is_some_and(|from| from <= now) {
             // The connection is not sure to carry anything any more.
-            self.connection.renew();
+            self.connection.here().renew();
             self.broken(&Error::new(ErrorKind::Timeout, "etcd does not answer on the stream that keeps leases alive"));
         }
-        let due: Vec<i64> =
-            self.leases.values().filter(|k| k.asked.is_none() && k.beat_at <= now).map(|k| k.lease).collect();
+        let due = self.leases.values().filter(|kept| kept.asked.is_none() && kept.beat_at <= now);
+        let (refused, due): (Vec<_>, Vec<_>) = due.partition(|kept| kept.refused.is_some());
+        let (refused, due) = (refused.first().map(|kept| kept.lease), due.iter().map(|kept| kept.lease));
+        let due: Vec<i64> = due.collect();
+        if let Some(lease) = refused.filter(|_| self.trial.is_none()) {
+            self.trial = self.ask(lease, now).map(|asking| Trial { lease, asking });
+        }
         for lease in due {
             match &mut self.stream {
                 Stream::Open { pair, .. } => {
@@ -134,7 +157,7 @@ impl Task {
                     kept.asked = Some(now);
                     // One stream carries all leases: the id is that of the request, not of the stream.
                     pair.0.id = lease;
-                    let sent = timeout_at(now + kept.ttl / BEATS, pair.0.keep_alive()).await;
+                    let sent = timeout_at(later(now, timing::beat(kept.ttl)), pair.0.keep_alive()).await;
                     if !matches!(sent, Ok(Ok(()))) {
                         self.broken(&Error::new(
                             ErrorKind::Unavailable,
@@ -142,23 +165,28 @@ impl Task {
                         ));
                     }
                 }
-                Stream::Closed { not_before } if *not_before <= now => self.open(lease, now),
+                Stream::Closed { not_before } if *not_before <= now => {
+                    let Some(opening) = self.ask(lease, now) else { continue };
+                    self.stream = Stream::Opening { lease, opening };
+                }
                 Stream::Closed { .. } | Stream::Opening { .. } => return,
             }
         }
     }
 
-    /// Begins to open the stream, which tells etcd of this lease too.
-    fn open(&mut self, lease: i64, now: Instant) {
-        if let Some(kept) = self.leases.get_mut(&lease) {
-            kept.asked = Some(now);
-        }
+    /// Begins to open a stream, which tells etcd of this lease too.
+    fn ask(&mut self, lease: i64, now: Instant) -> Option<BoxFuture<'static, Result<Pair>>> {
+        let kept = self.leases.get_mut(&lease)?;
+        kept.asked = Some(now);
+        let within = timing::attempt(kept.ttl);
         let connection = Arc::clone(&self.connection);
-        let opening = Box::pin(async move {
-            let open = |client: etcd_client::Client| async move { client.lease_client().keep_alive(lease).await };
-            connection.attempt("keep the lease alive", open).await.map(Box::new)
-        });
-        self.stream = Stream::Opening { lease, opening };
+        Some(Box::pin(async move {
+            let open = |client: &Client| {
+                let mut leases = client.lease_client();
+                async move { leases.keep_alive(lease).await }
+            };
+            connection.attempt_within(within, "keep the lease alive", open).await.map(Box::new)
+        }))
     }
 
     fn opened(&mut self, outcome: Result<Pair>) {
@@ -170,10 +198,30 @@ impl Task {
                 self.stream = Stream::Open { pair, heard: Instant::now() };
                 self.confirmed(lease);
             }
-            // This one has ended; another may open the stream.
+            // This one has ended, or is refused; another may open the stream.
             Err(error) if error.kind() == ErrorKind::Lost => self.ended(lease, UNKNOWN),
+            Err(error) if error.kind() == ErrorKind::Denied => self.refuse(lease, error),
             Err(error) => self.broken(&error),
         }
+    }
+
+    /// What has come of asking for one lease alone. If etcd takes it, it is one of all others again.
+    fn tried(&mut self, lease: i64, outcome: Result<Pair>) {
+        self.trial = None;
+        match outcome {
+            Ok(_) => self.confirmed(lease),
+            Err(error) if error.kind() == ErrorKind::Lost => self.ended(lease, UNKNOWN),
+            Err(error) => {
+                tracing::debug!(backend = "etcd", lease, error = error.chain(), "a lease is not kept alive for now");
+                self.refuse(lease, error);
+            }
+        }
+    }
+
+    fn refuse(&mut self, lease: i64, error: Error) {
+        let Some(kept) = self.leases.get_mut(&lease) else { return };
+        (kept.asked, kept.refused) = (None, Some(error));
+        kept.beat_at = later(Instant::now(), timing::longest_pause(kept.ttl));
     }
 
     fn said(&mut self, said: &LeaseKeepAliveResponse) {
@@ -191,35 +239,42 @@ impl Task {
         let Some(kept) = self.leases.get_mut(&lease) else { return };
         // An answer to what was asked on an earlier stream is none.
         if let Some(asked) = kept.asked.take() {
-            kept.deadline = asked + kept.ttl;
-            kept.beat_at = asked + kept.ttl / BEATS;
+            kept.refused = None;
+            kept.deadline = later(asked, kept.ttl);
+            kept.beat_at = later(asked, timing::beat(kept.ttl));
         }
     }
 
     fn ended(&mut self, lease: i64, why: &'static str) {
         if let Some(kept) = self.leases.remove(&lease) {
-            kept.end(why);
+            kept.end(Error::new(ErrorKind::Lost, why));
         }
     }
 
     /// The stream is gone. Another is opened after a while; the leases go on until their time to live has passed.
     fn broken(&mut self, error: &Error) {
-        // However often it has failed, there are several attempts within a time to live.
-        let longest = self.leases.values().map(|kept| kept.ttl / (2 * BEATS)).min();
+        let longest = self.leases.values().map(|kept| timing::longest_pause(kept.ttl)).min();
         let wait = self.retry.failed().min(longest.unwrap_or_default());
         tracing::debug!(backend = "etcd", error = error.chain(), ?wait, "leases are not kept alive for now");
+        if is_passing(error) {
+            self.connection.here().doubt();
+        }
         self.stream = Stream::Closed { not_before: Instant::now() + wait };
-        for kept in self.leases.values_mut() {
-            kept.asked = None;
+        self.error = Some(error.clone());
+        for kept in self.leases.values_mut().filter(|kept| kept.refused.is_none()) {
+            // One of those that were asked for is refused. Each is asked for alone, at once, until it is known which.
+            let unanswered = kept.asked.take().is_some();
+            kept.refused = (unanswered && error.kind() == ErrorKind::Denied).then(|| error.clone());
         }
     }
 }
 
+const UNTOLD: &str = "etcd could not be told for a whole time to live that the lease is wanted";
 const UNKNOWN: &str = "etcd does not know the lease any more";
 
 impl Kept {
-    fn end(&self, why: &'static str) {
-        self.ended.send_replace(Some(Error::new(ErrorKind::Lost, why)));
+    fn end(&self, why: Error) {
+        self.ended.send_replace(Some(why));
     }
 }
 

@@ -2,16 +2,20 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "clippy knows the tests, but not what they share")]
 
+pub(crate) mod users;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use callboard_conformance::{Bounds, Harness};
-use callboard_core::{Instance, Registry, Resolver, Service};
+use callboard_core::{Instance, Registry, Resolver, Service, encode};
 use callboard_etcd::{Etcd, EtcdBuilder};
 use callboard_servers::{Cluster, Setup, ask};
 use etcd_client::Client;
+
+use self::users::{APP, PASSWORD, READER};
 
 /// Long enough for anything that is expected to work at once, on a machine that is busy with other tests.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
@@ -23,10 +27,15 @@ pub(crate) const TTL: Duration = Duration::from_secs(5);
 /// takes its time on a busy machine.
 pub(crate) const TTL_OF_THREE: Duration = Duration::from_secs(15);
 
+/// How soon a watch is to learn that it may not read any more.
+const RELIST: Duration = Duration::from_secs(2);
+
 #[derive(Debug)]
 pub(crate) struct Servers {
     pub(crate) cluster: Cluster,
     ttl: Duration,
+    /// Whether it lets in only who has a password.
+    asks_who: bool,
 }
 
 impl Servers {
@@ -43,7 +52,7 @@ impl Servers {
         let filter = tracing_subscriber::EnvFilter::from_default_env();
         // It fails if another test of this program has done it.
         let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
-        Self { cluster: setup.start().await, ttl }
+        Self { cluster: setup.start().await, ttl, asks_who: false }
     }
 
     pub(crate) fn builder(&self) -> EtcdBuilder {
@@ -52,6 +61,12 @@ impl Servers {
 
     pub(crate) fn etcd(&self) -> Etcd {
         self.builder().build().unwrap()
+    }
+
+    /// As this user, if it asks who one is.
+    pub(crate) fn etcd_of(&self, user: &str) -> Etcd {
+        let builder = self.builder();
+        if self.asks_who { builder.user(user, PASSWORD).relist(RELIST).build().unwrap() } else { self.etcd() }
     }
 
     /// A client of the test's own.
@@ -88,11 +103,11 @@ pub(crate) async fn figure(address: SocketAddr, name: &str) -> f64 {
 #[async_trait]
 impl Harness for Servers {
     fn registry(&self) -> Arc<dyn Registry> {
-        Arc::new(self.etcd())
+        Arc::new(self.etcd_of(APP))
     }
 
     fn resolver(&self) -> Arc<dyn Resolver> {
-        Arc::new(self.etcd())
+        Arc::new(self.etcd_of(READER))
     }
 
     fn bounds(&self) -> Bounds {
@@ -127,6 +142,10 @@ impl Harness for Servers {
             Some(config) => drop(client.put(key, config, None).await.unwrap()),
             None => assert_eq!(client.delete(key, None).await.unwrap().deleted(), 1),
         }
+    }
+
+    async fn put_record(&self, service: &Service, id: &str, record: &Instance) {
+        self.client().await.put(key(service, id), encode(record), None).await.unwrap();
     }
 
     async fn put_garbage(&self, service: &Service) {

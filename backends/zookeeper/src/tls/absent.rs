@@ -7,13 +7,27 @@ use crate::failure::BACKEND;
 
 /// There are none.
 #[derive(Debug)]
-pub(crate) enum Options {}
+pub(crate) enum Certificates {}
 
-pub(crate) fn options(_: &RegistryTls, _: &str) -> Result<Options> {
-    let message = "TLS to ZooKeeper is not compiled in: turn on the feature \"zookeeper-tls\" of callboard";
-    Err(Error::new(ErrorKind::Unsupported, message).in_backend(BACKEND))
+pub(crate) fn check(_: &RegistryTls, _: &str) -> Result<()> {
+    Err(absent())
 }
 
-pub(crate) async fn connect(_: Connector, options: &Options, _: &str) -> Result<Client, zookeeper_client::Error> {
-    match *options {}
+fn absent() -> Error {
+    let message = "TLS to ZooKeeper is not compiled in: turn on the feature \"zookeeper-tls\" of callboard";
+    Error::new(ErrorKind::Unsupported, message).in_backend(BACKEND)
+}
+
+impl Certificates {
+    pub(crate) async fn read(_: &RegistryTls) -> Result<Self> {
+        Err(absent())
+    }
+
+    pub(crate) async fn renew(&self) {
+        match *self {}
+    }
+
+    pub(crate) async fn connect(&self, _: Connector, _: &str) -> Result<Client, zookeeper_client::Error> {
+        match *self {}
+    }
 }

@@ -1,48 +1,78 @@
 //! TLS, as the client library wants it.
 
+use std::fmt;
 use std::str;
 
-use callboard_core::{RegistryTls, Result};
+use callboard_core::{RegistryPems, RegistryTls, Result};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::ServerName;
-use zookeeper_client::{Client, Connector, TlsOptions};
+use zookeeper_client::{Client, Connector, TlsCa, TlsCerts, TlsDynamicCerts, TlsIdentity, TlsOptions};
 
+use crate::failure::BACKEND;
 use crate::settings::invalid;
 
-pub(crate) type Options = TlsOptions;
-
-/// The options for this trust and this identity. The client library cannot read the system's certificates, and takes
-/// the hosts' names on trust.
-pub(crate) fn options(tls: &RegistryTls, hosts: &str) -> Result<Options> {
+/// Checks what a connection would need. The client library takes the hosts' names on trust.
+pub(crate) fn check(tls: &RegistryTls, hosts: &str) -> Result<()> {
     for host in hosts.split(',') {
         let name = host.rsplit_once(':').map_or(host, |(name, _)| name).trim_matches(['[', ']']);
         ServerName::try_from(name).map_err(|error| {
             invalid(format!("host {host:?}: no certificate can be for that name")).with_source(error)
         })?;
     }
-    let ca = tls.ca_pem().ok_or_else(|| {
+    certs(&tls.pems()).map(drop)
+}
+
+/// What the connections of one session trust and show. The library connects by itself, and looks here each time.
+pub(crate) struct Certificates {
+    tls: RegistryTls,
+    certs: TlsDynamicCerts,
+}
+
+impl Certificates {
+    /// As the files say it now.
+    pub(crate) async fn read(tls: &RegistryTls) -> Result<Self> {
+        let certs = certs(&*tls.read_again().await)?;
+        Ok(Self { tls: tls.clone(), certs: TlsDynamicCerts::new(certs) })
+    }
+
+    /// Reads the files again, for the next connection. What cannot be used is warned of, and changes nothing.
+    pub(crate) async fn renew(&self) {
+        match certs(&*self.tls.read_again().await) {
+            Ok(certs) => self.certs.update(certs),
+            Err(error) => tracing::warn!(error = error.chain(), "TLS: what was read before is used"),
+        }
+    }
+
+    pub(crate) async fn connect(&self, connector: Connector, hosts: &str) -> Result<Client, zookeeper_client::Error> {
+        provide();
+        connector.with_tls(TlsOptions::new().with_certs(self.certs.clone())).secure_connect(hosts).await
+    }
+}
+
+/// Shows nothing of what is secret.
+impl fmt::Debug for Certificates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Certificates").field("tls", &self.tls).finish_non_exhaustive()
+    }
+}
+
+/// The certificates, as the client library wants them. It cannot read the system's.
+fn certs(pems: &RegistryPems) -> Result<TlsCerts> {
+    let ca = pems.ca().ok_or_else(|| {
         invalid("TLS: the system's certificates are not read here; name the certificate of the CA (in a URL: ca=FILE)")
     })?;
-    let trusting = TlsOptions::new()
-        .with_pem_ca(text(ca)?)
-        .map_err(|error| invalid("TLS: the CA cannot be used").with_source(error))?;
-    let Some((certificate, key)) = tls.identity_pem() else { return Ok(trusting) };
-    let shown = trusting.with_pem_identity(text(certificate)?, text(key)?);
-    shown.map_err(|error| invalid("TLS: the client certificate and its key cannot be used").with_source(error))
+    let trusted = TlsCa::from_pem(text(ca)?).map_err(|error| pems.ca_unusable(error).in_backend(BACKEND))?;
+    let mut certs = TlsCerts::builder().with_ca(trusted);
+    if let Some((certificate, key)) = pems.identity() {
+        let shown = TlsIdentity::from_pem(text(certificate)?, text(key)?);
+        certs = certs.with_identity(shown.map_err(|error| pems.identity_unusable(error).in_backend(BACKEND))?);
+    }
+    certs.build().map_err(|error| invalid("TLS: the certificates cannot be used").with_source(error))
 }
 
 /// The text may be secret, and the error does not quote it.
 fn text(pem: &[u8]) -> Result<&str> {
     str::from_utf8(pem).map_err(|_| invalid("TLS: a PEM text is not UTF-8"))
-}
-
-pub(crate) async fn connect(
-    connector: Connector,
-    options: &Options,
-    hosts: &str,
-) -> Result<Client, zookeeper_client::Error> {
-    provide();
-    connector.with_tls(options.clone()).secure_connect(hosts).await
 }
 
 /// Has a provider of cryptography, if the program has not chosen one: the client library asks for the program's, and
@@ -56,6 +86,8 @@ fn provide() {
 
 #[cfg(test)]
 mod tests {
+    use callboard_core::RegistryTls;
+
     use super::*;
     use crate::ZooKeeper;
 

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "not every test needs all of it")]
 #![allow(clippy::unwrap_used, reason = "clippy knows the tests, but not their helpers")]
 
+mod guarded;
 mod session;
 mod vigil;
 
@@ -10,16 +11,21 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use callboard_conformance::{Bounds, Harness};
-use callboard_core::{Instance, Registry, Resolver, Service};
-use callboard_servers::{Cluster, ask};
+use callboard_core::{Instance, Registry, Resolver, Service, encode};
+use callboard_servers::{Cluster, Setup, ask};
 use callboard_zookeeper::ZooKeeper;
 use zookeeper_client as zk;
 
+#[allow(unused_imports, reason = "not every test takes rights away")]
+pub(crate) use guarded::Guarded;
 #[allow(unused_imports, reason = "not every test keeps a vigil")]
 pub(crate) use vigil::Vigil;
 
 /// The shortest that is allowed, as tests wait for it to pass.
 pub(crate) const SESSION: Duration = Duration::from_secs(6);
+/// Who may do everything, on every server that these tests start.
+const SUPER: &str = "super:tests";
+const SUPER_DIGEST: &str = "9G470tPHK3ZqT2WT/hS/SEaJIEM=";
 /// Long enough for anything that is expected to work at once, on a machine that is busy with other tests.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
 
@@ -28,7 +34,17 @@ pub(crate) struct Zoo(pub(crate) Cluster);
 
 impl Zoo {
     pub(crate) async fn start(nodes: usize) -> Self {
-        Self(Cluster::zookeeper().nodes(nodes).start().await)
+        Self::with(Cluster::zookeeper().nodes(nodes)).await
+    }
+
+    /// With settings of one's own.
+    pub(crate) async fn with(setup: Setup) -> Self {
+        Self(
+            setup
+                .arg(format!("-Dzookeeper.DigestAuthenticationProvider.superDigest=super:{SUPER_DIGEST}"))
+                .start()
+                .await,
+        )
     }
 
     pub(crate) fn hosts(&self) -> Vec<String> {
@@ -75,6 +91,13 @@ impl Zoo {
             }
         }
         None
+    }
+
+    /// Lets everybody do everything with a node again, whatever its list says.
+    pub(crate) async fn allow(&self, path: &str) {
+        let hand = zk::Client::connector().with_auth("digest", SUPER.as_bytes());
+        let hand = hand.connect(&self.hosts().join(",")).await.unwrap();
+        hand.set_acl(path, &zk::Acls::anyone_all(), None).await.unwrap();
     }
 
     /// Ends a session past its owner.
@@ -133,6 +156,14 @@ impl Harness for Zoo {
         let options = zk::CreateMode::Persistent.with_acls(zk::Acls::anyone_all());
         hand.mkdir(&path, &options).await.unwrap();
         hand.set_data(&path, config, None).await.unwrap();
+    }
+
+    async fn put_record(&self, service: &Service, id: &str, record: &Instance) {
+        let (hand, directory) = (self.hand().await, directory(service));
+        let options = zk::CreateMode::Persistent.with_acls(zk::Acls::anyone_all());
+        hand.mkdir(&directory, &options).await.unwrap();
+        let path = format!("{directory}/{id}--{}", record.incarnation);
+        hand.create(&path, encode(record).as_bytes(), &options).await.unwrap();
     }
 
     async fn put_garbage(&self, service: &Service) {

@@ -70,6 +70,13 @@ impl Vigil {
         assert!(since.clone().count() > 0, "{member} was never seen: {seen:?}");
         assert!(since.clone().all(|set| set.iter().any(|id| id == member)), "a set without {member}: {seen:?}");
     }
+
+    /// From the first set that was not empty on, each had one member.
+    pub(crate) fn never_missed_a_member(&self) {
+        let seen = self.seen();
+        let mut since = seen.sets.iter().skip_while(|set| set.is_empty());
+        assert!(since.all(|set| set.len() == 1), "a gap: {seen:?}");
+    }
 }
 
 impl Drop for Vigil {

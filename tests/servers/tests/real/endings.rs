@@ -15,7 +15,7 @@ use crate::eventually;
 /// A process of its own that has started a server, as a test does, the address of that server, and its process.
 async fn holder(server: &str, stores_in: &Path) -> (Program, SocketAddr, Pid) {
     let program = env!("CARGO_BIN_EXE_callboard-servers");
-    let holder = Program::at(program).arg(server).env("TMPDIR", stores_in).start();
+    let holder = Program::at(program).args(server.split(' ')).env("TMPDIR", stores_in).start();
     let line = holder.line("127.0.0.1").await;
     let (address, id) = line.split_once(' ').expect("an address and a process");
     let id = id.parse().ok().and_then(Pid::from_raw).expect("the number of a process");
@@ -58,6 +58,30 @@ async fn a_zookeeper_dies_with_a_test_that_is_killed() {
 #[ignore = "needs Consul: make test"]
 async fn a_consul_dies_with_a_test_that_is_killed() {
     a_server_dies_with_a_test_that_is_killed("consul").await;
+}
+
+#[tokio::test]
+#[ignore = "needs nginx: make test"]
+async fn an_nginx_dies_with_a_test_that_is_killed() {
+    a_server_dies_with_a_test_that_is_killed("nginx 1 127.0.0.1:1").await;
+}
+
+#[tokio::test]
+#[ignore = "needs HAProxy: make test"]
+async fn a_haproxy_dies_with_a_test_that_is_killed() {
+    a_server_dies_with_a_test_that_is_killed("haproxy 1 127.0.0.1:1").await;
+}
+
+#[tokio::test]
+#[ignore = "needs nghttpx: make test"]
+async fn an_nghttpx_dies_with_a_test_that_is_killed() {
+    a_server_dies_with_a_test_that_is_killed("nghttpx 1 127.0.0.1:1").await;
+}
+
+#[tokio::test]
+#[ignore = "needs Envoy: make test"]
+async fn an_envoy_dies_with_a_test_that_is_killed() {
+    a_server_dies_with_a_test_that_is_killed("envoy 1 127.0.0.1:1").await;
 }
 
 #[tokio::test]

@@ -1,0 +1,96 @@
+//! One client that several tokio runtimes use, of which one ends.
+#![allow(clippy::unwrap_used, reason = "clippy knows the tests here, but not their helpers")]
+
+mod common;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use callboard_conformance::Watcher;
+use callboard_core::{AnnounceSettings, AnnouncementState, ErrorKind, Registry, Resolver, announce};
+use common::{SESSION, SOON, Vigil, Zoo, instance, service};
+use futures_util::StreamExt;
+use tokio::runtime::Runtime;
+use tokio::time::timeout;
+
+/// What one runtime has on the board and watches goes on, without a word, when another one ends that has used the same
+/// client before it.
+#[test]
+#[ignore = "needs ZooKeeper: make test"]
+fn the_end_of_one_runtime_is_nothing_to_another() {
+    let (theirs, ours) = (Runtime::new().unwrap(), Runtime::new().unwrap());
+    let zoo = ours.block_on(Zoo::start(1));
+    let zookeeper = zoo.zookeeper();
+    let other = theirs.block_on(zookeeper.register(&"project/other".parse().unwrap(), &instance("b"))).unwrap();
+    let (announcement, watch, vigil) = ours.block_on(async {
+        let announcement =
+            announce(Arc::new(zookeeper.clone()), &service(), instance("a"), AnnounceSettings::default());
+        announcement.on_board(SOON).await.unwrap();
+        let watch = Vigil::over(Arc::new(zookeeper.clone()), &service());
+        watch.until("at first", &["a=1"]).await;
+        (announcement, watch, Vigil::over(Arc::new(zoo.zookeeper()), &service()))
+    });
+    drop(theirs);
+    ours.block_on(async {
+        drop(other);
+        let mut states = announcement.watch();
+        states.mark_unchanged();
+        tokio::time::sleep(SESSION + Duration::from_secs(2)).await; // long enough for what has ended to be noticed
+        assert!(!states.has_changed().unwrap(), "{:?}", states.borrow());
+        assert!(matches!(*states.borrow(), AnnouncementState::OnBoard { .. }), "{:?}", states.borrow());
+        assert_eq!(watch.seen().errors, [""; 0]);
+        vigil.never_missed("a=1");
+        announcement.update(|instance| instance.weight = 2);
+        watch.until("it goes on", &["a=2"]).await;
+        announcement.leave().await.unwrap();
+        drop(zoo);
+    });
+}
+
+/// A worker that is started again, each time on a runtime of its own, over one client that is kept.
+#[test]
+#[ignore = "needs ZooKeeper: make test"]
+fn one_client_serves_one_runtime_after_another() {
+    let keeper = Runtime::new().unwrap();
+    let zoo = keeper.block_on(Zoo::start(1));
+    let zookeeper = zoo.zookeeper();
+    for round in 1..4 {
+        let worker = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        worker.block_on(async {
+            let weight = instance("a").weight(round);
+            let announcement = announce(Arc::new(zookeeper.clone()), &service(), weight, AnnounceSettings::default());
+            announcement.on_board(SOON).await.unwrap();
+            let watcher = Watcher::new(Arc::new(zookeeper.clone()), &service());
+            let seen = |seen: &callboard_conformance::Seen| seen.instance("a").is_some_and(|a| a.weight == round);
+            watcher.until(SOON, "this round's", seen).await;
+        });
+    }
+    keeper.block_on(async { drop(zoo) });
+}
+
+/// What was made on a runtime and outlives it, because somebody else has it, is over: whoever has it is told.
+#[test]
+#[ignore = "needs ZooKeeper: make test"]
+fn what_outlives_its_runtime_is_over() {
+    let (theirs, ours) = (Runtime::new().unwrap(), Runtime::new().unwrap());
+    let zoo = ours.block_on(Zoo::start(1));
+    let zookeeper = zoo.zookeeper();
+    let mut watch = zookeeper.watch(&service());
+    let (mut lease, first) = theirs.block_on(async {
+        let lease = zookeeper.register(&service(), &instance("a")).await.unwrap();
+        (lease, timeout(SOON, watch.next()).await.unwrap())
+    });
+    assert_eq!(first.unwrap().unwrap().instances.len(), 1);
+    let held = ours.block_on(async { timeout(Duration::from_millis(200), lease.lost()).await });
+    assert!(held.is_err(), "the lease is held: {held:?}");
+    drop(theirs);
+    let failed = ours.block_on(async { timeout(SOON, watch.next()).await }).unwrap().unwrap();
+    assert!(failed.is_err(), "the watch fails: {failed:?}");
+    let lost = ours.block_on(async { timeout(SOON, lease.lost()).await }).unwrap();
+    assert_eq!(lost.kind(), ErrorKind::Lost, "{lost:?}");
+    let again = ours.block_on(zookeeper.register(&service(), &instance("a"))).unwrap();
+    ours.block_on(again.revoke()).unwrap();
+    // What is left of the other has to be let go of within a runtime, as everything of tokio has.
+    let _within = ours.enter();
+    drop((lease, watch, zoo));
+}

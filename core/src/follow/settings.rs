@@ -1,0 +1,43 @@
+//! What a service is followed with.
+
+use std::time::Duration;
+
+use crate::Backoff;
+
+/// The bounds of a [`Follow`](crate::Follow).
+///
+/// ```
+/// use std::time::Duration;
+/// use callboard_core::FollowSettings;
+///
+/// let mut settings = FollowSettings::default();
+/// settings.empty_grace = Duration::from_secs(5);
+/// ```
+#[non_exhaustive]
+#[derive(Clone, Debug)]
+pub struct FollowSettings {
+    /// How long an empty set that replaces a non-empty one has to last to be believed. 30 s by default; 0 believes it
+    /// at once.
+    pub empty_grace: Duration,
+    /// How long changes are gathered after one was passed on. 20 ms by default.
+    pub coalesce: Duration,
+    /// How long a watch may take to yield its first set. 10 s by default.
+    pub first_snapshot: Duration,
+    /// The waits between watches. [`Backoff::REGISTRY`] by default.
+    pub backoff: Backoff,
+    /// How many instances are believed at most; 10,000 by default, and at least 1. Of a larger set a part is
+    /// [kept](crate::View::left_out).
+    pub max_instances: usize,
+}
+
+impl Default for FollowSettings {
+    fn default() -> Self {
+        Self {
+            empty_grace: Duration::from_secs(30),
+            coalesce: Duration::from_millis(20),
+            first_snapshot: Duration::from_secs(10),
+            backoff: Backoff::REGISTRY,
+            max_instances: 10_000,
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! One PEM text, and where it comes from.
+
+use std::borrow::Cow;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::{BoxError, Error, ErrorKind, Result};
+
+/// What a PEM text has to have in it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Part {
+    Ca,
+    Certificate,
+    Key,
+}
+
+impl Part {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ca => "the CA",
+            Self::Certificate => "the client certificate",
+            Self::Key => "the client's private key",
+        }
+    }
+}
+
+/// A PEM text that has what it should in it. It may be secret, and is shown nowhere.
+#[derive(Clone, PartialEq)]
+pub(super) struct Pem {
+    part: Part,
+    /// None if the text itself was given.
+    file: Option<PathBuf>,
+    text: Vec<u8>,
+}
+
+impl Pem {
+    pub(super) fn given(part: Part, text: Vec<u8>) -> Result<Self> {
+        Self { part, file: None, text }.checked()
+    }
+
+    pub(super) fn in_file(part: Part, path: &Path) -> Result<Self> {
+        Self { part, file: Some(path.to_owned()), text: Vec::new() }.read()
+    }
+
+    /// The same, as its file says it now.
+    pub(super) fn read_again(&self) -> Result<Self> {
+        if self.file.is_some() { self.clone().read() } else { Ok(self.clone()) }
+    }
+
+    pub(super) fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
+    pub(super) fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// What it is, and which file it is in.
+    pub(super) fn name(&self) -> Cow<'static, str> {
+        match &self.file {
+            None => self.part.name().into(),
+            Some(file) => format!("{} (file {file:?})", self.part.name()).into(),
+        }
+    }
+
+    fn read(mut self) -> Result<Self> {
+        let Some(file) = &self.file else { return Ok(self) };
+        self.text = fs::read(file).map_err(|error| self.error("cannot be read").with_source(error))?;
+        self.checked()
+    }
+
+    fn checked(self) -> Result<Self> {
+        match self.part {
+            Part::Ca | Part::Certificate => self.check_certificates()?,
+            // The reader's own error could quote the text, which is secret.
+            Part::Key if PrivateKeyDer::from_pem_slice(&self.text).is_err() => {
+                return Err(self.error("has no private key in PEM form"));
+            }
+            Part::Key => {}
+        }
+        Ok(self)
+    }
+
+    /// Whether there are certificates, and each is whole. What is in them is for the client library to say.
+    fn check_certificates(&self) -> Result<()> {
+        let mut found = false;
+        for certificate in CertificateDer::pem_slice_iter(&self.text) {
+            // It could quote the text too, which may be a key by mistake.
+            certificate.map_err(|_| self.error("has something in it that is no whole PEM text"))?;
+            found = true;
+        }
+        if found { Ok(()) } else { Err(self.error("has no certificate in PEM form")) }
+    }
+
+    fn error(&self, why: &str) -> Error {
+        let file = self.file.as_ref().map(|file| format!(" (file {file:?})")).unwrap_or_default();
+        Error::invalid(format!("TLS: {} {why}{file}", self.part.name()))
+    }
+}
+
+/// What a client library could not use, by name, and what it says.
+pub(super) fn unusable(what: &str, error: impl Into<BoxError>) -> Error {
+    Error::new(ErrorKind::Invalid, format!("TLS: {what} cannot be used")).with_source(error)
+}

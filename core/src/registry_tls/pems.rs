@@ -1,0 +1,63 @@
+//! The PEM texts of one moment.
+
+use std::fmt;
+
+use super::pem::{Pem, unusable};
+use crate::{BoxError, Error, Result};
+
+/// The PEM texts of a [`RegistryTls`](crate::RegistryTls), as they were at one moment. Each is of the right form; whether
+/// a certificate is valid and whether the key belongs to it is found by the client library that is given them.
+#[derive(Clone, PartialEq)]
+pub struct RegistryPems {
+    pub(super) ca: Option<Pem>,
+    pub(super) identity: Option<(Pem, Pem)>,
+}
+
+impl RegistryPems {
+    /// The certificates of those that are trusted. None for the operating system's.
+    pub fn ca(&self) -> Option<&[u8]> {
+        self.ca.as_ref().map(Pem::text)
+    }
+
+    /// The client's certificate and its private key, which is secret. None if no certificate is shown.
+    pub fn identity(&self) -> Option<(&[u8], &[u8])> {
+        self.identity.as_ref().map(|(chain, key)| (chain.text(), key.text()))
+    }
+
+    /// The error for a CA that the client library cannot use: [`Invalid`](crate::ErrorKind::Invalid), naming the file if
+    /// it is in one.
+    pub fn ca_unusable(&self, error: impl Into<BoxError>) -> Error {
+        let name = self.ca.as_ref().map_or("the system's certificates".into(), Pem::name);
+        unusable(&name, error)
+    }
+
+    /// The error for a certificate and a key that the client library cannot use, or that do not belong together:
+    /// [`Invalid`](crate::ErrorKind::Invalid), naming the files if they are in some. The source must not quote the key.
+    pub fn identity_unusable(&self, error: impl Into<BoxError>) -> Error {
+        let names = self.identity.as_ref().map(|(chain, key)| format!("{} and {}", chain.name(), key.name()));
+        unusable(names.as_deref().unwrap_or("the client certificate"), error)
+    }
+
+    pub(super) fn in_files(&self) -> bool {
+        let parts = self.ca.iter().chain(self.identity.iter().flat_map(|(chain, key)| [chain, key]));
+        parts.into_iter().any(|part| part.file().is_some())
+    }
+
+    /// The same, as their files say it now.
+    pub(super) fn read_again(&self) -> Result<Self> {
+        let ca = self.ca.as_ref().map(Pem::read_again).transpose()?;
+        let identity = match &self.identity {
+            None => None,
+            Some((chain, key)) => Some((chain.read_again()?, key.read_again()?)),
+        };
+        Ok(Self { ca, identity })
+    }
+}
+
+/// Shows where they come from, and never what they say.
+impl fmt::Debug for RegistryPems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.identity.as_ref().map(|(chain, key)| [chain.name(), key.name()]);
+        f.debug_struct("RegistryPems").field("ca", &self.ca.as_ref().map(Pem::name)).field("identity", &names).finish()
+    }
+}

@@ -1,0 +1,93 @@
+//! What happens to the connections of a subchannel.
+
+use callboard_core::Error;
+use tokio::time::Instant;
+
+use super::{Subchannel, lost};
+use crate::control::pace::{Life, Next};
+use crate::control::phase::Phase;
+use crate::transport::{End, Event, Parting};
+
+impl Subchannel {
+    /// Takes an event of a connection. Nothing happens if its attempt was given up while the event was on its way.
+    pub(in crate::control) fn take_event(&mut self, attempt: u64, event: Event) {
+        if !self.owns(attempt) {
+            return;
+        }
+        if let Event::Closing(end) | Event::Closed(end) = &event
+            && end.calm
+        {
+            self.calm = (self.calm + 1).min(10);
+        }
+        if self.lines.owns(attempt) {
+            self.lines.take_event(attempt, event);
+            self.stand_in();
+            return self.note_state();
+        }
+        let (id, address) = (&self.endpoint.instance().id, self.address());
+        match event {
+            Event::Failed(error) => {
+                tracing::debug!(instance = id, %address, error = error.chain(), "connection attempt failed");
+                // gRPC counts the wait from the start of the attempt.
+                let begun = self.connecting_since().unwrap_or_else(Instant::now);
+                let until = self.pace.failed(begun);
+                self.fail(until, error);
+            }
+            Event::Ready(connection) => {
+                tracing::debug!(instance = id, %address, "connected");
+                let (now, begun) = (Instant::now(), self.connecting_since());
+                self.phase = Phase::Ready { id: attempt, begun: begun.unwrap_or(now), since: now, connection };
+                self.pace.ready();
+                self.last_error = None;
+                self.proven = true;
+            }
+            Event::Closing(end) | Event::Closed(end) => {
+                if end.parting == Parting::Flooded {
+                    tracing::warn!(instance = id, %address, why = end.why, "the server floods the channel");
+                }
+                tracing::debug!(instance = id, %address, why = end.why, "connection lost");
+                self.lose(end);
+            }
+        }
+        self.note_state();
+    }
+
+    fn fail(&mut self, until: Instant, error: Error) {
+        self.phase = Phase::Failing { until };
+        self.last_error = Some(error);
+        self.proven = false;
+    }
+
+    /// Lets a further connection take the place of the first one, if that is not there.
+    fn stand_in(&mut self) {
+        if !self.is_ready()
+            && let Some((id, connection)) = self.lines.promote()
+        {
+            let now = Instant::now();
+            self.phase = Phase::Ready { id, begun: now, since: now, connection };
+            self.last_error = None;
+        }
+    }
+
+    pub(super) fn lose(&mut self, end: End) {
+        let next = match &self.phase {
+            Phase::Ready { begun, since, connection, .. } => self.pace.ended(Life {
+                begun: *begun,
+                ready: *since,
+                answered: connection.has_answered(),
+                used: connection.was_used(),
+                parting: end.parting,
+            }),
+            _ => Next::Now,
+        };
+        match next {
+            Next::Now => self.phase = Phase::idle(),
+            Next::Later(rest) => {
+                self.phase = Phase::Resting { rest, why: lost(end) };
+                self.proven = false;
+            }
+            Next::Failed(until) => self.fail(until, lost(end)),
+        }
+        self.stand_in();
+    }
+}

@@ -1,0 +1,83 @@
+//! What a balancer has sent, which is read beside the channel if it is long.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use prost::Message;
+use tonic::Status;
+use tonic::codec::{Codec, DecodeBuf, Decoder};
+use tonic_prost::ProstCodec;
+
+use super::cut::Cut;
+use super::list::List;
+use super::tally::Tally;
+use super::v1::{LoadBalanceRequest, LoadBalanceResponse, Response};
+
+/// An answer larger than this, in bytes, is not read on the thread that calls may be made on. It has a thousand entries.
+const LONG: usize = 16 << 10;
+
+/// One message, not read yet.
+pub(super) struct Answer(Bytes);
+
+/// What it says.
+pub(super) enum Said {
+    /// The first message, with how often to report.
+    Initial(Duration),
+    /// A list. None if there are entries and not one makes sense.
+    List(Option<Arc<List>>),
+    Fallback,
+    /// Something that this version does not know, or nothing.
+    Unknown,
+}
+
+impl Answer {
+    /// Reads it, without holding up who else runs on this thread.
+    pub(super) async fn read(self, tally: &Arc<Tally>, cut: Cut) -> Result<Said, Status> {
+        if self.0.len() <= LONG {
+            return read(self.0, tally, cut);
+        }
+        let tally = Arc::clone(tally);
+        let reading = tokio::task::spawn_blocking(move || read(self.0, &tally, cut));
+        reading.await.map_err(|error| Status::internal(format!("an answer could not be read: {error}")))?
+    }
+}
+
+fn read(bytes: Bytes, tally: &Arc<Tally>, cut: Cut) -> Result<Said, Status> {
+    let answer = LoadBalanceResponse::decode(bytes).map_err(|error| Status::internal(error.to_string()))?;
+    Ok(match answer.response {
+        Some(Response::Initial(initial)) => {
+            Said::Initial(initial.client_stats_report_interval.map(Duration::from).unwrap_or_default())
+        }
+        Some(Response::Servers(said)) => Said::List(List::read(&said.servers, tally, cut).map(Arc::new)),
+        Some(Response::Fallback(_)) => Said::Fallback,
+        None => Said::Unknown,
+    })
+}
+
+/// The protocol's codec, but for the reading of answers.
+pub(super) struct Unread;
+
+impl Codec for Unread {
+    type Encode = LoadBalanceRequest;
+    type Decode = Answer;
+    type Encoder = <ProstCodec<LoadBalanceRequest, LoadBalanceResponse> as Codec>::Encoder;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self::Encoder {
+        ProstCodec::<LoadBalanceRequest, LoadBalanceResponse>::default().encoder()
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl Decoder for Unread {
+    type Item = Answer;
+    type Error = Status;
+
+    fn decode(&mut self, message: &mut DecodeBuf<'_>) -> Result<Option<Answer>, Status> {
+        Ok(Some(Answer(message.copy_to_bytes(message.remaining()))))
+    }
+}

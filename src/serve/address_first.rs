@@ -1,0 +1,83 @@
+//! Announcing a server whose address is still to be found out.
+
+use std::sync::{Arc, OnceLock};
+
+use async_trait::async_trait;
+use callboard_core::{Address, Error, ErrorKind, Instance, Lease, Registry, Result, Service};
+
+use super::shutdown::Shutdown;
+use super::way::Way;
+
+/// The registry as an announcement sees it whose server's address is not known yet: an attempt to register finds that out
+/// first, and fails if it cannot. So the announcement's own waits, state and log serve for that too.
+#[derive(Debug)]
+pub(super) struct AddressFirst {
+    pub(super) registry: Arc<dyn Registry>,
+    pub(super) way: Way,
+    /// The id, if it is not to be made of the address.
+    pub(super) id: Option<String>,
+    /// Ends the search.
+    pub(super) leaving: Shutdown,
+    /// The instance with its id and address, once they are known.
+    pub(super) named: Arc<OnceLock<Instance>>,
+}
+
+impl AddressFirst {
+    async fn named(&self, instance: &Instance) -> Result<&Instance> {
+        if let Some(named) = self.named.get() {
+            return Ok(named);
+        }
+        let address = tokio::select! {
+            found = self.way.find() => found?,
+            () = self.leaving.clone() => return Err(Error::new(ErrorKind::Closed, "the server is stopping")),
+        };
+        let named = named_as(instance, &identity(self.id.as_deref(), address)?);
+        Ok(self.named.get_or_init(|| named))
+    }
+}
+
+#[async_trait]
+impl Registry for AddressFirst {
+    async fn register(&self, service: &Service, instance: &Instance) -> Result<Box<dyn Lease>> {
+        let named = self.named(instance).await.map_err(|error| error.for_service(service))?;
+        let lease = self.registry.register(service, &named_as(instance, named)).await?;
+        Ok(Box::new(Named { lease, named: named.clone() }))
+    }
+}
+
+/// A lease whose owner does not know the instance's id and address.
+#[derive(Debug)]
+struct Named {
+    lease: Box<dyn Lease>,
+    named: Instance,
+}
+
+#[async_trait]
+impl Lease for Named {
+    async fn lost(&mut self) -> Error {
+        self.lease.lost().await
+    }
+
+    async fn update(&mut self, instance: &Instance) -> Result<()> {
+        self.lease.update(&named_as(instance, &self.named)).await
+    }
+
+    async fn revoke(self: Box<Self>) -> Result<()> {
+        self.lease.revoke().await
+    }
+}
+
+/// An instance that has an id and an address, and nothing else yet.
+pub(super) fn identity(id: Option<&str>, address: Address) -> Result<Instance> {
+    match id {
+        Some(id) => Instance::new(id, address),
+        None => Instance::at(address),
+    }
+}
+
+/// The instance, with the id and the address of another.
+pub(super) fn named_as(instance: &Instance, other: &Instance) -> Instance {
+    let mut named = instance.clone();
+    (named.id, named.address) = (other.id.clone(), other.address.clone());
+    named
+}

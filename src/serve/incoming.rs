@@ -1,0 +1,81 @@
+//! The connections that a server accepts.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use callboard_core::{Backoff, Retry};
+use futures_core::Stream;
+use tokio::time::{Sleep, sleep};
+
+use super::listener::{Bound, Listener};
+
+/// The connections that a listener accepts, for servers that take a stream of them: tonic's, and hyper's.
+///
+/// It never ends and never fails. Where the system has no more file descriptors, or fails otherwise to accept, it says so
+/// once as a warning and tries again after 5 ms, then after twice as long each time, up to 1 s
+/// ([`Backoff::ACCEPT`]): a listener that is asked again at once would fail again at once, for ever. Clients wait in the
+/// listener's queue meanwhile. A connection that has ended before it was accepted is passed over.
+///
+/// Connections over TCP have `TCP_NODELAY`, which tonic sets only on listeners that it has bound itself.
+///
+/// It has to be polled within a tokio runtime.
+#[derive(Debug)]
+pub struct Incoming<L> {
+    listener: L,
+    retry: Retry,
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+impl<L: Listener> Incoming<L> {
+    /// The connections of this listener.
+    pub fn new(listener: L) -> Self {
+        Self { listener, retry: Retry::new(Backoff::ACCEPT), pause: None }
+    }
+
+    fn note_success(&mut self) {
+        if self.retry.failures() > 0 {
+            tracing::info!(failures = self.retry.failures(), "accepting connections again");
+            self.retry.succeeded();
+        }
+    }
+
+    fn pause_after(&mut self, error: &io::Error) {
+        let wait = self.retry.failed();
+        if self.retry.failures() == 1 {
+            let at = Bound::of(&self.listener).map_or_else(|error| error.to_string(), |bound| bound.to_string());
+            tracing::warn!(at, %error, retry_in = ?wait, "cannot accept connections: they wait, and it is tried again");
+        } else {
+            tracing::debug!(%error, retry_in = ?wait, "still cannot accept connections");
+        }
+        self.pause = Some(Box::pin(sleep(wait)));
+    }
+}
+
+impl<L: Listener> Stream for Incoming<L> {
+    type Item = io::Result<L::Connection>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        loop {
+            if let Some(pause) = &mut this.pause {
+                ready!(pause.as_mut().poll(cx));
+                this.pause = None;
+            }
+            match ready!(this.listener.poll_accept(cx)) {
+                Ok(connection) => {
+                    this.note_success();
+                    return Poll::Ready(Some(Ok(connection)));
+                }
+                Err(error) if is_of_one_connection(&error) => tracing::debug!(%error, "a connection ended at once"),
+                Err(error) => this.pause_after(&error),
+            }
+        }
+    }
+}
+
+/// What is wrong with the first connection in the queue, and has taken it out of it.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}

@@ -1,0 +1,122 @@
+//! Starting a server.
+
+use std::sync::{Arc, OnceLock};
+
+use callboard_core::{BoxError, Instance, Registry, Result, announce};
+use tokio::task::JoinSet;
+use tracing::Instrument;
+
+use super::address_first::{AddressFirst, identity, named_as};
+use super::advertise::{Reach, checked, noted, reach};
+use super::listener::{Bound, Listener};
+use super::serving::Serving;
+use super::setup::Serve;
+use super::shutdown::Shutdown;
+use super::signals::Stops;
+use super::way_out::WayOut;
+
+impl Serve {
+    /// [Starts](Self::start) the server and returns when it [has ended](Serving::ended).
+    ///
+    /// # Errors
+    /// Those of both.
+    ///
+    /// # Cancel safety
+    /// Dropped before it resolves, it ends at once, as [`Serving::ended`] says.
+    pub async fn run<L, S, E>(self, listener: L, server: impl FnOnce(L, Shutdown) -> S) -> Result<()>
+    where
+        L: Listener,
+        S: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<BoxError>,
+    {
+        self.start(listener, server)?.ended().await
+    }
+
+    /// Starts the server and announces the instance. It waits for nothing: neither until the instance is on the board, nor
+    /// until its address is known.
+    ///
+    /// `server` is given the listener, and a future that resolves when the server has to shut down gracefully. It
+    /// returns the future that serves, which is spawned as a task, within the current tracing span.
+    ///
+    /// # Errors
+    /// [`Invalid`](callboard_core::ErrorKind::Invalid) if no address can be advertised, whatever the registry's names will
+    /// lead to, or the id is none; what the system says if the listener has no address or signals cannot be heard. Nothing
+    /// has been started then.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn start<L, S, E>(self, listener: L, server: impl FnOnce(L, Shutdown) -> S) -> Result<Serving>
+    where
+        L: Listener,
+        S: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<BoxError>,
+    {
+        // First of all: process 1 misses a signal that it does not listen for.
+        let stops = Stops::new(self.signals, self.later_signal, self.until)?;
+        let bound = Bound::of(&listener)?;
+        let reach = match &self.address {
+            Some(address) => checked(address).map(|address| Reach::At(noted(address, &bound, "Serve::advertise"))),
+            None => reach(&bound, &self.place),
+        };
+        let reach = reach.map_err(|error| error.for_service(&self.service))?;
+        // An attempt to register has to find it out first, and then to register.
+        let reach = reach.within(self.announcing.attempt_timeout / 2);
+        let (leaving, left) = Shutdown::new();
+        let entry = Entry::new(self.registry, self.id, self.change, reach, &bound, left)?;
+
+        let (shut_down, shutdown) = self.shutdown;
+        let serving = server(listener, shutdown);
+        let mut task = JoinSet::new();
+        task.spawn(async { serving.await.map_err(Into::into) }.in_current_span());
+        tracing::info!(service = %self.service, instance = entry.instance.id, %bound, "serving");
+        let announcement = announce(entry.registry, &self.service, entry.instance, self.announcing);
+        let way_out = WayOut {
+            server: task,
+            shut_down,
+            stops,
+            state: announcement.watch(),
+            not_serving: self.not_serving,
+            leaving,
+            leave_timeout: self.leave_timeout,
+            propagation_delay: self.propagation_delay,
+            grace: self.grace,
+        };
+        Ok(Serving::new(entry.named, announcement, way_out))
+    }
+}
+
+/// What is announced, and where.
+struct Entry {
+    registry: Arc<dyn Registry>,
+    /// As the announcement knows it.
+    instance: Instance,
+    /// As it is registered, once that is known.
+    named: Arc<OnceLock<Instance>>,
+}
+
+impl Entry {
+    fn new(
+        registry: Arc<dyn Registry>,
+        id: Option<String>,
+        change: impl FnOnce(Instance) -> Instance,
+        reach: Reach,
+        bound: &Bound,
+        leaving: Shutdown,
+    ) -> Result<Self> {
+        let complete = |named: Instance| named_as(&change(named.clone()), &named);
+        match reach {
+            Reach::At(address) => {
+                let instance = complete(identity(id.as_deref(), address)?);
+                Ok(Self { registry, named: Arc::new(instance.clone().into()), instance })
+            }
+            Reach::Along(way) => {
+                // What is sought is marked as not known; the bound address tells the log which server it is.
+                let known = id.clone().unwrap_or_else(|| bound.to_string());
+                let instance = complete(identity(Some(&known), way.unknown()?)?);
+                let named = Arc::new(OnceLock::new());
+                let registry = AddressFirst { registry, way, id, leaving, named: Arc::clone(&named) };
+                Ok(Self { registry: Arc::new(registry), instance, named })
+            }
+        }
+    }
+}

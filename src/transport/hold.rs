@@ -1,0 +1,169 @@
+//! What an open stream takes, until it is over.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use h2::{Reason, SendStream};
+use tokio::time::{Duration, Instant, sleep};
+
+use super::expiry::Expiry;
+use super::pump::Stop;
+use super::resets::until_known;
+use super::{Connection, Slot};
+
+/// How long a server has to end a stream whose time is up, before that is reset. Servers hold resets against the connection,
+/// and most end such calls themselves: docs/decisions/resets.md.
+const MOMENT: Duration = Duration::from_millis(20);
+
+/// A stream and its place on the connection. Dropped before the stream is over, it resets the stream: at once, unless the
+/// peer may hold that against the connection. The place is free when the stream is.
+pub(super) struct Hold {
+    /// None once the stream is over.
+    open: Option<(Sender, Slot)>,
+    /// Which of the connection's requests it is.
+    number: u32,
+    /// When it was sent, in milliseconds of the connection's life. Small: every call has room for it.
+    since: u32,
+}
+
+/// What can reset the stream.
+pub(super) enum Sender {
+    /// All of the request was given to `h2` at once.
+    Whole(SendStream<Bytes>),
+    /// A task sends it.
+    Pump(Arc<Stop>),
+}
+
+impl Hold {
+    /// Of a request that has just been sent.
+    pub(super) fn new(sender: Sender, slot: Slot, number: u32) -> Self {
+        let since = slot.connection().seen.age();
+        Self { open: Some((sender, slot)), number, since }
+    }
+
+    /// Sends no more, and leaves the server a moment to end the stream itself: the call's time is up, which servers know too.
+    /// What it does not end then is reset.
+    pub(super) fn expire(self) {
+        let Some((sender, slot)) = &self.open else { return };
+        sender.hush();
+        let runtime = slot.connection().runtime.clone();
+        runtime.spawn(async move {
+            sleep(MOMENT).await;
+            // Of a stream that is over by now nothing is sent.
+            drop(self);
+        });
+    }
+
+    /// Notes that the response has come to its end, and frees the place. What is left of the request is not sent: `h2` sees
+    /// to that when the last handle is dropped.
+    pub(super) fn finish(&mut self) {
+        if let Some((Sender::Pump(stop), _)) = self.open.take() {
+            stop.reset();
+        }
+    }
+}
+
+impl Sender {
+    /// Ends what is still open of the stream.
+    fn reset(self) {
+        match self {
+            Self::Whole(mut stream) => stream.send_reset(Reason::CANCEL),
+            Self::Pump(stop) => stop.reset(),
+        }
+    }
+
+    /// Sends no more of the request.
+    fn hush(&self) {
+        if let Self::Pump(stop) = self {
+            stop.hush();
+        }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let Some((sender, slot)) = self.open.take() else { return };
+        let (number, since) = (self.number, self.since);
+        let Some(wait) = slot.connection().until_reset(number, since) else { return sender.reset() };
+        sender.hush();
+        let runtime = slot.connection().runtime.clone();
+        runtime.spawn(async move {
+            let mut next = Some(wait);
+            while let Some(wait) = next {
+                sleep(wait).await;
+                next = slot.connection().until_reset(number, since);
+            }
+            sender.reset();
+            drop(slot);
+        });
+    }
+}
+
+impl Connection {
+    /// How long to wait before it is asked again whether this stream may be reset. None if that may be now: the peer must
+    /// have come to it, or only few others were reset that it may not have come to.
+    fn until_reset(&self, number: u32, since: u32) -> Option<Duration> {
+        if self.streams.has_answered_since(number) || self.streams.ended().is_some() {
+            return None;
+        }
+        let wait = until_known(since, self.seen.read_at(), self.seen.age())?;
+        (!self.streams.early_resets.take(Instant::now())).then_some(wait)
+    }
+}
+
+impl fmt::Debug for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hold").field("open", &self.open.is_some()).field("number", &self.number).finish_non_exhaustive()
+    }
+}
+
+/// Who holds a stream: whoever polls it, or what ends it at its deadline. Dropping it ends the stream.
+#[derive(Debug)]
+pub(super) enum Grip {
+    Own(Hold, Arc<Connection>),
+    Until(Arc<Expiry>, Arc<Connection>),
+}
+
+impl Grip {
+    pub(super) fn new(hold: Hold, connection: Arc<Connection>, deadline: Option<&Arc<Expiry>>) -> Self {
+        match deadline {
+            None => Self::Own(hold, connection),
+            Some(expiry) => {
+                expiry.hold(hold);
+                Self::Until(Arc::clone(expiry), connection)
+            }
+        }
+    }
+
+    pub(super) fn connection(&self) -> &Arc<Connection> {
+        match self {
+            Self::Own(_, connection) | Self::Until(_, connection) => connection,
+        }
+    }
+
+    /// Notes that the stream has come to its end, and frees its place.
+    pub(super) fn finish(&mut self) {
+        match self {
+            Self::Own(hold, _) => hold.finish(),
+            Self::Until(expiry, _) => {
+                if let Some(mut hold) = expiry.release() {
+                    hold.finish();
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Grip {
+    fn drop(&mut self) {
+        if let Self::Until(expiry, _) = self
+            && let Some(hold) = expiry.release()
+        {
+            match expiry.is_over() {
+                true => hold.expire(),
+                false => drop(hold),
+            }
+        }
+    }
+}

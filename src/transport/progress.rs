@@ -1,0 +1,107 @@
+//! How far an attempt to connect has come.
+
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use callboard_core::{Error, ErrorKind};
+
+use super::greeting::{Greeted, Greeting};
+
+/// What an attempt to connect is busy with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// What comes before anything else is known: a connector of the user's.
+    #[default]
+    Connector,
+    /// Resolving the host's name.
+    Name,
+    Tcp,
+    Unix,
+    Tls,
+    Http2,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Connector => "connector",
+            Self::Name => "DNS",
+            Self::Tcp => "TCP",
+            Self::Unix => "Unix socket",
+            Self::Tls => "TLS",
+            Self::Http2 => "HTTP/2",
+        })
+    }
+}
+
+impl Phase {
+    /// What was waited for in vain.
+    fn missing(self) -> &'static str {
+        match self {
+            Self::Connector => "the connector gave no byte stream",
+            Self::Name => "the name was not resolved",
+            Self::Tcp => "no connection",
+            Self::Unix => "no connection",
+            Self::Tls => "the handshake was not finished",
+            Self::Http2 => "no SETTINGS that permit a request",
+        }
+    }
+}
+
+/// How far one attempt to connect has come, and what the peer has said meanwhile. Connectors note it; whoever ends the
+/// attempt makes an error of it that says in which phase it ended, and by what sort of peer.
+#[derive(Debug, Default)]
+pub(crate) struct Progress(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    phase: Phase,
+    encrypted: bool,
+    /// What is heard of the peer in this phase, if it can be.
+    greeting: Option<Greeting>,
+}
+
+impl Progress {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // What panicked while it held the lock has left nothing half done.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn enter(&self, phase: Phase) {
+        let mut state = self.state();
+        state.encrypted |= phase == Phase::Tls;
+        (state.phase, state.greeting) = (phase, None);
+    }
+
+    /// Enters a phase in which the peer speaks on this socket, and listens to its first words.
+    pub(super) fn listen<S>(&self, phase: Phase, socket: S) -> Greeted<S> {
+        self.enter(phase);
+        let (socket, greeting) = Greeted::new(socket);
+        self.state().greeting = Some(greeting);
+        socket
+    }
+
+    /// The error of an attempt whose time is over.
+    pub(super) fn timed_out(&self, within: Duration) -> Error {
+        let State { phase, encrypted, greeting } = &*self.state();
+        let error = Error::new(ErrorKind::Timeout, format!("{phase}: {} within {within:?}", phase.missing()));
+        explained(*phase, greeting.as_ref().and_then(|greeting| greeting.stranger(*phase, *encrypted)), error)
+    }
+
+    /// What this error, which names its phase, means if one knows what the peer has said.
+    pub(super) fn failed(&self, error: Error) -> Error {
+        let State { phase, encrypted, greeting } = &*self.state();
+        let answered = greeting.as_ref().and_then(|greeting| {
+            greeting.stranger(*phase, *encrypted).or_else(|| greeting.silence(*phase, *encrypted).map(str::to_owned))
+        });
+        explained(*phase, answered, error)
+    }
+}
+
+fn explained(phase: Phase, answered: Option<String>, error: Error) -> Error {
+    match answered {
+        Some(answered) => Error::new(error.kind(), format!("{phase}: {answered}")).with_source(error),
+        None => error,
+    }
+}

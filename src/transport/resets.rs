@@ -1,0 +1,70 @@
+//! Resets that a peer may hold against the connection.
+
+use std::sync::{Mutex, PoisonError};
+
+use tokio::time::{Duration, Instant};
+
+/// How many streams may be reset within this time, in which a server may stand still, that it may not have come to yet. Servers made with `h2`, as
+/// tonic's and hyper's, end the connection over more than 20 that wait at once, with all calls on it.
+const MOST: u32 = 8;
+const WITHIN: Duration = Duration::from_secs(1);
+/// A server that says anything so long after a request was sent has come to it: it reads all that there is first.
+const HEARD_AFTER: u32 = 20;
+/// How long after it was sent a request counts as known to its server, even if that says nothing at all. In milliseconds.
+const KNOWN_AFTER: u32 = 1_000;
+/// How often it is looked whether a stream may be reset by now.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// How long to wait before it is looked again whether this stream may be reset: it was sent at this moment of the
+/// connection's life, which is so old now, and heard from its peer last at that one. None if the peer must have come to it.
+pub(super) fn until_known(sent: u32, heard: u32, age: u32) -> Option<Duration> {
+    let (old, heard_after) = (age.wrapping_sub(sent), heard.wrapping_sub(sent));
+    // What was heard before it was sent looks like much more than it is old.
+    let heard = heard_after >= HEARD_AFTER && heard_after <= old;
+    let left = KNOWN_AFTER.saturating_sub(old);
+    (!heard && left > 0).then(|| LOOK.min(Duration::from_millis(left.into())))
+}
+
+/// Counts the resets of streams that the peer may not have come to yet.
+#[derive(Debug, Default)]
+pub(super) struct Resets(Mutex<Option<(Instant, u32)>>);
+
+impl Resets {
+    /// Whether there may be one more now. It counts if so.
+    pub(super) fn take(&self, now: Instant) -> bool {
+        // Nothing can be half done under this lock. It is taken only for calls that are given up young.
+        let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (since, count) =
+            counted.filter(|(since, _)| now.saturating_duration_since(*since) < WITHIN).unwrap_or((now, 0));
+        let may = count < MOST;
+        *counted = Some((since, count + u32::from(may)));
+        may
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_at_once_and_as_many_again_after_a_while() {
+        let (resets, now) = (Resets::default(), Instant::now());
+        let taken = |now| (0..100).filter(|_| resets.take(now)).count();
+        assert_eq!(taken(now), MOST as usize);
+        assert_eq!(taken(now + WITHIN / 2), 0);
+        assert_eq!(taken(now + WITHIN), MOST as usize);
+    }
+
+    #[test]
+    fn a_stream_is_known_when_the_peer_has_spoken_after_it_or_a_second_later_also_where_the_clock_wraps() {
+        for base in [0_u32, 1_000, u32::MAX - 10, u32::MAX] {
+            let at = |after| base.wrapping_add(after);
+            let wait = |heard, age| until_known(base, heard, at(age));
+            assert_eq!(wait(base.wrapping_sub(5), 10), Some(LOOK), "heard before it was sent");
+            assert_eq!(wait(at(5), 10), Some(LOOK), "heard too soon after");
+            assert_eq!(wait(at(25), 30), None);
+            assert_eq!(wait(base.wrapping_sub(5), 990), Some(Duration::from_millis(10)));
+            assert_eq!(wait(base.wrapping_sub(5), 1_000), None);
+        }
+    }
+}

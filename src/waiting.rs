@@ -1,0 +1,57 @@
+//! How many calls wait, and how many may.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::Notify;
+use tokio::sync::futures::OwnedNotified;
+
+/// Counts the calls that wait for an endpoint or for a place, and bounds them.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    count: AtomicUsize,
+    most: usize,
+    /// Told when one more may wait after none could.
+    room: Arc<Notify>,
+}
+
+/// One call that waits. Dropping it ends that.
+#[derive(Debug)]
+pub(crate) struct Waiter<'a>(&'a Waiting);
+
+impl Waiting {
+    /// None for no bound.
+    pub(crate) fn new(most: Option<usize>) -> Self {
+        Self { count: AtomicUsize::new(0), most: most.unwrap_or(usize::MAX), room: Arc::default() }
+    }
+
+    /// One more call waits. None if as many do as may.
+    pub(crate) fn begin(&self) -> Option<Waiter<'_>> {
+        let fits = |count| (count < self.most).then_some(count + 1);
+        self.count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fits).ok().map(|_| Waiter(self))
+    }
+
+    /// How many wait now.
+    pub(crate) fn count(&self) -> usize {
+        self.count.load(Ordering::SeqCst)
+    }
+
+    /// Whether one more may wait, or none ever: then there is nothing to wait for.
+    pub(crate) fn has_room(&self) -> bool {
+        self.most == 0 || self.count() < self.most
+    }
+
+    /// Resolves when there may be room. It has to be polled, and [`has_room`](Self::has_room) asked again, before it is
+    /// awaited.
+    pub(crate) fn room(&self) -> OwnedNotified {
+        Arc::clone(&self.room).notified_owned()
+    }
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        if self.0.count.fetch_sub(1, Ordering::SeqCst) == self.0.most {
+            self.0.room.notify_waiters();
+        }
+    }
+}

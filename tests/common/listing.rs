@@ -1,0 +1,43 @@
+//! A registry that says what a test wants, without anybody who signs in.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use callboard::{Instance, Resolver, Service, Snapshot, Snapshots};
+use futures_util::{StreamExt, stream};
+use tokio::time::sleep;
+
+/// Says one set, or several by turns.
+#[derive(Clone, Debug)]
+pub struct Listing {
+    sets: Vec<Vec<Arc<Instance>>>,
+    every: Duration,
+}
+
+impl Listing {
+    pub fn new(set: impl IntoIterator<Item = Instance>) -> Self {
+        Self::by_turns(Duration::MAX, [set.into_iter().collect()])
+    }
+
+    /// The next one each time so much has passed, and the first one again after the last.
+    pub fn by_turns(every: Duration, sets: impl IntoIterator<Item = Vec<Instance>>) -> Self {
+        let sets = sets.into_iter().map(|set| set.into_iter().map(Arc::new).collect());
+        Self { sets: sets.collect(), every }
+    }
+}
+
+impl Resolver for Listing {
+    fn watch(&self, _: &Service) -> Snapshots {
+        let Self { sets, every } = self.clone();
+        let said = stream::unfold(0, move |turn| {
+            let set = sets[turn % sets.len()].clone();
+            async move {
+                if turn > 0 {
+                    sleep(every).await;
+                }
+                Some((Ok(Snapshot::new(set)), turn + 1))
+            }
+        });
+        said.boxed()
+    }
+}

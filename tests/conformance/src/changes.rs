@@ -1,0 +1,92 @@
+//! A change that fails, while what it was to change works.
+
+use std::time::Duration;
+
+use callboard_core::{AnnounceSettings, AnnouncementState, ErrorKind, announce};
+use tokio::time::timeout;
+
+use crate::company::{SOON, instance, service, watcher};
+use crate::presence::{registered, still_held};
+use crate::{Harness, Seen};
+
+/// The announcement is on the board, and what it says of a change that is not published is as expected.
+async fn until_pending(announcement: &callboard_core::Announcement, expected: bool) {
+    let is_so = |state: &AnnouncementState| match state {
+        AnnouncementState::OnBoard { pending, .. } => pending.is_some() == expected,
+        _ => false,
+    };
+    let mut state = announcement.watch();
+    let waited = timeout(SOON, state.wait_for(is_so)).await.map(|state| state.map(drop));
+    assert!(matches!(waited, Ok(Ok(()))), "a change is pending: {expected}; {:?}", announcement.state());
+}
+
+fn weighs(id: &'static str, weight: u32) -> impl Fn(&Seen) -> bool {
+    move |seen| seen.instance(id).is_some_and(|instance| instance.weight == weight)
+}
+
+/// A change that the registry refuses, for as long as it is wished, leaves the instance on the board as it was; the state
+/// says why; and the next change that can be published is.
+pub async fn a_refused_change_leaves_what_is_there(harness: &dyn Harness) {
+    let service = service("project/test");
+    let (registry, watcher) = (harness.registry(), watcher(harness, &service));
+    let _stays = registered(&*registry, &service, &instance("stays", 2)).await;
+    let first = instance("a", 1).weight(1);
+    let announcement = announce(harness.registry(), &service, first.clone(), AnnounceSettings::default());
+    watcher.until_ids(SOON, "before the change", &["a", "stays"]).await;
+    announcement.update(|instance| *instance = harness.refused(instance.clone()).weight(7));
+    until_pending(&announcement, true).await;
+    let AnnouncementState::OnBoard { pending: Some(error), .. } = announcement.state() else { panic!("not pending") };
+    assert!(matches!(error.kind(), ErrorKind::Invalid | ErrorKind::Denied), "it cannot pass: {error:?}");
+    assert!(error.backend().is_some() && error.service() == Some(&service), "{error:?}");
+    // Long enough for whatever is not kept alive to end.
+    let mut state = announcement.watch();
+    let off =
+        timeout(harness.bounds().expiry, state.wait_for(|s| !matches!(s, AnnouncementState::OnBoard { .. }))).await;
+    assert!(off.is_err(), "a refused change has cost its place: {:?}", announcement.state());
+    assert_eq!(watcher.seen().instance("a").map(|seen| (**seen).clone()), Some(first));
+    announcement.update(|instance| {
+        instance.metadata.clear();
+        instance.weight = 9;
+    });
+    watcher.until(SOON, "the change that can be published", weighs("a", 9)).await;
+    until_pending(&announcement, false).await;
+    assert_eq!(watcher.seen().gaps.len(), 0, "it was off the board meanwhile: {:?}", watcher.seen());
+    announcement.leave().await.expect("left");
+}
+
+/// Leases go on after an `update` that was refused, and after one that was dropped half-way, as by a bound on its time:
+/// none is lost, and the next change is made.
+pub async fn a_lease_outlasts_changes_that_fail_or_are_dropped(harness: &dyn Harness) {
+    let service = service("project/test");
+    let (registry, watcher) = (harness.registry(), watcher(harness, &service));
+    let mut lease = registered(&*registry, &service, &instance("a", 1)).await;
+    let _stays = registered(&*registry, &service, &instance("stays", 2)).await;
+    watcher.until_ids(SOON, "registered", &["a", "stays"]).await;
+    let error = lease.update(&harness.refused(instance("a", 1))).await.expect_err("it is refused");
+    assert!(matches!(error.kind(), ErrorKind::Invalid | ErrorKind::Denied), "{error:?}");
+    still_held(lease.as_mut()).await;
+    // From before the request has been sent to after the answer has come.
+    for micros in [0, 100, 200, 400, 600, 800, 1_000, 1_500, 2_000, 4_000, 8_000] {
+        let changed = instance("a", 1).weight(micros);
+        let _ = timeout(Duration::from_micros(micros.into()), lease.update(&changed)).await;
+    }
+    still_held(lease.as_mut()).await;
+    lease.update(&instance("a", 1).weight(10_000)).await.expect("the next one is made");
+    watcher.until(SOON, "the last change", weighs("a", 10_000)).await;
+    let lost = timeout(harness.bounds().expiry, lease.lost()).await;
+    assert!(lost.is_err(), "lost without a reason: {lost:?}");
+    assert_eq!(watcher.seen().gaps.len(), 0, "{:?}", watcher.seen());
+    lease.revoke().await.expect("revoked");
+}
+
+/// What reaches a registry's key is checked, although an instance's fields can be set to anything.
+pub async fn an_id_that_is_no_key_is_refused(harness: &dyn Harness) {
+    let (service, registry) = (service("project/test"), harness.registry());
+    for id in ["", "..", "a/b", "../a", "a b", "a\n", "ä"] {
+        let mut wrong = instance("a", 1);
+        wrong.id = id.to_owned();
+        let error = registry.register(&service, &wrong).await.expect_err(id);
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{error:?}");
+        assert!(error.to_string().contains(&format!("{id:?}")), "the error does not name the id: {error}");
+    }
+}

@@ -1,0 +1,85 @@
+//! What is warned of: a bad service config, and external balancers. One test alone in its process: whether an event is wanted
+//! is remembered for all threads.
+
+// What the tests share fails them, as they do themselves.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+#[path = "common/log.rs"]
+mod log;
+
+use callboard::lookaside::v1::Server;
+use callboard::{Address, CONFIG_NAME};
+use common::lookaside::{Balancer, until_listed};
+use common::{Stage, in_time, until, until_config, until_ready, until_refused};
+use log::Log;
+
+/// The warnings since the last call.
+fn warnings(log: &Log) -> Vec<String> {
+    log.take().lines().filter(|line| line.contains("WARN")).map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn who_may_be_wrong_is_warned_of_once() {
+    let log = Log::default();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(log.clone()).finish();
+    let _default = tracing::subscriber::set_default(subscriber);
+    a_bad_config(&log).await;
+    a_balancer_that_takes_over(&log).await;
+    a_balancer_that_is_not_asked(&log).await;
+}
+
+async fn a_bad_config(log: &Log) {
+    let stage = Stage::new();
+    let (_server, _a) = stage.server("a").await;
+    let channel = stage.channel(stage.builder(), 1).await;
+    warnings(log);
+    stage.board.put(&stage.service, CONFIG_NAME, Some(b"{"));
+    until_refused(&channel, "EOF").await;
+    // Once more, and beside it something else that is new.
+    stage.board.put(&stage.service, CONFIG_NAME, Some(b"{"));
+    let (_other, _b) = stage.server("b").await;
+    until_ready(&channel, 2).await;
+    assert_one(&warnings(log), &["the service config is refused", "project/test", "EOF while parsing an object"]);
+    stage.configure(Some("{}")).await;
+    until_config(&channel, Some("{}")).await;
+    assert!(warnings(log).is_empty());
+    // Obeyed, and no call comes back from it.
+    let hopeless = r#"{"methodConfig": [{"name": [{"service": "a.B"}]}, {"name": [{}], "timeout": "0s"}]}"#;
+    stage.board.put(&stage.service, CONFIG_NAME, Some(hopeless.as_bytes()));
+    until_config(&channel, Some(hopeless)).await;
+    assert_one(&warnings(log), &["fails every call", "project/test", "methodConfig[1].timeout"]);
+}
+
+async fn a_balancer_that_takes_over(log: &Log) {
+    let stage = Stage::new();
+    let (server, _a) = stage.server("a").await;
+    let channel = stage.channel(stage.builder(), 1).await;
+    let balancer = Balancer::listing([Server::at(server.address(), "")]).await;
+    let record = stage.balancer("zz", balancer.address()).await;
+    until_listed(&channel, 1).await;
+    // Another list, and another time.
+    balancer.list([Server::at(server.address(), "token")]);
+    in_time(record.leave()).await.unwrap();
+    until("it is gone", || channel.lookaside().is_none()).await;
+    let _again = stage.balancer("zz", balancer.address()).await;
+    until_listed(&channel, 1).await;
+    assert_one(&warnings(log), &["an external balancer has taken over", "\"zz\"", &balancer.address().to_string()]);
+}
+
+async fn a_balancer_that_is_not_asked(log: &Log) {
+    let stage = Stage::new();
+    let _record = stage.balancer("zz", "127.0.0.1:9".parse::<Address>().unwrap()).await;
+    let (_server, _a) = stage.server("a").await;
+    let channel = stage.channel(stage.builder().external_balancers(false), 1).await;
+    let (_other, _b) = stage.server("b").await;
+    until_ready(&channel, 2).await;
+    assert_one(&warnings(log), &["an external balancer, which is not asked", "\"zz\"", "127.0.0.1:9"]);
+}
+
+fn assert_one(warnings: &[String], parts: &[&str]) {
+    assert_eq!(warnings.len(), 1, "{warnings:#?}");
+    for part in parts {
+        assert!(warnings[0].contains(part), "{part} is not in {}", warnings[0]);
+    }
+}
