@@ -61,7 +61,7 @@ lint: ## check format, clippy, each feature alone and the documentation; a warni
 	done
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 
-supply: ## check licences and faults of dependencies, packages, oldest versions and oldest Rust (10 min; the first time, more)
+supply: ## check licences and faults of dependencies, packages, oldest versions and oldest Rust (20 min once, then 4)
 	@tests/supply/check
 
 releasable: ## the same, and what a person has to settle before a release; what cannot be checked is a failure
