@@ -3,7 +3,7 @@
 # nghttpx and Envoy, if they can be had.
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart servers test lint bench bench-news
+.PHONY: help quickstart servers test lint supply releasable bench bench-news
 
 # The facade's features, as Cargo.toml lists them; each must also build alone.
 FEATURES := $(shell sed -n '/^\[features\]/,/^\[dependencies\]/s/^\([a-z0-9-]*\) = .*/\1/p' Cargo.toml | grep -vx default)
@@ -54,3 +54,9 @@ lint: ## check format, clippy, each feature alone and the documentation; a warni
 		cargo clippy --package callboard --no-default-features --features $$feature -- -D warnings; \
 	done
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+supply: ## check licences and faults of dependencies, packages, oldest versions and oldest Rust (20 min once, then 4)
+	@tests/supply/check
+
+releasable: ## the same, and what a person has to settle before a release; what cannot be checked is a failure
+	@STRICT=1 tests/supply/check release deny advisories packages msrv minimal

@@ -212,9 +212,14 @@ fn every_library_can_be_published() {
     let workspace = Workspace::load();
     hold(workspace.libraries().flat_map(|package| {
         let readme = package.readme.as_ref().is_some_and(|readme| folder(package).join(readme).exists());
+        let licences = ["LICENSE-MIT", "LICENSE-APACHE"].iter().all(|text| folder(package).join(text).exists());
         let fields = [
             ("description", package.description.as_ref().is_some_and(|text| !text.is_empty())),
             ("license.workspace = true", package.license.is_some()),
+            ("LICENSE-MIT and LICENSE-APACHE beside it", licences),
+            ("repository.workspace = true", package.repository.is_some()),
+            ("keywords", !package.keywords.is_empty()),
+            ("categories", !package.categories.is_empty()),
             ("rust-version.workspace = true", package.rust_version.is_some()),
             ("readme, with the file that it names", readme),
         ];
