@@ -29,6 +29,7 @@ const ALONE: &[&str] = &[
     "callboard-core/simulation",
     "callboard-etcd/costs",
     "callboard-etcd/many",
+    "callboard-interleavings/all",
     "callboard-interop/suite",
     "callboard-proxy-tests/real",
     "callboard-registry-tests/consul",
