@@ -3,7 +3,7 @@
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use callboard_core::{ConnectivityState, Error, ErrorKind, Follow, Result, Service, Stale};
@@ -183,20 +183,14 @@ impl Channel {
 
     async fn ready_or_hopeless(&self) -> Result<(), (ErrorKind, Error)> {
         loop {
-            let changed = self.shared.publication();
-            tokio::pin!(changed);
-            changed.as_mut().enable();
-            // In a block: what is published is not to be held while waiting.
-            {
-                let published = self.shared.published();
-                if published.state == ConnectivityState::Ready {
-                    return Ok(());
-                }
-                if let Some(why) = published.hopeless() {
-                    return Err(why);
-                }
+            let (looked, news) = self.shared.look(|published| match published.state {
+                ConnectivityState::Ready => Some(Ok(())),
+                _ => published.hopeless().map(Err),
+            });
+            if let Some(outcome) = looked {
+                return outcome;
             }
-            changed.await;
+            news.anything.await;
         }
     }
 }
@@ -208,15 +202,9 @@ impl tower_service::Service<http::Request<Body>> for Channel {
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<std::result::Result<(), Status>> {
         let Self { shared, room } = self;
-        while shared.defaults.backpressure && !shared.waiting.has_room() {
-            let waited = room.get_or_insert_with(|| Box::pin(shared.waiting.room())).as_mut().poll(cx);
-            // Asked again from when it is waited for: then no change is missed.
-            if waited.is_pending() && !shared.waiting.has_room() {
-                return Poll::Pending;
-            }
-            *room = None;
+        if shared.defaults.backpressure {
+            ready!(shared.waiting.poll_room(room, cx));
         }
-        *room = None;
         Poll::Ready(Ok(()))
     }
 

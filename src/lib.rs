@@ -77,6 +77,7 @@ mod features;
 pub mod guide;
 pub mod load;
 pub mod lookaside;
+mod publication;
 mod runtime;
 mod serve;
 mod shared;

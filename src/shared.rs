@@ -1,20 +1,19 @@
 //! What a channel's clones, its calls and its task have in common.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use callboard_core::{ConnectivityState, Service};
 use http::header::Entry;
 use http::uri::{Authority, Scheme};
 use http::{HeaderMap, HeaderValue, header};
 use tokio::runtime::Handle;
-use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, oneshot, watch};
 
-use crate::control::{Policy, Published, Since, Standing, Summary};
+use crate::control::{Policy, Published, Standing, Summary};
 use crate::credentials::Credentials;
+use crate::publication::{News, Publication};
 use crate::runtime::Runtime;
 use crate::transport::Turn;
 use crate::waiting::Waiting;
@@ -24,9 +23,7 @@ use crate::waiting::Waiting;
 pub(crate) struct Shared {
     pub(crate) service: Service,
     pub(crate) defaults: Defaults,
-    published: ArcSwap<Published>,
-    /// It is known that no config says anything of calls: they need not look at what is published to begin.
-    unruled: AtomicBool,
+    publication: Publication,
     /// For responses that are on their way.
     pub(crate) standing: Arc<Standing>,
     /// Told by each call that waits for an endpoint, and by each that finds no place if endpoints may have several
@@ -34,12 +31,6 @@ pub(crate) struct Shared {
     pub(crate) wanted: Arc<Notify>,
     /// Told by who wants every endpoint to be dialled now.
     pub(crate) urge: Arc<Notify>,
-    /// Told after each publication.
-    published_anew: Notify,
-    /// Told when there is something new for calls that wait for an endpoint.
-    changed: Notify,
-    /// Told when there is something new for calls that wait for a place: other connections than before.
-    moved: Notify,
     /// How many calls have ever waited for an endpoint or a place: the number of their turns.
     turns: AtomicU64,
     pub(crate) waiting: Waiting,
@@ -104,13 +95,9 @@ impl Shared {
         Self {
             standing: Arc::new(Standing::new(summary)),
             state: watch::Sender::new(published.state),
-            unruled: AtomicBool::new(published.is_unruled()),
-            published: ArcSwap::from_pointee(published),
+            publication: Publication::new(published),
             wanted: Arc::default(),
             urge: Arc::default(),
-            published_anew: Notify::new(),
-            changed: Notify::new(),
-            moved: Notify::new(),
             turns: AtomicU64::new(0),
             waiting: Waiting::new(defaults.max_waiting_calls),
             runtime: Runtime::new(runtime),
@@ -122,24 +109,17 @@ impl Shared {
 
     /// What is known now. Without a lock; not to be held across an await.
     pub(crate) fn published(&self) -> arc_swap::Guard<Arc<Published>> {
-        self.published.load()
+        self.publication.now()
+    }
+
+    /// Looks at what is known now, and gives what there will be news by. Without a lock.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&Published) -> T) -> (T, News<'_>) {
+        self.publication.look(look)
     }
 
     /// Whether it is known that no config says anything of calls that begin now.
     pub(crate) fn is_unruled(&self) -> bool {
-        self.unruled.load(Ordering::Relaxed)
-    }
-
-    /// Resolves at the next publication, whatever it is about. It has to be enabled before
-    /// [`published`](Self::published) is read. Not for calls, of which there may be many.
-    pub(crate) fn publication(&self) -> Notified<'_> {
-        self.published_anew.notified()
-    }
-
-    /// Resolve at the next publication that has something new for calls that wait for an endpoint, and for those that
-    /// wait for a place. They have to be enabled before [`published`](Self::published) is read.
-    pub(crate) fn changes(&self) -> (Notified<'_>, Notified<'_>) {
-        (self.changed.notified(), self.moved.notified())
+        self.publication.is_unruled()
     }
 
     /// A turn after all those that were given before.
@@ -162,19 +142,7 @@ impl Shared {
     pub(crate) fn publish(&self, published: Published) {
         let state = published.state;
         self.standing.note(Arc::clone(&published.summary));
-        // Before the rest: whoever sees what is published sees this too.
-        self.unruled.store(published.is_unruled(), Ordering::Relaxed);
-        let former = self.published.swap(Arc::new(published));
-        self.published_anew.notify_waiters();
-        // Many calls may wait: they are woken only for what can make a difference to them.
-        match self.published().since(&former) {
-            Since::Alike => {}
-            Since::Renewed => self.changed.notify_waiters(),
-            Since::Moved => {
-                self.changed.notify_waiters();
-                self.moved.notify_waiters();
-            }
-        }
+        self.publication.publish(published);
         self.state.send_if_modified(|old| {
             let modified = *old != state;
             *old = state;

@@ -1,7 +1,9 @@
 //! How many calls wait, and how many may.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
@@ -36,15 +38,24 @@ impl Waiting {
         self.count.load(Ordering::SeqCst)
     }
 
-    /// Whether one more may wait, or none ever: then there is nothing to wait for.
-    pub(crate) fn has_room(&self) -> bool {
-        self.most == 0 || self.count() < self.most
+    /// Waits until one more may wait. What it waits by is kept in `room` meanwhile.
+    pub(crate) fn poll_room(&self, room: &mut Option<Pin<Box<OwnedNotified>>>, cx: &mut Context<'_>) -> Poll<()> {
+        while !self.has_room() {
+            let waited =
+                room.get_or_insert_with(|| Box::pin(Arc::clone(&self.room).notified_owned())).as_mut().poll(cx);
+            // Asked again from when it is waited for: then no change is missed.
+            if waited.is_pending() && !self.has_room() {
+                return Poll::Pending;
+            }
+            *room = None;
+        }
+        *room = None;
+        Poll::Ready(())
     }
 
-    /// Resolves when there may be room. It has to be polled, and [`has_room`](Self::has_room) asked again, before it is
-    /// awaited.
-    pub(crate) fn room(&self) -> OwnedNotified {
-        Arc::clone(&self.room).notified_owned()
+    /// Whether one more may wait, or none ever: then there is nothing to wait for.
+    fn has_room(&self) -> bool {
+        self.most == 0 || self.count() < self.most
     }
 }
 

@@ -1,5 +1,6 @@
 //! An instance as a channel sees it.
 
+mod calls;
 mod reported;
 mod slots;
 
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use self::calls::Calls;
 use self::reported::Reported;
 use self::slots::Slots;
 use crate::{Instance, Load};
@@ -64,8 +66,7 @@ struct Live {
     state: AtomicU8,
     /// Set while it is ready. Changes with the state, which is seldom.
     ready_since: Mutex<Option<Instant>>,
-    started: AtomicU64,
-    ended: AtomicU64,
+    calls: Calls,
     /// Nanoseconds; 0 until the first call has ended.
     latency: AtomicU64,
     reported_by_calls: Reported,
@@ -102,14 +103,12 @@ impl Endpoint {
 
     /// Calls that were sent to it and have not ended.
     pub fn in_flight(&self) -> u64 {
-        // `ended` is read first: a call that starts and ends in between can only raise the result.
-        let ended = self.0.live.ended.load(Ordering::Acquire);
-        self.0.live.started.load(Ordering::Relaxed).saturating_sub(ended)
+        self.0.live.calls.in_flight()
     }
 
     /// Calls that were ever sent to it, by this channel.
     pub fn calls(&self) -> u64 {
-        self.0.live.started.load(Ordering::Relaxed)
+        self.0.live.calls.all()
     }
 
     /// How long calls to it take, from sending to the last byte: a moving average in which each new call weighs an
@@ -165,13 +164,13 @@ impl Endpoint {
 
     /// Notes that a call is sent. Called by the channel, once per call, and by tests of pickers.
     pub fn call_started(&self) {
-        self.0.live.started.fetch_add(1, Ordering::Relaxed);
+        self.0.live.calls.start();
     }
 
     /// Notes that a call has ended, however it did. Called once for each [`call_started`](Self::call_started); the
     /// latency is None for a call that says nothing about the server's speed, such as a cancelled one.
     pub fn call_ended(&self, latency: Option<Duration>) {
-        self.0.live.ended.fetch_add(1, Ordering::Release);
+        self.0.live.calls.end();
         let Some(latency) = latency else { return };
         let new = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX).max(1);
         let old = self.0.live.latency.load(Ordering::Relaxed);

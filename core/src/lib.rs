@@ -38,6 +38,7 @@ mod short;
 mod snapshot;
 mod status;
 mod target;
+mod thread_number;
 mod turns;
 
 pub use address::Address;

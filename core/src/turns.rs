@@ -1,9 +1,10 @@
 //! Turns that many threads take.
 
-use std::cell::Cell;
 use std::fmt;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::thread_number::thread_number;
 
 /// How many lanes there are once threads get into each other's way. More threads than that share lanes.
 const LANES: usize = 32;
@@ -68,7 +69,7 @@ impl Turns {
     }
 
     fn next_in(&self, lanes: &[Lane; LANES]) -> u64 {
-        lanes[lane()].0.fetch_add(self.step, Ordering::Relaxed)
+        lanes[thread_number() % LANES].0.fetch_add(self.step, Ordering::Relaxed)
     }
 
     fn divide(&self) -> &[Lane; LANES] {
@@ -78,17 +79,6 @@ impl Turns {
             Box::new(std::array::from_fn(|index| Lane(AtomicU64::new(start(index)))))
         })
     }
-}
-
-/// The lane of this thread, in whatever it takes turns.
-fn lane() -> usize {
-    static THREADS: AtomicUsize = AtomicUsize::new(0);
-    thread_local!(static LANE: Cell<Option<usize>> = const { Cell::new(None) });
-    LANE.get().unwrap_or_else(|| {
-        let lane = THREADS.fetch_add(1, Ordering::Relaxed) % LANES;
-        LANE.set(Some(lane));
-        lane
-    })
 }
 
 impl fmt::Debug for Turns {

@@ -106,13 +106,11 @@ async fn while_it_lasts(
 ) -> Result<HeaderMap, Status> {
     let ended = async {
         loop {
-            let (changed, _) = shared.changes();
-            tokio::pin!(changed);
-            changed.as_mut().enable();
-            if matches!(shared.published().verdict, Verdict::Ended) {
+            let (over, news) = shared.look(|published| matches!(published.verdict, Verdict::Ended));
+            if over {
                 return;
             }
-            changed.await;
+            news.changed.await;
         }
     };
     tokio::select! {

@@ -41,22 +41,15 @@ pub(super) fn run(shared: Arc<Shared>, request: http::Request<Body>) -> BoxFutur
 /// Resolves when it is known, or when the call need not know: it fails.
 async fn settled(shared: &Shared, wait_for_ready: bool) {
     loop {
-        let (changed, _) = shared.changes();
-        tokio::pin!(changed);
-        changed.as_mut().enable();
-        // In a block: what is published is not to be held while waiting.
-        let over = {
-            let published = shared.published();
-            match published.verdict {
-                Verdict::Ended => true,
-                Verdict::Fail if !wait_for_ready => true,
-                _ => published.settled,
-            }
-        };
+        let (over, news) = shared.look(|published| match published.verdict {
+            Verdict::Ended => true,
+            Verdict::Fail if !wait_for_ready => true,
+            _ => published.settled,
+        });
         if over {
             return;
         }
-        changed.await;
+        news.changed.await;
     }
 }
 

@@ -120,21 +120,16 @@ pub(super) async fn choose(shared: &Shared, wish: Wish<'_>) -> Chosen {
         deadline.wait(&turn);
     }
     loop {
-        let (changed, moved) = shared.changes();
-        tokio::pin!(changed, moved);
-        changed.as_mut().enable();
-        moved.as_mut().enable();
-        // Not in the `match`: what is published is not to be held while waiting.
-        let looked = look(&shared.published(), &wish);
+        let (looked, news) = shared.look(|published| look(published, &wish));
         match looked {
             Look::Chosen(slot, ticket) => return Ok((slot, ticket)),
             Look::Fail(why) => return Err(why),
             Look::Wait => {
                 shared.note_wait();
-                changed.await;
+                news.changed.await;
             }
             Look::Full(full, rules) => tokio::select! {
-                () = moved => {}
+                () = news.moved => {}
                 (slot, picked) = a_place(shared, &turn, full) => return Ok((slot, wish.ticket(picked, rules.as_ref()))),
             },
         }

@@ -16,7 +16,7 @@ use super::progress::Progress;
 use super::seen::Seen;
 use super::settings::Http2Settings;
 use super::streams::Streams;
-use super::{Connector, Settings, Slot};
+use super::{Connector, Settings};
 
 /// What happens to a connection, in this order: `Failed`, or `Ready`, perhaps `Closing`, `Closed`.
 #[derive(Debug)]
@@ -80,11 +80,6 @@ impl Connection {
     ) -> Self {
         let (header_list, harmless_block) = (http2.header_list() as usize, http2.harmless_block());
         Self { sender, streams, seen, runtime: Handle::current(), header_list, harmless_block, _held: held }
-    }
-
-    /// Takes the place of one request. None if there is no free one, or if no new request can be sent any more.
-    pub(crate) fn try_reserve(self: &Arc<Self>) -> Option<Slot> {
-        self.streams.try_reserve().then(|| Slot::new(Arc::clone(self)))
     }
 
     /// Whether new requests can be sent, now or when a place is free.

@@ -11,7 +11,7 @@ use http::HeaderMap;
 use super::expiry::Expiry;
 use super::hold::{Grip, Hold, Sender};
 use super::pump::Pump;
-use super::{Connection, Failure, Incoming, Outgoing};
+use super::{Connection, Failure, Incoming, Outgoing, Slot};
 
 /// `:status` in a list of headers, as RFC 9113 counts it.
 const STATUS: usize = 7 + 3 + 32;
@@ -21,19 +21,7 @@ const MOST_NAMES: usize = 24_576;
 /// How many interim responses, of a status below 200, one call bears. gRPC's servers send none, and others a handful.
 const MOST_INTERIM: u32 = 100;
 
-/// The place of one request on a connection. Dropping it frees the place.
-#[derive(Debug)]
-pub(crate) struct Slot(Arc<Connection>);
-
 impl Slot {
-    pub(super) fn new(connection: Arc<Connection>) -> Self {
-        Self(connection)
-    }
-
-    pub(super) fn connection(&self) -> &Arc<Connection> {
-        &self.0
-    }
-
     /// Sends a request. Its stream is reset when the deadline comes, if there is one and it is polled by then or not.
     ///
     /// After a failure that permits to send it again, the body comes back, rewound, if it still can be; a failure
@@ -44,7 +32,7 @@ impl Slot {
         body: Outgoing,
         deadline: Option<&Arc<Expiry>>,
     ) -> Result<Sent, Failed> {
-        let connection = Arc::clone(&self.0);
+        let connection = Arc::clone(self.connection());
         if let Some(failure) = connection.too_large(&head) {
             return Err((failure, Some(body)));
         }
@@ -186,12 +174,6 @@ impl Sent {
                 (failure, pump.rewound().await)
             }
         }
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        self.0.streams.release();
     }
 }
 

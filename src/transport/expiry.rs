@@ -57,7 +57,12 @@ impl Expiry {
         });
         // It has to be set even if whoever polls has used up the time that its task may take.
         let timer = pin!(unconstrained(timer.as_mut()));
-        timer.poll(&mut Context::from_waker(&Waker::from(Arc::clone(self))))
+        let fired = timer.poll(&mut Context::from_waker(&Waker::from(Arc::clone(self))));
+        if fired.is_ready() {
+            // One that has fired before it was asked tells nobody, and whoever asks need not be the one who acts.
+            self.expire();
+        }
+        fired
     }
 
     pub(crate) fn given(&self) -> Duration {

@@ -30,6 +30,7 @@ mod secured;
 mod seen;
 mod settings;
 mod share;
+mod slot;
 mod streams;
 mod tcp;
 mod tcp_keepalive;
@@ -39,7 +40,7 @@ mod wire;
 
 pub(crate) use connection::{Attempt, Connection, End, Event, Opening, Parting, open};
 pub(crate) use connector::{Connector, Custom, System};
-pub(crate) use exchange::{Answered, Failed, Heard, Sent, Slot};
+pub(crate) use exchange::{Answered, Failed, Heard, Sent};
 pub(crate) use expiry::Expiry;
 pub(crate) use failure::{Failure, quoted};
 pub(crate) use incoming::Incoming;
@@ -47,6 +48,7 @@ pub use keepalive::Keepalive;
 pub(crate) use outgoing::Outgoing;
 pub(crate) use queue::{Turn, Wait};
 pub(crate) use settings::Settings;
+pub(crate) use slot::Slot;
 pub(crate) use tcp::Sockets;
 pub use tcp_keepalive::TcpKeepalive;
 #[cfg(feature = "tls")]

@@ -13,6 +13,7 @@ const HEAVY: &[(&str, usize)] = &[
     ("callboard-proxy-tests/real", 2),
     ("callboard-registry-tests/", 2),
     ("callboard-core/simulation", 4),
+    ("callboard-interleavings/", 2),
 ];
 
 /// Programs that measure time, or that keep the processors busy: two of their tests are run at once, and nothing beside.
