@@ -1,5 +1,6 @@
 //! What etcd and its client say, as callboard's errors.
 
+use std::error::Error as _;
 use std::fmt;
 
 use callboard_core::{Error, ErrorKind};
@@ -24,10 +25,10 @@ pub(crate) fn silence(what: &str) -> Error {
 }
 
 /// Whether the same call may succeed if it is made again at once, on another member or a new connection. Not so if etcd
-/// answers that it is full.
+/// answers that it is full. A connection that etcd has ended has the same code, and then the status has a cause.
 pub(crate) fn is_passing(error: &Error) -> bool {
     let said = std::error::Error::source(error).and_then(|source| source.downcast_ref::<Said>());
-    let full = said.is_some_and(|said| said.0.code() == Code::ResourceExhausted);
+    let full = said.is_some_and(|said| said.0.code() == Code::ResourceExhausted && said.source().is_none());
     matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout) && !full
 }
 
@@ -140,6 +141,17 @@ mod tests {
             let error = failure("list", etcd_client::Error::GRpcStatus(Status::new(code, message)), false);
             assert_eq!(error.kind(), kind, "{message}");
             assert!(error.chain().starts_with("cannot list") && error.chain().contains(message), "{}", error.chain());
+        }
+    }
+
+    #[test]
+    fn a_connection_that_etcd_has_ended_is_not_a_full_etcd() {
+        let full = Status::resource_exhausted("etcdserver: mvcc: database space exceeded");
+        let mut ended = Status::resource_exhausted("h2 protocol error: http2 error");
+        ended.set_source(std::sync::Arc::new(std::io::Error::other("connection error: too_many_pings")));
+        for (status, passing) in [(full, false), (ended, true)] {
+            let error = failure("end the lease", etcd_client::Error::GRpcStatus(status), false);
+            assert_eq!(is_passing(&error), passing, "{}", error.chain());
         }
     }
 }

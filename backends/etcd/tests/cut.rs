@@ -4,17 +4,20 @@
 mod common;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use callboard_conformance::Watcher;
 use callboard_core::{AnnounceSettings, AnnouncementState, ErrorKind, Registry, Resolver, announce, encode};
-use callboard_servers::{Mode, Proxy};
+use callboard_servers::{Mode, Port, Proxy};
 use common::{SOON, Servers, TTL, builder, instance, key, service};
 use etcd_client::{Client, CompactionOptions};
 use futures_util::StreamExt;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 const HEAL: Duration = Duration::from_secs(10);
+/// A connection with streams on it is probed every ten seconds.
+const FOUR_PROBES: Duration = Duration::from_secs(45);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs etcd: make test"]
@@ -163,4 +166,25 @@ async fn a_short_cut_is_survived_by_the_lease() {
 
 async fn client_deletes(servers: &Servers, service: &callboard_core::Service) {
     servers.client().await.delete(key(service, "a"), None).await.unwrap();
+}
+
+/// etcd ends a connection that is probed while there is no stream on it, at the third probe, and with it the call that has just
+/// been sent.
+#[tokio::test]
+#[ignore = "needs etcd: make test"]
+async fn a_connection_without_streams_is_not_probed_and_stays() {
+    let (servers, service) = (Servers::one().await, service("project/test"));
+    let (address, made) = (servers.cluster.address(), Arc::new(AtomicUsize::new(0)));
+    let count = Arc::clone(&made);
+    let route = move |_| {
+        count.fetch_add(1, Ordering::Relaxed);
+        Some(address)
+    };
+    let proxy = Proxy::switch(Port::free().unwrap(), route).unwrap();
+    let etcd = builder([proxy.address()]).build().unwrap();
+    etcd.configure(&service, None).await.unwrap();
+    let before = made.load(Ordering::Relaxed);
+    sleep(FOUR_PROBES).await;
+    etcd.configure(&service, None).await.unwrap();
+    assert_eq!(made.load(Ordering::Relaxed), before, "no other connection has been made");
 }
