@@ -49,10 +49,11 @@ impl Tally {
         };
         ClientStats {
             timestamp: None,
-            num_calls_started: take(&self.started),
-            num_calls_finished: take(&self.finished),
             num_calls_finished_with_client_failed_to_send: take(&self.failed_to_send),
             num_calls_finished_known_received: take(&self.known_received),
+            num_calls_finished: take(&self.finished),
+            // The last one: of a call that has ended meanwhile, the start is not left for the next report.
+            num_calls_started: take(&self.started),
             calls_finished_with_drop: dropped.into_iter().map(per_token).collect(),
         }
     }
