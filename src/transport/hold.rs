@@ -197,7 +197,10 @@ mod tests {
         let slot = connection.try_reserve().expect("there is a place");
         let head = http::Request::post("http://service/method").body(()).expect("a head");
         let body = Outgoing::Whole(Bytes::from(vec![0; 100_000]));
-        drop((slot.send(head, body, None).expect("a stream"), connection));
+        drop(slot.send(head, body, None).expect("a stream"));
+        // The clock moves when what can be written has been.
+        sleep(Duration::from_millis(1)).await;
+        drop(connection);
         let mut read = Vec::new();
         let closed = timeout(Duration::from_secs(60), far.read_to_end(&mut read)).await;
         assert!(closed.is_ok(), "the connection stays open");
