@@ -9,13 +9,16 @@ use arbitrary::Arbitrary;
 use callboard::{CallError, Channel, WaitForReady};
 use callboard_fuzz::{Frame, Stage, assert_short, paused, within};
 use libfuzzer_sys::fuzz_target;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, split};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, WriteHalf, split};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::{Request, Status};
 use tonic_prost::ProstCodec;
 
 const DEADLINE: Duration = Duration::from_secs(5);
+/// How long a server does as it was told, at most.
+const SCRIPT: Duration = Duration::from_secs(20);
 /// What a connection and its calls may take, whatever the server writes: the windows are 2 MiB for each stream.
 const MEMORY: usize = 16 << 20;
 
@@ -88,25 +91,32 @@ async fn act(connection: DuplexStream, polite: bool, acts: Vec<Act>) {
     if polite && write.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 4, 1, 0, 0, 0, 0]).await.is_err() {
         return;
     }
+    let closes = timeout(SCRIPT, follow(&mut write, &listens, acts)).await.is_ok_and(|closes| closes);
+    if closes {
+        listens.abort();
+        return;
+    }
+    // It goes on for as long as the client does, and no longer than anybody waits for it here.
+    let _ = timeout(Duration::from_secs(30), listens).await;
+}
+
+/// Does all this. True if it closes the connection in the end.
+async fn follow(write: &mut WriteHalf<DuplexStream>, listens: &JoinHandle<()>, acts: Vec<Act>) -> bool {
     for act in acts {
         match act {
             Act::Write(frame) => {
                 let mut bytes = Vec::new();
                 frame.write(&mut bytes);
                 if write.write_all(&bytes).await.is_err() {
-                    break;
+                    return false;
                 }
             }
             Act::Wait(millis) => sleep(Duration::from_millis(millis.into())).await,
             Act::Deaf => listens.abort(),
-            Act::Close => {
-                listens.abort();
-                return;
-            }
+            Act::Close => return true,
         }
     }
-    // It goes on for as long as the client does, and no longer than anybody waits for it here.
-    let _ = timeout(Duration::from_secs(30), listens).await;
+    false
 }
 
 async fn call(channel: Channel, making: Making) {

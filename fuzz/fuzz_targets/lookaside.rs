@@ -118,7 +118,7 @@ fn listed(list: &Listed, message: &[u8], most: usize) {
     let used = entries + skipped;
     assert!(used <= said.servers.len() && (used == said.servers.len() || said.servers.len() > most));
     // As many entries that drop calls are used as go with the servers.
-    assert!(used - drops <= most, "{used} entries are used, and {drops} of them drop");
+    assert!(entries - drops <= most, "{entries} entries count, and {drops} of them drop");
     let addresses: BTreeSet<_> = list.servers().iter().map(|server| server.address.to_string()).collect();
     assert_eq!(addresses.len(), list.servers().len(), "each address once");
     assert!(list.servers().len() + drops <= entries);
