@@ -3,7 +3,7 @@
 # nghttpx and Envoy, if they can be had.
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart servers test lint supply releasable bench bench-news
+.PHONY: help quickstart servers test lint fuzz supply releasable bench bench-news
 
 # The facade's features, as Cargo.toml lists them; each must also build alone.
 FEATURES := $(shell sed -n '/^\[features\]/,/^\[dependencies\]/s/^\([a-z0-9-]*\) = .*/\1/p' Cargo.toml | grep -vx default)
@@ -44,8 +44,12 @@ bench: ## measure calls, pickers and memory beside tonic, bare HTTP/2 and grpc-g
 bench-news: servers ## measure how fast news travels over etcd, beside etcd's own watch (1 min)
 	cargo run --release --package callboard-bench --bin callboard-bench-news
 
+fuzz: ## fuzz what strangers write, each target for a minute (MINUTES=10, TARGET=records)
+	MINUTES=$(MINUTES) fuzz/run $(TARGET)
+
 lint: ## check format, clippy, each feature alone and the documentation; a warning is an error
 	cargo fmt --all -- --check
+	cargo fmt --manifest-path fuzz/Cargo.toml -- --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy --package callboard-zookeeper --features tls --all-targets -- -D warnings
 	cargo clippy --package callboard --no-default-features -- -D warnings

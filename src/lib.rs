@@ -97,9 +97,14 @@ pub use serve::{EndStreams, Incoming, LaterSignal, Listener, Serve, Serving, Shu
 pub use tokio_rustls::rustls;
 #[cfg(feature = "tls")]
 pub use transport::Tls;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub use transport::fuzzing as frames;
 pub use transport::{Keepalive, TcpKeepalive};
 
 /// The registries that are compiled in.
+// Each has its own of what fuzz targets reach.
+#[cfg_attr(fuzzing, allow(ambiguous_glob_reexports))]
 pub mod backend {
     #[cfg(feature = "consul")]
     pub use callboard_consul::*;

@@ -21,6 +21,9 @@
 //! ```
 
 mod cpu;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod layer;
 mod message;
 mod metadata;

@@ -32,6 +32,12 @@ pub(super) enum Said {
 }
 
 impl Answer {
+    /// For fuzz targets.
+    #[cfg(fuzzing)]
+    pub(super) fn of(message: Vec<u8>) -> Self {
+        Self(message.into())
+    }
+
     /// Reads it, without holding up who else runs on this thread.
     pub(super) async fn read(self, tally: &Arc<Tally>, cut: Cut) -> Result<Said, Status> {
         if self.0.len() <= LONG {

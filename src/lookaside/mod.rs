@@ -49,6 +49,9 @@ mod answer;
 mod balancers;
 mod conversation;
 mod cut;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod list;
 mod plan;
 mod server;

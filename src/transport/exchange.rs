@@ -55,7 +55,8 @@ impl Slot {
                 (Sender::Pump(pump.stopper()), Body::Stream(pump))
             }
         };
-        let grip = Grip::new(Hold::new(sender, self, number), connection, deadline);
+        let hold = Hold::new(sender, self, number, response.stream_id().as_u32());
+        let grip = Grip::new(hold, connection, deadline);
         Ok(Sent { response, body, number, grip, interim: 0 })
     }
 }

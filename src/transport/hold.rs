@@ -9,7 +9,7 @@ use tokio::time::{Duration, Instant, sleep};
 
 use super::expiry::Expiry;
 use super::pump::Stop;
-use super::resets::until_known;
+use super::resets::{until_known, until_left};
 use super::{Connection, Slot};
 
 /// How long a server has to end a stream whose time is up, before that is reset. Servers hold resets against the connection,
@@ -23,6 +23,8 @@ pub(super) struct Hold {
     open: Option<(Sender, Slot)>,
     /// Which of the connection's requests it is.
     number: u32,
+    /// Its number in HTTP/2, which is given out in the order in which streams are opened.
+    stream: u32,
     /// When it was sent, in milliseconds of the connection's life. Small: every call has room for it.
     since: u32,
 }
@@ -37,9 +39,9 @@ pub(super) enum Sender {
 
 impl Hold {
     /// Of a request that has just been sent.
-    pub(super) fn new(sender: Sender, slot: Slot, number: u32) -> Self {
+    pub(super) fn new(sender: Sender, slot: Slot, number: u32, stream: u32) -> Self {
         let since = slot.connection().seen.age();
-        Self { open: Some((sender, slot)), number, since }
+        Self { open: Some((sender, slot)), number, stream, since }
     }
 
     /// Sends no more, and leaves the server a moment to end the stream itself: the call's time is up, which servers know too.
@@ -84,15 +86,16 @@ impl Sender {
 impl Drop for Hold {
     fn drop(&mut self) {
         let Some((sender, slot)) = self.open.take() else { return };
-        let (number, since) = (self.number, self.since);
-        let Some(wait) = slot.connection().until_reset(number, since) else { return sender.reset() };
+        let Self { number, stream, since, .. } = *self;
+        let until_reset = move |slot: &Slot| slot.connection().until_reset(number, stream, since);
+        let Some(wait) = until_reset(&slot) else { return sender.reset() };
         sender.hush();
         let runtime = slot.connection().runtime.clone();
         runtime.spawn(async move {
             let mut next = Some(wait);
             while let Some(wait) = next {
                 sleep(wait).await;
-                next = slot.connection().until_reset(number, since);
+                next = until_reset(&slot);
             }
             sender.reset();
             drop(slot);
@@ -103,11 +106,18 @@ impl Drop for Hold {
 impl Connection {
     /// How long to wait before it is asked again whether this stream may be reset. None if that may be now: the peer must
     /// have come to it, or only few others were reset that it may not have come to.
-    fn until_reset(&self, number: u32, since: u32) -> Option<Duration> {
+    ///
+    /// One of which nothing has left is not reset before something has. `h2` would send all of the request first, and the
+    /// reset never, if the peer's window has no room for all.
+    fn until_reset(&self, number: u32, stream: u32, since: u32) -> Option<Duration> {
         if self.streams.has_answered_since(number) || self.streams.ended().is_some() {
             return None;
         }
-        let wait = until_known(since, self.seen.read_at(), self.seen.age())?;
+        let age = self.seen.age();
+        if !self.seen.has_left(stream) {
+            return Some(until_left(age.wrapping_sub(since)));
+        }
+        let wait = until_known(since, self.seen.read_at(), age)?;
         (!self.streams.early_resets.take(Instant::now())).then_some(wait)
     }
 }
@@ -165,5 +175,39 @@ impl Drop for Grip {
                 false => drop(hold),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::transport::Outgoing;
+    use crate::transport::failure::tests::connected;
+    use crate::transport::frames::Frames;
+
+    /// The type of RST_STREAM.
+    const RST_STREAM: u8 = 3;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_given_up_before_it_has_left_is_reset_although_the_window_has_no_room_for_all_of_it() {
+        let (connection, mut far, _held) = connected(1 << 20).await;
+        let slot = connection.try_reserve().expect("there is a place");
+        let head = http::Request::post("http://service/method").body(()).expect("a head");
+        let body = Outgoing::Whole(Bytes::from(vec![0; 100_000]));
+        drop(slot.send(head, body, None).expect("a stream"));
+        // The clock moves when what can be written has been.
+        sleep(Duration::from_millis(1)).await;
+        drop(connection);
+        let mut read = Vec::new();
+        let closed = timeout(Duration::from_secs(60), far.read_to_end(&mut read)).await;
+        assert!(closed.is_ok(), "the connection stays open");
+        let (mut frames, mut rest, mut last) = (Frames::default(), read.as_slice(), None);
+        while let Some(header) = frames.header(&mut rest) {
+            last = Some(header).filter(|header| header.stream == 1).or(last);
+        }
+        assert_eq!(last.map(|header| header.kind), Some(RST_STREAM), "{last:?}");
     }
 }

@@ -14,6 +14,8 @@ mod failure;
 mod first_settings;
 mod flood;
 mod frames;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod greeting;
 mod hold;
 mod incoming;

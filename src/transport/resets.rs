@@ -25,6 +25,12 @@ pub(super) fn until_known(sent: u32, heard: u32, age: u32) -> Option<Duration> {
     (!heard && left > 0).then(|| LOOK.min(Duration::from_millis(left.into())))
 }
 
+/// How long to wait before it is looked again whether anything of a stream has left, which was made so many milliseconds
+/// ago: nearly always it leaves at once.
+pub(super) fn until_left(old: u32) -> Duration {
+    Duration::from_millis(old.max(1).into()).min(LOOK)
+}
+
 /// Counts the resets of streams that the peer may not have come to yet.
 #[derive(Debug, Default)]
 pub(super) struct Resets(Mutex<Option<(Instant, u32)>>);

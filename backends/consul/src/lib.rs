@@ -10,6 +10,9 @@ mod consul;
 mod doubt;
 mod entries;
 mod entry;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod guard;
 mod http;
 mod keeper;

@@ -7,6 +7,9 @@ mod entry;
 mod failure;
 mod feed;
 mod feeds;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod guard;
 mod keeper;
 mod layout;

@@ -6,6 +6,9 @@ mod content;
 mod directory;
 mod ear;
 mod failure;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod lease;
 mod lock;
 mod place;

@@ -5,6 +5,9 @@ mod claims;
 mod config;
 mod entry;
 mod failure;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod known;
 mod layout;
 mod lease;

@@ -27,8 +27,8 @@ pub(super) fn is_secret(key: &str) -> bool {
 pub fn masked_url(text: &str) -> String {
     let (scheme, rest) = text.split_at(text.find("://").map_or(0, |at| at + 3));
     let Some(at) = rest.rfind('@') else { return format!("{scheme}{}", without_values(rest)) };
-    let user = rest.find([':', '/', '?', '#']).unwrap_or(at).min(at);
-    // Who does not stand before a password may be a token.
+    let user = rest.find([':', '/', '?', '#', '@']).unwrap_or(at);
+    // Who does not stand before a password may be a token, whatever follows the '@' behind it.
     let (shown, mask) = if rest[user..].starts_with(':') { (&rest[..user], ":***") } else { ("", MASK) };
     // An '@' within the query may be in the middle of a secret value, so what follows it is not shown.
     let tail = if rest[user..at].contains('?') { "".into() } else { without_values(&rest[at..]) };

@@ -109,6 +109,8 @@ fn a_bad_url_is_shown_without_its_secrets() {
         ("etcd://h/s?token=hun@ter2", "etcd://***"),
         ("consul://hunter2@h:x/s", "consul://***@h:x/s"),
         ("hunter2@h/s", "***@h/s"),
+        ("consul://hunter2@h:80/s?tag=a@b", "consul://***"),
+        ("consul://hunter2@h:80/s@b", "consul://***@b"),
         ("consul://hun/ter2@h/s", "consul://***@h/s"),
     ] {
         let error = refused(text);

@@ -1,0 +1,18 @@
+//! What fuzz targets reach. It is compiled with `--cfg fuzzing` alone, and no part of the interface.
+
+use std::path::{Path, PathBuf};
+
+use callboard_core::Service;
+
+use crate::place::{self, Place};
+
+/// The id that a file is named after, if it is named as a record is.
+pub fn id(name: &str) -> Option<&str> {
+    place::id(name)
+}
+
+/// The file of an instance, and what is written before it.
+pub fn files(root: &Path, service: &Service, id: &str) -> (PathBuf, PathBuf) {
+    let place = Place::new(root, service, 0o755);
+    (place.record(id), place.draft(id))
+}
