@@ -18,6 +18,7 @@ use super::status;
 use super::ticket::Ticket;
 use crate::control::Verdict;
 use crate::credentials::{Attempt, Credentials};
+use crate::publication::News;
 use crate::shared::Shared;
 use crate::transport::{Expiry, Outgoing, Sent, Slot};
 
@@ -106,11 +107,11 @@ async fn while_it_lasts(
 ) -> Result<HeaderMap, Status> {
     let ended = async {
         loop {
-            let (over, news) = shared.look(|published| matches!(published.verdict, Verdict::Ended));
+            let (over, News { changed, .. }) = shared.look(|published| matches!(published.verdict, Verdict::Ended));
             if over {
                 return;
             }
-            news.changed.await;
+            changed.await;
         }
     };
     tokio::select! {

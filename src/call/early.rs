@@ -13,6 +13,7 @@ use super::origin::{self, Phase};
 use super::pick::too_many;
 use super::{WaitForReady, timeout};
 use crate::control::Verdict;
+use crate::publication::News;
 use crate::shared::Shared;
 
 /// Waits until the registry has said whether there is a config for the service, as gRPC does, then makes the call. Its
@@ -41,7 +42,7 @@ pub(super) fn run(shared: Arc<Shared>, request: http::Request<Body>) -> BoxFutur
 /// Resolves when it is known, or when the call need not know: it fails.
 async fn settled(shared: &Shared, wait_for_ready: bool) {
     loop {
-        let (over, news) = shared.look(|published| match published.verdict {
+        let (over, News { changed, .. }) = shared.look(|published| match published.verdict {
             Verdict::Ended => true,
             Verdict::Fail if !wait_for_ready => true,
             _ => published.settled,
@@ -49,7 +50,7 @@ async fn settled(shared: &Shared, wait_for_ready: bool) {
         if over {
             return;
         }
-        news.changed.await;
+        changed.await;
     }
 }
 

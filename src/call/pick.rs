@@ -11,6 +11,7 @@ use super::ticket::Ticket;
 use super::{origin, status};
 use crate::control::{Choice, Connections, Published, Ready, Rules, Verdict};
 use crate::lookaside::{Errand, Mark, Steered};
+use crate::publication::News;
 use crate::shared::Shared;
 use crate::transport::{Connection, Expiry, Slot, Turn, Wait};
 
@@ -120,16 +121,16 @@ pub(super) async fn choose(shared: &Shared, wish: Wish<'_>) -> Chosen {
         deadline.wait(&turn);
     }
     loop {
-        let (looked, news) = shared.look(|published| look(published, &wish));
+        let (looked, News { changed, moved, .. }) = shared.look(|published| look(published, &wish));
         match looked {
             Look::Chosen(slot, ticket) => return Ok((slot, ticket)),
             Look::Fail(why) => return Err(why),
             Look::Wait => {
                 shared.note_wait();
-                news.changed.await;
+                changed.await;
             }
             Look::Full(full, rules) => tokio::select! {
-                () = news.moved => {}
+                () = moved => {}
                 (slot, picked) = a_place(shared, &turn, full) => return Ok((slot, wish.ticket(picked, rules.as_ref()))),
             },
         }
