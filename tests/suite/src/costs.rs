@@ -6,14 +6,14 @@ use crate::programs::Program;
 
 /// Programs whose tests take more than one place: they start three servers each, or Java.
 const HEAVY: &[(&str, usize)] = &[
-    ("callboard-zookeeper/conformance_of_three", 4),
-    ("callboard-etcd/conformance_three", 3),
-    ("callboard-consul/conformance_three", 3),
+    ("callboard-zookeeper/conformance_of_three", 5),
+    ("callboard-etcd/conformance_three", 4),
+    ("callboard-consul/conformance_three", 4),
     ("callboard-interop/suite", 4),
+    ("callboard-core/simulation", 4),
+    ("callboard-interleavings/", 3),
     ("callboard-proxy-tests/real", 2),
     ("callboard-registry-tests/", 2),
-    ("callboard-core/simulation", 4),
-    ("callboard-interleavings/", 2),
 ];
 
 /// Programs that measure time, or that keep the processors busy: two of their tests are run at once, and nothing beside.
