@@ -216,7 +216,7 @@ async fn a_server_that_floods_counts_as_failed_although_it_answers() {
     }
     let accepted = flooding.stats().accepted;
     assert!((1..=3).contains(&accepted), "{accepted} connections in {:?}", begun.elapsed());
-    assert!(failed <= 3 && calls > 100, "{failed} of {calls}");
+    assert!(failed <= 3 && calls > 20, "{failed} of {calls}");
 }
 
 /// What peers send because of the calls that they are given: as much as a peer could think of for each frame.

@@ -41,7 +41,8 @@ impl Slot {
             Ok(opened) => opened,
             Err(error) => return Err((connection.unopened(&error), Some(body))),
         };
-        let number = connection.streams.note_sent();
+        connection.streams.note_sent();
+        let number = response.stream_id().as_u32();
         let (sender, body) = match body {
             Outgoing::Whole(data) => {
                 if !empty {
@@ -55,8 +56,7 @@ impl Slot {
                 (Sender::Pump(pump.stopper()), Body::Stream(pump))
             }
         };
-        let hold = Hold::new(sender, self, number, response.stream_id().as_u32());
-        let grip = Grip::new(hold, connection, deadline);
+        let grip = Grip::new(Hold::new(sender, self, number), connection, deadline);
         Ok(Sent { response, body, number, grip, interim: 0 })
     }
 }
@@ -71,7 +71,7 @@ pub(crate) struct Sent {
     /// Dropped before the body: it says when the stream is reset.
     grip: Grip,
     body: Body,
-    /// Which of the connection's requests it is.
+    /// Its stream.
     number: u32,
     /// How many interim responses have come.
     interim: u32,

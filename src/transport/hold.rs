@@ -21,10 +21,8 @@ const MOMENT: Duration = Duration::from_millis(20);
 pub(super) struct Hold {
     /// None once the stream is over.
     open: Option<(Sender, Slot)>,
-    /// Which of the connection's requests it is.
+    /// The number of its stream, which are given out in the order in which they are opened.
     number: u32,
-    /// Its number in HTTP/2, which is given out in the order in which streams are opened.
-    stream: u32,
     /// When it was sent, in milliseconds of the connection's life. Small: every call has room for it.
     since: u32,
 }
@@ -39,9 +37,9 @@ pub(super) enum Sender {
 
 impl Hold {
     /// Of a request that has just been sent.
-    pub(super) fn new(sender: Sender, slot: Slot, number: u32, stream: u32) -> Self {
+    pub(super) fn new(sender: Sender, slot: Slot, number: u32) -> Self {
         let since = slot.connection().seen.age();
-        Self { open: Some((sender, slot)), number, stream, since }
+        Self { open: Some((sender, slot)), number, since }
     }
 
     /// Sends no more, and leaves the server a moment to end the stream itself: the call's time is up, which servers know too.
@@ -86,8 +84,8 @@ impl Sender {
 impl Drop for Hold {
     fn drop(&mut self) {
         let Some((sender, slot)) = self.open.take() else { return };
-        let Self { number, stream, since, .. } = *self;
-        let until_reset = move |slot: &Slot| slot.connection().until_reset(number, stream, since);
+        let Self { number, since, .. } = *self;
+        let until_reset = move |slot: &Slot| slot.connection().until_reset(number, since);
         let Some(wait) = until_reset(&slot) else { return sender.reset() };
         sender.hush();
         let runtime = slot.connection().runtime.clone();
@@ -109,12 +107,12 @@ impl Connection {
     ///
     /// One of which nothing has left is not reset before something has. `h2` would send all of the request first, and the
     /// reset never, if the peer's window has no room for all.
-    fn until_reset(&self, number: u32, stream: u32, since: u32) -> Option<Duration> {
+    fn until_reset(&self, number: u32, since: u32) -> Option<Duration> {
         if self.streams.has_answered_since(number) || self.streams.ended().is_some() {
             return None;
         }
         let age = self.seen.age();
-        if !self.seen.has_left(stream) {
+        if !self.seen.has_left(number) {
             return Some(until_left(age.wrapping_sub(since)));
         }
         let wait = until_known(since, self.seen.read_at(), age)?;

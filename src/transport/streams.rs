@@ -16,8 +16,8 @@ pub(super) struct Streams {
     pub(super) queue: Queue,
     /// No new stream can be opened: a GOAWAY came, or the connection is gone.
     closing: AtomicBool,
-    /// How many requests were sent, and the last of them that was answered.
-    sent: AtomicU32,
+    /// Whether a request was sent, and the last stream that was answered.
+    begun: AtomicBool,
     answered: AtomicU32,
     /// Of streams that the peer may not know of yet.
     pub(super) early_resets: Resets,
@@ -87,19 +87,19 @@ impl Streams {
         self.ended.get().map(String::as_str)
     }
 
-    /// Notes that a request is sent: its number, from 1. There are fewer than 2^31 in a connection's life.
-    pub(super) fn note_sent(&self) -> u32 {
-        self.sent.fetch_add(1, Ordering::Relaxed) + 1
+    /// Notes that a request is sent.
+    pub(super) fn note_sent(&self) {
+        self.begun.store(true, Ordering::Relaxed);
     }
 
-    /// Notes that the request of this number was answered.
-    pub(super) fn note_answer(&self, number: u32) {
-        self.answered.fetch_max(number, Ordering::Relaxed);
+    /// Notes that this stream was answered.
+    pub(super) fn note_answer(&self, stream: u32) {
+        self.answered.fetch_max(stream, Ordering::Relaxed);
     }
 
     /// Whether anything was sent.
     pub(super) fn was_used(&self) -> bool {
-        self.sent.load(Ordering::Relaxed) > 0
+        self.begun.load(Ordering::Relaxed)
     }
 
     /// Whether anything was answered.
@@ -107,8 +107,8 @@ impl Streams {
         self.has_answered_since(1)
     }
 
-    /// Whether the request of this number, or one after it, was answered.
-    pub(super) fn has_answered_since(&self, number: u32) -> bool {
-        self.answered.load(Ordering::Relaxed) >= number
+    /// Whether this stream, or one that was opened after it, was answered.
+    pub(super) fn has_answered_since(&self, stream: u32) -> bool {
+        self.answered.load(Ordering::Relaxed) >= stream
     }
 }

@@ -6,12 +6,13 @@ use crate::programs::Program;
 
 /// Programs whose tests take more than one place: they start three servers each, or Java.
 const HEAVY: &[(&str, usize)] = &[
-    ("callboard-zookeeper/conformance_of_three", 5),
-    ("callboard-etcd/conformance_three", 4),
-    ("callboard-consul/conformance_three", 4),
+    ("callboard-zookeeper/conformance_of_three", 4),
+    ("callboard-etcd/conformance_three", 3),
+    ("callboard-consul/conformance_three", 3),
+    ("callboard-servers/real", 3),
     ("callboard-interop/suite", 4),
     ("callboard-core/simulation", 4),
-    ("callboard-interleavings/", 3),
+    ("callboard-interleavings/", 2),
     ("callboard-proxy-tests/real", 2),
     ("callboard-registry-tests/", 2),
 ];

@@ -8,7 +8,7 @@ use lexopt::{Parser, ValueExt};
 const USAGE: &str = "callboard-suite [--fast] [--at-once PLACES] [--servers DIRECTORY] [--only WORD]...
 
   --fast     leaves out what needs a server, takes long or measures, and the examples in the documentation
-  --at-once  how many tests that wait are run at once; 24 by default
+  --at-once  how many tests that wait are run at once; 16 by default
   --servers  where `make servers` has put them; CALLBOARD_SERVERS or target/servers by default
   --only     runs programs with one of these words in their name, such as callboard-etcd/ or windows";
 
@@ -25,7 +25,7 @@ pub(crate) struct Options {
 impl Options {
     pub(crate) fn read() -> Result<Self, lexopt::Error> {
         let servers = std::env::var_os("CALLBOARD_SERVERS").unwrap_or_else(|| "target/servers".into());
-        let mut options = Self { fast: false, at_once: 24, servers: servers.into(), only: Vec::new() };
+        let mut options = Self { fast: false, at_once: 16, servers: servers.into(), only: Vec::new() };
         let mut parser = Parser::from_env();
         while let Some(argument) = parser.next()? {
             match argument {
