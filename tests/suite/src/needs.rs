@@ -28,9 +28,9 @@ const NEEDS: &[Need] = &[
     Need::server("etcd", "bin/etcd"),
     Need::server("ZooKeeper", "zookeeper/lib"),
     Need::server("Consul", "bin/consul"),
-    Need::server("nginx", "bin/nginx"),
-    Need::server("HAProxy", "bin/haproxy"),
-    Need::server("nghttpx", "bin/nghttpx"),
+    Need::packaged("nginx", "bin/nginx"),
+    Need::packaged("HAProxy", "bin/haproxy"),
+    Need::packaged("nghttpx", "bin/nghttpx"),
     Need::server("Envoy", "bin/envoy"),
     Need { name: "Go", found: Found::Program("go", "version"), brought_by: "'make servers ALL=1' brings it" },
     Need { name: "namespaces", found: Found::Namespaces, brought_by: "root on Linux may make them" },
@@ -42,6 +42,10 @@ const ON_CI: [&str; 3] = ["etcd", "ZooKeeper", "Consul"];
 impl Need {
     const fn server(name: &'static str, path: &'static str) -> Self {
         Self { name, found: Found::Server(path), brought_by: "'make servers ALL=1' brings it" }
+    }
+
+    const fn packaged(name: &'static str, path: &'static str) -> Self {
+        Self { name, found: Found::Server(path), brought_by: "its package and then 'make servers' bring it" }
     }
 
     fn is_there(&self, servers: &Path) -> bool {

@@ -97,10 +97,6 @@ pub(crate) fn sum_up(outcomes: &[Outcome], flaky: &[Outcome]) {
             log.display()
         );
     }
-    println!(
-        "{} passed, {} failed, {} of those that passed at the second try",
-        outcomes.len() - failed.len(),
-        failed.len(),
-        flaky.len()
-    );
+    let (passed, failed) = (outcomes.len() - failed.len(), failed.len());
+    println!("{passed} passed, {} of them at the second try; {failed} failed", flaky.len());
 }
