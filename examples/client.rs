@@ -134,7 +134,7 @@ async fn call(channel: Channel, tally: Arc<Mutex<Tally>>, over: Arc<AtomicBool>)
         let mut request = Request::new(EchoRequest { payload: b"echo".to_vec(), ..EchoRequest::default() });
         request.set_timeout(DEADLINE);
         let outcome = client.unary(request).await.map(|response| match response.extensions().get() {
-            Some(ServedBy(endpoint)) => endpoint.instance().address.to_string(),
+            Some(ServedBy(endpoint)) => endpoint.instance().address().to_string(),
             None => "unknown".to_owned(),
         });
         let failed = outcome.is_err();

@@ -1,9 +1,9 @@
 //! A backend of one's own: a hosts file, one `address weight` in each line, which is read again and again. Whoever edits
-//! it moves the calls. (A registry of one's own would implement `Registry` and `Lease` beside this, for `announce`.)
+//! it moves the calls. (A registry of one's own would implement `Registry` and `Lease` beside this, for `register`.)
 
 use std::{error::Error, fs, io, path::PathBuf, time::Duration};
 
-use callboard::{Dialer, ErrorKind, Instance, Resolver, Result, Service, Snapshot, Snapshots};
+use callboard::{Dialer, ErrorKind, Instance, Resolver, Result, ServiceName, Snapshot, Snapshots};
 use callboard_echo::{EchoServer, client, pb::EchoRequest};
 use futures_util::{StreamExt, stream};
 
@@ -16,7 +16,7 @@ struct Hosts {
 impl Resolver for Hosts {
     /// Yields complete sets: the first at once, then one after each pause. This is one attempt, which ends with the
     /// first error. callboard makes the next, for ever, and keeps the last good set meanwhile.
-    fn watch(&self, _: &Service) -> Snapshots {
+    fn watch(&self, _: &ServiceName) -> Snapshots {
         stream::try_unfold((Duration::ZERO, self.clone()), |(pause, hosts)| async move {
             tokio::time::sleep(pause).await;
             let text = tokio::fs::read_to_string(&hosts.file).await.map_err(unreadable)?;
@@ -41,7 +41,7 @@ fn set(text: &str) -> Snapshot {
 fn instance(line: &str) -> Result<Instance> {
     let (address, weight) = line.split_once(' ').unwrap_or((line, "1"));
     let weight = weight.trim().parse().map_err(|error| callboard::Error::invalid("weight").with_source(error))?;
-    Ok(Instance::at(address.parse()?)?.weight(weight))
+    Ok(Instance::at(address.parse()?)?.with_weight(weight))
 }
 
 #[tokio::main]

@@ -4,8 +4,8 @@
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::{collections::BTreeMap, error::Error, sync::Arc, time::Duration};
 
-use callboard::{AnnounceSettings, Balancer, Call, Channel, ConnectivityState, Endpoint, Instance, Pick, Picker};
-use callboard::{announce, backend::Memory};
+use callboard::{Balancer, Call, Channel, ConnectivityState, Endpoint, Instance, Pick, Picker, RegistrationSettings};
+use callboard::{backend::Memory, register};
 use callboard_echo::{EchoServer, client, pb::EchoRequest};
 
 /// A balancer has a name, and makes a picker whenever other endpoints are ready.
@@ -16,7 +16,7 @@ impl Balancer for ByUser {
         "by_user"
     }
     fn picker(&self, ready: &[Endpoint]) -> Box<dyn Picker> {
-        Box::new(Users(ready.iter().map(|endpoint| endpoint.instance().id.clone()).collect()))
+        Box::new(Users(ready.iter().map(|endpoint| endpoint.instance().id().to_owned()).collect()))
     }
 }
 
@@ -38,8 +38,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (board, service, mut servers) = (Memory::default(), "example/users".parse()?, Vec::new());
     for id in ["a", "b", "c"] {
         let server = EchoServer::start(id).await?;
-        let instance = Instance::new(id, server.address().into())?;
-        servers.push((announce(Arc::new(board.clone()), &service, instance, AnnounceSettings::default()), server));
+        let instance = Instance::new(id, server.address().try_into()?)?;
+        servers.push((register(Arc::new(board.clone()), &service, instance, RegistrationSettings::default()), server));
     }
     let channel = Channel::builder(service).resolver(board).balancer(ByUser).timeout(Duration::from_secs(5)).build()?;
     let ready = || channel.endpoints().iter().filter(|e| e.endpoint.state() == ConnectivityState::Ready).count();

@@ -55,10 +55,10 @@ async fn serve(
     // callboard: new. It signs in once it listens, with the address at which others reach it. It leaves before it stops,
     // and lets the news spread while it still serves. In real life, `callboard::serve("etcd://…")?` begins it.
     callboard::Serve::new(Arc::new(board), "example/echo".parse()?)
-        .instance(move |instance| instance.metadata("name", name))
+        .instance(move |instance| instance.with_metadata("name", name))
         .not_serving(async move { health.set_service_status("", ServingStatus::NotServing).await })
-        .propagation_delay(Duration::from_millis(200))
-        .until(stopped)
+        .deregister_delay(Duration::from_millis(200))
+        .shutdown_signal(stopped)
         // callboard: was the same `serve_with_incoming_shutdown`, with a `TcpListenerStream` and `stopped`. Watches of its
         // health end with it, and one upload that nobody reads does not stop all other calls of its connection.
         .run(listener, |listener, shutdown| {

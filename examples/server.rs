@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use callboard::{AnnouncementState, Serve, Serving, serve};
+use callboard::{RegistrationState, Serve, Serving, serve};
 use callboard_echo::EchoServer;
 use lexopt::prelude::*;
 use tokio::net::TcpListener;
@@ -30,7 +30,7 @@ struct Options {
 
 fn options() -> Result<Options> {
     let (mut url, mut listen, mut weight, mut id) = (None, ([127, 0, 0, 1], 0).into(), 1, None);
-    let mut delay = Serve::PROPAGATION_DELAY;
+    let mut delay = Serve::DEREGISTER_DELAY;
     let mut arguments = lexopt::Parser::from_env();
     while let Some(argument) = arguments.next()? {
         match argument {
@@ -66,7 +66,7 @@ async fn run() -> Result<()> {
 
     // First it listens, then it signs in: nobody is sent to a server that is not there yet.
     let listener = TcpListener::bind(listen).await?;
-    let mut setup = serve(&url)?.instance(move |instance| instance.weight(weight)).propagation_delay(delay);
+    let mut setup = serve(&url)?.instance(move |instance| instance.with_weight(weight)).deregister_delay(delay);
     let name = id.clone().unwrap_or_default();
     if let Some(id) = id {
         setup = setup.id(id);
@@ -84,11 +84,12 @@ async fn run() -> Result<()> {
 
 /// Says when it is on the board.
 async fn say(serving: &Serving) {
-    let mut state = serving.watch();
-    let known =
-        |state: &AnnouncementState| matches!(state, AnnouncementState::OnBoard { .. } | AnnouncementState::Left { .. });
-    let on_board = matches!(state.wait_for(known).await.as_deref(), Ok(AnnouncementState::OnBoard { .. }));
+    let mut state = serving.watch_state();
+    let known = |state: &RegistrationState| {
+        matches!(state, RegistrationState::Registered { .. } | RegistrationState::Deregistered { .. })
+    };
+    let on_board = matches!(state.wait_for(known).await.as_deref(), Ok(RegistrationState::Registered { .. }));
     if let (true, Some(instance)) = (on_board, serving.instance()) {
-        println!("serving {}", instance.address);
+        println!("serving {}", instance.address());
     }
 }

@@ -9,7 +9,7 @@ mod sockets;
 use std::sync::Arc;
 use std::time::Duration;
 
-use callboard_core::{Backoff, Balancer, Error, ErrorKind, FollowSettings, Resolver, Result, Service, follow};
+use callboard_core::{Backoff, Balancer, Error, ErrorKind, Resolver, Result, ServiceName, WatchSettings, watch};
 use http::HeaderValue;
 use http::uri::{Authority, Scheme};
 use tokio::runtime::Handle;
@@ -45,13 +45,13 @@ const USER_AGENT: &str = concat!("callboard/", env!("CARGO_PKG_VERSION"));
 #[derive(Debug)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct ChannelBuilder {
-    service: Service,
+    service: ServiceName,
     resolver: Option<Arc<dyn Resolver>>,
     balancer: Option<Arc<dyn Balancer>>,
     balancers: Balancers,
     service_config: bool,
     default_service_config: Option<String>,
-    follow: FollowSettings,
+    watch: WatchSettings,
     transport: Settings,
     backoff: Backoff,
     most_connections: usize,
@@ -69,12 +69,12 @@ pub struct ChannelBuilder {
     max_waiting_calls: Option<usize>,
     backpressure: bool,
     external_balancers: bool,
-    lookaside_patience: Duration,
+    fallback_timeout: Duration,
     max_dials: usize,
 }
 
 impl ChannelBuilder {
-    pub(crate) fn new(service: Service) -> Self {
+    pub(crate) fn new(service: ServiceName) -> Self {
         Self {
             service,
             resolver: None,
@@ -82,7 +82,7 @@ impl ChannelBuilder {
             balancers: Balancers::compiled_in(),
             service_config: true,
             default_service_config: None,
-            follow: FollowSettings::default(),
+            watch: WatchSettings::default(),
             transport: Settings::default(),
             backoff: Backoff::CONNECTION,
             most_connections: 1,
@@ -100,7 +100,7 @@ impl ChannelBuilder {
             max_waiting_calls: None,
             backpressure: false,
             external_balancers: true,
-            lookaside_patience: lookaside::PATIENCE,
+            fallback_timeout: lookaside::PATIENCE,
             max_dials: MAX_DIALS,
         }
     }
@@ -118,9 +118,9 @@ impl ChannelBuilder {
         self
     }
 
-    /// How the resolver is supervised: grace periods and backoff. See [`FollowSettings`] for the defaults.
-    pub fn follow(mut self, settings: FollowSettings) -> Self {
-        self.follow = settings;
+    /// How the resolver is supervised: grace periods and backoff. See [`WatchSettings`] for the defaults.
+    pub fn watch_settings(mut self, settings: WatchSettings) -> Self {
+        self.watch = settings;
         self
     }
 
@@ -128,9 +128,9 @@ impl ChannelBuilder {
     /// the list of an [external balancer](crate::lookaside), a part is used that each channel draws for itself, and the log
     /// says so. A URL says `max_instances=10000`.
     ///
-    /// It is [`FollowSettings::max_instances`]: what is given last counts, this or [`follow`](Self::follow).
+    /// It is [`WatchSettings::max_instances`]: what is given last counts, this or [`watch`](Self::follow).
     pub fn max_instances(mut self, most: usize) -> Self {
-        self.follow.max_instances = most;
+        self.watch.max_instances = most;
         self
     }
 
@@ -141,7 +141,7 @@ impl ChannelBuilder {
     /// within a Tokio runtime. [`Unsupported`](ErrorKind::Unsupported) if no balancer is given and the default one is
     /// not compiled in.
     pub fn build(self) -> Result<Channel> {
-        let Self { service, resolver, balancer, follow: settings, transport, backoff, .. } = &self;
+        let Self { service, resolver, balancer, watch: settings, transport, backoff, .. } = &self;
         let runtime = Handle::try_current()
             .map_err(|error| Error::invalid("a channel is built within a Tokio runtime").with_source(error))?;
         let resolver = resolver.clone().ok_or_else(|| missing("resolver", service))?;
@@ -172,8 +172,8 @@ impl ChannelBuilder {
             extra_idle: self.extra_idle,
             max_dials: self.max_dials,
         };
-        let follow = follow(resolver, service, settings.clone());
-        Ok(Channel::start(&runtime, service.clone(), defaults, parts, policy, follow, terms))
+        let watcher = watch(resolver, service, settings.clone());
+        Ok(Channel::start(&runtime, service.clone(), defaults, parts, policy, watcher, terms))
     }
 
     #[cfg(feature = "tls")]
@@ -225,6 +225,6 @@ impl ChannelBuilder {
     }
 }
 
-fn missing(what: &str, service: &Service) -> Error {
+fn missing(what: &str, service: &ServiceName) -> Error {
     Error::new(ErrorKind::Invalid, format!("no {what} was given")).for_service(service)
 }

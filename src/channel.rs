@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use callboard_core::{ConnectivityState, Error, ErrorKind, Follow, Result, Service, Stale};
+use callboard_core::{ConnectivityState, Error, ErrorKind, Result, ServiceName, Stale, Watcher};
 use futures_core::future::BoxFuture;
 use tokio::runtime::Handle;
 use tokio::sync::futures::OwnedNotified;
@@ -31,7 +31,7 @@ use crate::shared::{Defaults, Shared};
 ///
 /// | what happened | status |
 /// |---|---|
-/// | nobody is signed in, or every endpoint is failing, and the call does not [wait](crate::WaitForReady) | `UNAVAILABLE` |
+/// | no instances are registered, or every endpoint is failing, and the call does not [wait](crate::WaitForReady) | `UNAVAILABLE` |
 /// | the connection was lost with the call in flight | `UNAVAILABLE` |
 /// | the deadline passed, wherever the call was, be it between two attempts | `DEADLINE_EXCEEDED` |
 /// | the server reset the stream | as gRPC maps the HTTP/2 error |
@@ -58,18 +58,18 @@ impl Clone for Channel {
 
 impl Channel {
     /// Starts to describe a channel to a service. See [`ChannelBuilder`].
-    pub fn builder(service: Service) -> ChannelBuilder {
+    pub fn builder(service: ServiceName) -> ChannelBuilder {
         ChannelBuilder::new(service)
     }
 
     /// Starts a channel's task. It asks no external balancers if there are no terms for that.
     pub(crate) fn start(
         runtime: &Handle,
-        service: Service,
+        service: ServiceName,
         defaults: Defaults,
         parts: Parts,
         policy: Policy,
-        follow: Follow,
+        watcher: Watcher,
         balancers: Option<Terms>,
     ) -> Self {
         let way = balancers.map(|terms| Way {
@@ -83,13 +83,13 @@ impl Channel {
         let span = tracing::debug_span!("channel", %service).or_current();
         let (alive, dropped) = oneshot::channel();
         let shared = Arc::new(Shared::new(runtime, service, defaults, &policy, alive));
-        let control = Control::new(parts, policy, Source::new(follow, way), &shared);
+        let control = Control::new(parts, policy, Source::new(watcher, way), &shared);
         runtime.spawn(control.run(dropped).instrument(span));
         Self { shared, room: None }
     }
 
     /// The service that was dialled.
-    pub fn service(&self) -> &Service {
+    pub fn service(&self) -> &ServiceName {
         &self.shared.service
     }
 
@@ -120,8 +120,8 @@ impl Channel {
     /// ```no_run
     /// # async fn doc(channel: callboard::Channel) {
     /// let config = channel.service_config();
-    /// if let Some(error) = config.refused {
-    ///     println!("{error}; still in force: {:?}, balancer {}", config.in_force, config.balancer);
+    /// if let Some(error) = config.rejected {
+    ///     println!("{error}; still in force: {:?}, balancer {}", config.active, config.balancer);
     /// }
     /// # }
     /// ```

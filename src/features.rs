@@ -39,7 +39,7 @@ pub(crate) fn backends() -> [Known<MakeBackend>; 5] {
 fn no_board(_: &Target, _: &mut TargetOptions<'_>) -> Result<Arc<dyn Both>> {
     Err(Error::new(
         ErrorKind::Unsupported,
-        "a memory board is a value in this process: give it to a Dialer with `.resolver(\"memory\", board)`, and to `announce`",
+        "a memory board is a value in this process: give it to a Dialer with `.resolver(\"memory\", board)`, and to `register`",
     ))
 }
 
@@ -65,7 +65,7 @@ fn etcd() -> Option<Arc<MakeBackend>> {
 
 #[cfg(feature = "file")]
 fn file() -> Option<Arc<MakeBackend>> {
-    Some(Arc::new(|target, options| Ok(Arc::new(callboard_file::Directory::from_target(target, options)?))))
+    Some(Arc::new(|target, options| Ok(Arc::new(callboard_file::FileRegistry::from_target(target, options)?))))
 }
 
 #[cfg(not(feature = "file"))]

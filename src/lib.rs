@@ -1,4 +1,4 @@
-//! Service discovery and client-side load balancing for gRPC with tonic.
+//! ServiceName discovery and client-side load balancing for gRPC with tonic.
 //!
 //! In a theatre, the callboard is where the company signs in and finds its calls. Servers sign in on the board; a client
 //! dials a service by name, once, and gets a [`Channel`] that its generated tonic client accepts: balanced over whoever
@@ -6,15 +6,15 @@
 //!
 //! ```
 //! use std::sync::Arc;
-//! use callboard::{AnnounceSettings, Dialer, Instance, Service, announce, backend::Memory};
+//! use callboard::{RegistrationSettings, Dialer, Instance, ServiceName, register, backend::Memory};
 //!
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> callboard::Result<()> {
 //! let board = Memory::default();
-//! let service: Service = "project/test".parse()?;
+//! let service: ServiceName = "project/test".parse()?;
 //!
 //! // A server, once it listens:
-//! let instance = Instance::new("a", "127.0.0.1:50051".parse()?)?.weight(3);
-//! let announcement = announce(Arc::new(board.clone()), &service, instance, AnnounceSettings::default());
+//! let instance = Instance::new("a", "127.0.0.1:50051".parse()?)?.with_weight(3);
+//! let registration = register(Arc::new(board.clone()), &service, instance, RegistrationSettings::default());
 //!
 //! // A client:
 //! let dialer = Dialer::new().resolver("memory", board);
@@ -22,7 +22,7 @@
 //! // let mut client = HelloServiceClient::new(channel);
 //!
 //! // The server again, before it stops:
-//! announcement.leave().await?;
+//! registration.deregister().await?;
 //! # Ok(()) }
 //! ```
 //!
@@ -32,15 +32,15 @@
 //! | call a service | [`dial`], [`Dialer`], [`Channel`], [`ChannelBuilder`] |
 //! | run a server that signs in, drains and leaves | [`serve`], [`Serve`], [`Serving`], [`Incoming`] |
 //! | let handlers hear that their server shuts down | [`Shutdown`] |
-//! | do that step by step | [`advertised`], [`registry`], [`announce`], [`Announcement`], [`Instance`] |
-//! | see who is signed in, without calling | [`resolver`], [`follow()`] |
+//! | do that step by step | [`advertise_address`], [`registry`], [`register`], [`Registration`], [`Instance`] |
+//! | see who is signed in, without calling | [`resolver`], [`watch()`] |
 //! | say how one call behaves | [`Timeout`], [`WaitForReady`], [`Idempotent`] |
 //! | learn who served a call, or why it failed | [`ServedBy`], [`Peer`], [`CallError`] |
 //! | add a token to each attempt | [`CallCredentials`] |
 //! | choose a registry | [`backend`] |
 //! | choose how calls are shared out | [`balancer`] |
 //! | report a server's load to its clients | [`load`] |
-//! | let a service say how it is to be called | [`configure`], [`ServiceConfig`], [`ConfigStatus`] |
+//! | let a service say how it is to be called | [`put_service_config`], [`ServiceConfig`], [`ConfigStatus`] |
 //! | write a registry's backend | [`Registry`], [`Lease`], [`Resolver`] |
 //! | write a balancer | [`Balancer`], [`Picker`] |
 //! | let an external balancer decide, or write one | [`lookaside`] |
@@ -53,7 +53,7 @@
 //! | feature | gives | on by default |
 //! |---|---|---|
 //! | `memory` | `backend::Memory`: registry and resolver in one process | yes |
-//! | `file` | `backend::Directory`: a directory as registry for one machine, and the scheme `file://` | yes |
+//! | `file` | `backend::FileRegistry`: a directory as registry for one machine, and the scheme `file://` | yes |
 //! | `etcd` | `backend::Etcd`, and the scheme `etcd://` | |
 //! | `zookeeper` | `backend::ZooKeeper`, and the scheme `zookeeper://` | |
 //! | `zookeeper-tls` | TLS to ZooKeeper, which brings `aws-lc-rs` along | |
@@ -90,8 +90,8 @@ pub use callboard_core::*;
 pub use channel::Channel;
 pub use control::{ConfigStatus, EndpointStatus};
 pub use credentials::{Attempt, CallCredentials};
-pub use dial::{Dialer, Resolved, configure, dial, registry, resolver};
-pub use serve::{EndStreams, Incoming, LaterSignal, Listener, Serve, Serving, Shutdown, advertised, serve};
+pub use dial::{Dialer, Resolved, dial, put_service_config, registry, resolver};
+pub use serve::{EndStreams, Incoming, LaterSignal, Listener, Serve, Serving, Shutdown, advertise_address, serve};
 /// The rustls that [`Tls`] is made of, to name its types.
 #[cfg(feature = "tls")]
 pub use tokio_rustls::rustls;

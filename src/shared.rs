@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use callboard_core::{ConnectivityState, Service};
+use callboard_core::{ConnectivityState, ServiceName};
 use http::header::Entry;
 use http::uri::{Authority, Scheme};
 use http::{HeaderMap, HeaderValue, header};
@@ -21,7 +21,7 @@ use crate::waiting::Waiting;
 /// Held by every clone of a channel and by every call that has no response yet. Its end ends the control task.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) service: Service,
+    pub(crate) service: ServiceName,
     pub(crate) defaults: Defaults,
     publication: Publication,
     /// For responses that are on their way.
@@ -85,7 +85,7 @@ impl Defaults {
 impl Shared {
     pub(crate) fn new(
         runtime: &Handle,
-        service: Service,
+        service: ServiceName,
         defaults: Defaults,
         policy: &Policy,
         alive: oneshot::Sender<()>,

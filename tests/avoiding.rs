@@ -36,7 +36,7 @@ async fn unavailable(mut peer: Peer) {
 
 /// How many of a hundred calls fail, with a bad server of weight 100 and a good one of weight 1.
 async fn failures(stage: &Stage, bad: &callboard_raw::RawServer, balancer: impl Balancer) -> usize {
-    let _bad = stage.sign_in("bad", bad.address().into(), 100).await;
+    let _bad = stage.sign_in("bad", bad.address().try_into().unwrap(), 100).await;
     let (_good, _g) = stage.raw("good", |peer| serve("good", peer)).await;
     let channel = stage.channel(stage.builder().balancer(balancer), 2).await;
     let mut failed = 0;
@@ -51,7 +51,7 @@ async fn an_attempt_goes_elsewhere_whatever_the_weights() {
     for (what, config) in [("refused", None), ("unavailable", Some(RETRIES))] {
         for weighted in [true, false] {
             let stage = Stage::new();
-            stage.configure(config).await;
+            stage.put_service_config(config).await;
             let bad = match config {
                 None => callboard_raw::RawServer::start(refuse).await.unwrap(),
                 Some(_) => callboard_raw::RawServer::start(unavailable).await.unwrap(),

@@ -116,7 +116,7 @@ async fn a_gateways_caller_takes_nothing_of_the_server_behind_for_the_gateways()
         Ok(Response::new(tokio::task::block_in_place(|| handle.block_on(call))?.into_inner()))
     });
     let gateway = gateway.await;
-    let _g = front.sign_in("gateway", gateway.address.into(), 1).await;
+    let _g = front.sign_in("gateway", gateway.address.try_into().unwrap(), 1).await;
     let channel = front.channel(front.under(&Policy { attempts: 2, ..QUICK }).await, 1).await;
     let begun = Instant::now();
     let status = in_time(echo(&channel).unary(request())).await.unwrap_err();
@@ -136,7 +136,7 @@ async fn a_server_behind_a_gateway_takes_nothing_of_its_caller_for_the_gateways(
         Ok(Response::new(EchoResponse::default()))
     })
     .await;
-    let _a = back.sign_in("a", server.address.into(), 1).await;
+    let _a = back.sign_in("a", server.address.try_into().unwrap(), 1).await;
     let channel = back.channel(back.builder(), 1).await;
 
     // As it stands in what a gateway was asked.
@@ -159,7 +159,7 @@ async fn a_requests_own_user_agent_stands_before_the_channels() {
         Ok(Response::new(EchoResponse { server: agent, payload: Vec::new() }))
     })
     .await;
-    let _a = stage.sign_in("a", server.address.into(), 1).await;
+    let _a = stage.sign_in("a", server.address.try_into().unwrap(), 1).await;
     let channel = stage.channel(stage.builder().user_agent("app/1"), 1).await;
     let ours = concat!("app/1 callboard/", env!("CARGO_PKG_VERSION"));
     for (own, expected) in [(None, ours.to_owned()), (Some("call/2"), format!("call/2 {ours}"))] {

@@ -54,15 +54,15 @@ async fn nothing_has_to_be_up_when_a_channel_is_built() {
 #[tokio::test]
 async fn the_response_names_the_endpoint_that_served_it() {
     let stage = Stage::new();
-    let (server, announcement) = stage.server("a").await;
-    announcement.update(|instance| drop(instance.metadata.insert("rack".into(), "7".into())));
+    let (server, registration) = stage.server("a").await;
+    registration.update(|instance| drop(instance.metadata_mut().insert("rack".into(), "7".into())));
     let channel = stage.channel(stage.builder(), 1).await;
-    common::until("the metadata is known", || !endpoint(&channel, "a").endpoint.instance().metadata.is_empty()).await;
+    common::until("the metadata is known", || !endpoint(&channel, "a").endpoint.instance().metadata().is_empty()).await;
     let response = echo(&channel).unary(request()).await.unwrap();
     let ServedBy(endpoint) = response.extensions().get().expect("the endpoint");
-    assert_eq!(endpoint.instance().id, "a");
-    assert_eq!(endpoint.instance().address, server.address().into());
-    assert_eq!(endpoint.instance().metadata["rack"], "7");
+    assert_eq!(endpoint.instance().id(), "a");
+    assert_eq!(endpoint.instance().address(), &callboard::Address::try_from(server.address()).unwrap());
+    assert_eq!(endpoint.instance().metadata()["rack"], "7");
     assert_eq!((endpoint.calls(), endpoint.in_flight()), (1, 0));
 }
 
@@ -79,7 +79,7 @@ async fn endpoints_show_state_error_and_the_next_attempt() {
     assert!(live.connection_error.is_none() && live.retry_at.is_none());
     assert_eq!(dead.endpoint.state(), ConnectivityState::TransientFailure);
     assert!(dead.retry_at.is_some());
-    let ids: Vec<_> = channel.endpoints().iter().map(|status| status.endpoint.instance().id.clone()).collect();
+    let ids: Vec<_> = channel.endpoints().iter().map(|status| status.endpoint.instance().id().to_owned()).collect();
     assert_eq!(ids, ["a", "b"], "in the registry's order");
 }
 
@@ -90,12 +90,12 @@ async fn the_state_is_seen_and_watched_from_beginning_to_end() {
     let mut watched = channel.watch_state();
     assert_eq!(*watched.borrow(), ConnectivityState::Connecting);
     in_time(watched.wait_for(|state| *state == ConnectivityState::TransientFailure)).await.unwrap();
-    let (server, announcement) = stage.server("a").await;
+    let (server, registration) = stage.server("a").await;
     in_time(watched.wait_for(|state| *state == ConnectivityState::Ready)).await.unwrap();
     assert_eq!(channel.state(), ConnectivityState::Ready);
     server.kill().await;
     in_time(watched.wait_for(|state| *state == ConnectivityState::TransientFailure)).await.unwrap();
-    drop(announcement);
+    drop(registration);
     drop(channel);
     in_time(async { while watched.changed().await.is_ok() {} }).await;
 }
@@ -108,7 +108,7 @@ async fn waiting_until_ready_ends_when_an_endpoint_is() {
         let channel = channel.clone();
         async move { channel.wait_ready(PATIENCE).await }
     });
-    let (_server, _announcement) = stage.server("a").await;
+    let (_server, _registration) = stage.server("a").await;
     in_time(waiting).await.unwrap().unwrap();
     assert_eq!(channel.state(), ConnectivityState::Ready);
     channel.wait_ready(Duration::ZERO).await.expect("it is ready already");
@@ -118,7 +118,7 @@ async fn waiting_until_ready_ends_when_an_endpoint_is() {
 async fn waiting_until_ready_in_vain_says_how_the_channel_stands() {
     let stage = Stage::new();
     let refusing = Refusing::new();
-    let _announcement = stage.sign_in("a", refusing.address.clone(), 1).await;
+    let _registration = stage.sign_in("a", refusing.address.clone(), 1).await;
     let channel = stage.builder().build().unwrap();
     let error = channel.wait_ready(Duration::from_millis(300)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
@@ -135,7 +135,7 @@ async fn the_server_sees_the_user_agent() {
         Ok(Response::new(EchoResponse { payload: agent, ..EchoResponse::default() }))
     };
     let server = Scripted::start(script).await;
-    let _announcement = stage.sign_in("a", server.address.into(), 1).await;
+    let _registration = stage.sign_in("a", server.address.try_into().unwrap(), 1).await;
     let channel = stage.channel(stage.builder().user_agent("shop/3.1"), 1).await;
     let agent = String::from_utf8(echo(&channel).unary(request()).await.unwrap().into_inner().payload).unwrap();
     assert!(agent.starts_with("shop/3.1 callboard/"), "{agent}");

@@ -52,7 +52,7 @@ impl CallCredentials for Scripts {
             attempt.number(),
             attempt.service_url(),
             attempt.call().path(),
-            attempt.endpoint().instance().id
+            attempt.endpoint().instance().id()
         );
         let count = {
             let mut asked = self.asked.lock().unwrap();
@@ -74,7 +74,7 @@ fn token(text: &str) -> MetadataMap {
 }
 
 /// A server that answers with the tokens that it has seen, joined by commas, and refuses the first so many.
-async fn listening(stage: &Stage, refuses: usize) -> (Scripted, callboard::Announcement) {
+async fn listening(stage: &Stage, refuses: usize) -> (Scripted, callboard::Registration) {
     let seen = AtomicUsize::new(0);
     let server = Scripted::start(move |request| {
         if seen.fetch_add(1, Ordering::SeqCst) < refuses {
@@ -85,8 +85,8 @@ async fn listening(stage: &Stage, refuses: usize) -> (Scripted, callboard::Annou
         Ok(Response::new(EchoResponse { server: values.join(","), payload: Vec::new() }))
     })
     .await;
-    let announcement = stage.sign_in("a", server.address.into(), 1).await;
-    (server, announcement)
+    let registration = stage.sign_in("a", server.address.try_into().unwrap(), 1).await;
+    (server, registration)
 }
 
 #[tokio::test]
@@ -139,7 +139,7 @@ async fn an_error_ends_the_call_unsent_within_the_codes_that_are_not_for_servers
         assert!(status.message().contains("credentials") && status.message().contains("no token"), "{status}");
         assert!(status.message().contains(&server.address().to_string()), "it says where: {status}");
         assert_eq!(CallError::of(&status).unwrap().phase(), Phase::Credentials);
-        assert_eq!(peer.endpoint().unwrap().instance().id, "a");
+        assert_eq!(peer.endpoint().unwrap().instance().id(), "a");
         assert_eq!(endpoint(&channel, "a").endpoint.in_flight(), 0);
     }
     assert_eq!(server.attempts().len(), 0, "nothing was sent");
@@ -259,7 +259,7 @@ async fn load_reports_out_of_band_are_asked_for_with_them() {
     let stage = Stage::new();
     let server =
         Reporting::start(Some(Duration::from_millis(10)), |_| Ok(Response::new(EchoResponse::default()))).await;
-    let _a = stage.sign_in("a", server.address.into(), 1).await;
+    let _a = stage.sign_in("a", server.address.try_into().unwrap(), 1).await;
     let mut settings = WeightedRoundRobinSettings::default();
     settings.enable_oob_load_report = true;
     let tokens = Scripts::new(|_| Ok(token("good")));
@@ -309,7 +309,7 @@ async fn a_call_that_waits_for_credentials_keeps_its_place_until_its_deadline_ev
             peer.answer(request.stream, "a");
         }
     };
-    let (server, _announcement) = stage.raw("a", script).await;
+    let (server, _registration) = stage.raw("a", script).await;
     let channel = stage.channel(stage.builder().call_credentials(NotTheFirst(AtomicUsize::new(0))), 1).await;
     let mut client = echo(&channel);
     let mut left = Box::pin(async move { client.unary(within(Duration::from_millis(300), request())).await });

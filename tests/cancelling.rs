@@ -16,7 +16,7 @@ const EARLY: Duration = Duration::from_secs(5);
 #[tokio::test]
 async fn a_call_that_is_dropped_ends_on_the_server_and_frees_its_place() {
     let stage = Stage::new();
-    let (server, _announcement) = stage.server("a").await;
+    let (server, _registration) = stage.server("a").await;
     let channel = stage.channel(stage.builder(), 1).await;
     let mut client = echo(&channel);
     let call = tokio::spawn(async move { client.unary(slow(LATE)).await });
@@ -34,7 +34,7 @@ async fn a_call_that_is_dropped_ends_on_the_server_and_frees_its_place() {
 #[tokio::test]
 async fn a_response_that_is_dropped_half_way_ends_on_the_server_and_frees_its_place() {
     let stage = Stage::new();
-    let (server, _announcement) = stage.server("a").await;
+    let (server, _registration) = stage.server("a").await;
     let channel = stage.channel(stage.builder(), 1).await;
     let endless = EchoRequest { repeat: u32::MAX, ..slow(5) };
     let mut answers = echo(&channel).server_streaming(endless).await.unwrap().into_inner();
@@ -54,7 +54,7 @@ async fn a_response_that_is_dropped_half_way_ends_on_the_server_and_frees_its_pl
 #[tokio::test]
 async fn a_call_with_a_streamed_request_that_is_dropped_leaves_no_task() {
     let stage = Stage::new();
-    let (server, _announcement) = stage.server("a").await;
+    let (server, _registration) = stage.server("a").await;
     let channel = stage.channel(stage.builder(), 1).await;
     echo(&channel).unary(request()).await.unwrap();
     until("the server is at rest", || server.in_flight() == 0).await;
@@ -81,7 +81,7 @@ async fn a_call_with_a_streamed_request_that_is_dropped_leaves_no_task() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_calls_that_are_dropped_at_any_moment_leave_nothing() {
     let stage = Stage::new();
-    let (server, _announcement) = stage.server("a").await;
+    let (server, _registration) = stage.server("a").await;
     let channel = stage.channel(stage.builder(), 1).await;
     echo(&channel).unary(request()).await.unwrap();
     let before = tasks();

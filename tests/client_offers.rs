@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use callboard::{Announcement, Channel};
+use callboard::{Channel, Registration};
 use callboard_echo::pb::echo_client::EchoClient;
 use callboard_echo::pb::echo_server::EchoServer;
 use callboard_echo::pb::{EchoRequest, EchoResponse};
@@ -104,19 +104,19 @@ where
     }
 }
 
-async fn noting(stage: &Stage) -> (Noting, Announcement) {
+async fn noting(stage: &Stage) -> (Noting, Registration) {
     let server = Noting::start().await;
-    let announcement = stage.sign_in("a", server.address.into(), 1).await;
-    (server, announcement)
+    let registration = stage.sign_in("a", server.address.try_into().unwrap(), 1).await;
+    (server, registration)
 }
 
-async fn scripted<F>(stage: &Stage, script: F) -> (Scripted, Announcement)
+async fn scripted<F>(stage: &Stage, script: F) -> (Scripted, Registration)
 where
     F: Fn(Request<EchoRequest>) -> Result<Response<EchoResponse>, Status> + Send + Sync + 'static,
 {
     let server = Scripted::start(script).await;
-    let announcement = stage.sign_in("a", server.address.into(), 1).await;
-    (server, announcement)
+    let registration = stage.sign_in("a", server.address.try_into().unwrap(), 1).await;
+    (server, registration)
 }
 
 /// A channel as it is by default.
@@ -133,7 +133,7 @@ async fn messages_are_compressed_both_ways() {
     let stage = Stage::new();
     let server = Noting::start().await;
     let (between, passed) = counted(server.address).await;
-    let _announcement = stage.sign_in("a", between.into(), 1).await;
+    let _registration = stage.sign_in("a", between.try_into().unwrap(), 1).await;
     let channel = stage.channel(stage.builder(), 1).await;
     let mut client = EchoClient::new(channel)
         .send_compressed(CompressionEncoding::Gzip)
@@ -153,7 +153,7 @@ async fn messages_are_compressed_both_ways() {
 #[tokio::test]
 async fn a_message_that_unfolds_beyond_the_limit_fails_its_call_and_is_not_unfolded() {
     let stage = Stage::new();
-    let (server, _announcement) = noting(&stage).await;
+    let (server, _registration) = noting(&stage).await;
     let mut client = EchoClient::new(plain(&stage).await).accept_compressed(CompressionEncoding::Gzip);
     let bomb = EchoRequest { payload: BOMB.to_vec(), ..EchoRequest::default() };
     let status = in_time(client.unary(bomb)).await.unwrap_err();
@@ -177,7 +177,7 @@ async fn counted(target: SocketAddr) -> (SocketAddr, JoinHandle<std::io::Result<
 #[tokio::test]
 async fn an_encoding_that_the_client_does_not_accept_is_not_used() {
     let stage = Stage::new();
-    let (server, _announcement) = noting(&stage).await;
+    let (server, _registration) = noting(&stage).await;
     let channel = stage.channel(stage.builder(), 1).await;
     let response = in_time(EchoClient::new(channel).unary(request())).await.unwrap();
     assert!(response.metadata().get("grpc-encoding").is_none());
@@ -187,7 +187,7 @@ async fn an_encoding_that_the_client_does_not_accept_is_not_used() {
 #[tokio::test]
 async fn interceptors_add_metadata_and_refuse_calls() {
     let stage = Stage::new();
-    let (server, _announcement) = noting(&stage).await;
+    let (server, _registration) = noting(&stage).await;
     let channel = stage.channel(stage.builder(), 1).await;
     let mut calls = 0;
     let mut client = EchoClient::with_interceptor(channel, move |mut request: Request<()>| {
@@ -217,7 +217,7 @@ async fn what_an_interceptor_puts_into_the_extensions_counts() {
     });
     let call = tokio::spawn(async move { client.unary(request()).await });
     tokio::time::sleep(Duration::from_millis(50)).await;
-    assert!(!call.is_finished(), "nobody is signed in");
+    assert!(!call.is_finished(), "no instances are registered");
     let _server = stage.server("a").await;
     in_time(call).await.unwrap().unwrap();
 }
@@ -225,7 +225,7 @@ async fn what_an_interceptor_puts_into_the_extensions_counts() {
 #[tokio::test]
 async fn the_authority_is_the_services_name_unless_another_one_is_set() {
     let stage = Stage::new();
-    let (server, _announcement) = noting(&stage).await;
+    let (server, _registration) = noting(&stage).await;
     let by_default = stage.channel(stage.builder(), 1).await;
     in_time(echo(&by_default).unary(request())).await.unwrap();
     assert_eq!(server.last().0, "http://project.test/callboard.echo.v1.Echo/Unary");
@@ -237,7 +237,7 @@ async fn the_authority_is_the_services_name_unless_another_one_is_set() {
 #[tokio::test]
 async fn with_origin_sets_scheme_authority_and_the_beginning_of_the_path() {
     let stage = Stage::new();
-    let (server, _announcement) = noting(&stage).await;
+    let (server, _registration) = noting(&stage).await;
     let channel = stage.channel(stage.builder(), 1).await;
     let mut client = EchoClient::with_origin(channel, Uri::from_static("https://shop.internal:8443"));
     in_time(client.unary(request())).await.unwrap();
@@ -253,7 +253,7 @@ async fn with_origin_sets_scheme_authority_and_the_beginning_of_the_path() {
 #[tokio::test]
 async fn the_user_agent_is_callboards_with_the_own_one_in_front() {
     let stage = Stage::new();
-    let (server, _announcement) = noting(&stage).await;
+    let (server, _registration) = noting(&stage).await;
     let own = concat!("callboard/", env!("CARGO_PKG_VERSION"));
     in_time(echo(&plain(&stage).await).unary(request())).await.unwrap();
     assert_eq!(server.header("user-agent"), own);
@@ -265,7 +265,7 @@ async fn the_user_agent_is_callboards_with_the_own_one_in_front() {
 #[tokio::test]
 async fn a_request_has_the_headers_that_grpc_asks_for_and_no_others() {
     let stage = Stage::new();
-    let (server, _announcement) = noting(&stage).await;
+    let (server, _registration) = noting(&stage).await;
     in_time(echo(&plain(&stage).await).unary(request())).await.unwrap();
     let (_, headers) = server.last();
     let mut names: Vec<_> = headers.keys().map(http::HeaderName::as_str).collect();
@@ -277,7 +277,7 @@ async fn a_request_has_the_headers_that_grpc_asks_for_and_no_others() {
 #[tokio::test]
 async fn metadata_of_both_kinds_goes_both_ways_in_headers_and_trailers() {
     let stage = Stage::new();
-    let (_server, _announcement) = scripted(&stage, |request| {
+    let (_server, _registration) = scripted(&stage, |request| {
         let mut response = answer(Vec::new());
         for value in request.metadata().get_all("text") {
             response.metadata_mut().append("echo-text", value.clone());
@@ -316,7 +316,7 @@ async fn metadata_of_both_kinds_goes_both_ways_in_headers_and_trailers() {
 #[tokio::test]
 async fn details_of_a_status_arrive() {
     let stage = Stage::new();
-    let (_server, _announcement) = scripted(&stage, |_| {
+    let (_server, _registration) = scripted(&stage, |_| {
         Err(Status::with_details(Code::ResourceExhausted, "too much: 100 %, \u{fc}ber", vec![0, 255, 7].into()))
     })
     .await;
@@ -345,7 +345,7 @@ async fn metadata_near_the_limit_is_taken_and_beyond_it_the_call_alone_fails() {
             peer.trailers(request.stream, "0");
         }
     };
-    let (server, _announcement) = stage.raw("a", script).await;
+    let (server, _registration) = stage.raw("a", script).await;
     let channel = stage.channel(stage.builder().http2_max_header_list_size(LIMIT as u32), 1).await;
     let asking = |size: usize| EchoRequest { delay_ms: size as u32, ..EchoRequest::default() };
     for size in [1 << 10, 60 << 10, LIMIT - (1 << 10)] {
@@ -373,7 +373,7 @@ fn varint(message: &[u8]) -> usize {
 #[tokio::test]
 async fn request_metadata_of_many_kilobytes_is_sent() {
     let stage = Stage::new();
-    let (_server, _announcement) =
+    let (_server, _registration) =
         scripted(&stage, |request| Ok(answer(request.metadata().get("large").unwrap().len().to_be_bytes().into())))
             .await;
     let size = 15 << 10;
@@ -386,7 +386,7 @@ async fn request_metadata_of_many_kilobytes_is_sent() {
 #[tokio::test]
 async fn request_metadata_beyond_what_the_server_takes_fails_its_own_call_alone() {
     let stage = Stage::new();
-    let (server, _announcement) = stage.server("a").await;
+    let (server, _registration) = stage.server("a").await;
     let channel = plain(&stage).await;
     let mut large = Request::new(request());
     // hyper's server takes 16 KiB in all by default, and says so.
@@ -405,7 +405,7 @@ async fn request_metadata_beyond_what_the_server_takes_fails_its_own_call_alone(
 #[tokio::test]
 async fn messages_above_the_clients_limits_are_refused_and_said_to_be() {
     let stage = Stage::new();
-    let (server, _announcement) = stage.server("a").await;
+    let (server, _registration) = stage.server("a").await;
     let channel = plain(&stage).await;
     let large = || EchoRequest { payload: vec![0; 2_000], ..EchoRequest::default() };
     let mut small_in = EchoClient::new(channel.clone()).max_decoding_message_size(1_000);
@@ -424,7 +424,7 @@ async fn messages_above_the_clients_limits_are_refused_and_said_to_be() {
 #[tokio::test]
 async fn a_stack_of_layers_around_the_channel_is_accepted_and_works() {
     let stage = Stage::new();
-    let (server, _announcement) = stage.server("a").await;
+    let (server, _registration) = stage.server("a").await;
     let channel = plain(&stage).await;
     let mapped = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&mapped);

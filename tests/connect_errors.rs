@@ -102,7 +102,7 @@ async fn a_peer_that_says_a_word_and_waits_is_recognised_when_the_time_is_over()
             open.push(socket);
         }
     });
-    let error = error(address.into(), hasty).await;
+    let error = error(address.try_into().unwrap(), hasty).await;
     assert_eq!(error.kind(), ErrorKind::Timeout, "{}", error.chain());
     for part in ["the server says \"$ \"", "no SETTINGS that permit a request within 200ms"] {
         assert!(error.chain().contains(part), "{part:?} is not in {:?}", error.chain());

@@ -78,7 +78,7 @@ async fn servers_on_unix_sockets_and_on_tcp_share_the_calls() {
     let channel = stage.channel(stage.builder(), 2).await;
     let shares = shares(&channel, 20).await;
     assert_eq!((shares["a"], shares["b"]), (10, 10));
-    assert_eq!(endpoint(&channel, "a").endpoint.instance().address, address);
+    assert_eq!(endpoint(&channel, "a").endpoint.instance().address(), &address);
 }
 
 #[tokio::test]
@@ -86,7 +86,7 @@ async fn a_unix_socket_that_is_not_there_is_named_and_found_when_it_comes() {
     let stage = Stage::new();
     let directory = Directory::new();
     let path = directory.0.join("later.sock");
-    let _announcement = stage.sign_in("a", Address::unix(&path).unwrap(), 1).await;
+    let _registration = stage.sign_in("a", Address::unix(&path).unwrap(), 1).await;
     let channel = stage.builder().backoff(quick()).build().unwrap();
     until("it was dialled in vain", || channel.state() == ConnectivityState::TransientFailure).await;
     let status = in_time(echo(&channel).unary(request())).await.unwrap_err();
@@ -139,11 +139,11 @@ fn within_the_process(id: &'static str) -> mpsc::UnboundedSender<Pipe> {
 #[tokio::test(start_paused = true)]
 async fn a_connector_of_the_users_gives_pipes_within_the_process() {
     let stage = Stage::new();
-    let (mut servers, mut announcements) = (HashMap::new(), Vec::new());
+    let (mut servers, mut registrations) = (HashMap::new(), Vec::new());
     for id in ["a", "b"] {
         let address = Address::tcp(id, 1).unwrap();
         servers.insert(address.clone(), within_the_process(id));
-        announcements.push(stage.sign_in(id, address, 1).await);
+        registrations.push(stage.sign_in(id, address, 1).await);
     }
     let dialled = Arc::new(Mutex::new(Vec::new()));
     let log = Arc::clone(&dialled);
@@ -164,7 +164,7 @@ async fn a_connector_of_the_users_gives_pipes_within_the_process() {
 #[tokio::test]
 async fn a_connector_that_fails_is_tried_with_backoff_and_its_error_is_told() {
     let stage = Stage::new();
-    let (server, _announcement) = stage.server("a").await;
+    let (server, _registration) = stage.server("a").await;
     let attempts = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&attempts);
     let target = server.address();
@@ -195,7 +195,7 @@ async fn a_connector_that_fails_is_tried_with_backoff_and_its_error_is_told() {
 #[tokio::test(start_paused = true)]
 async fn a_connector_that_hangs_is_bounded_by_the_connect_timeout() {
     let stage = Stage::new();
-    let _announcement = stage.sign_in("a", "10.1.2.3:4".parse().unwrap(), 1).await;
+    let _registration = stage.sign_in("a", "10.1.2.3:4".parse().unwrap(), 1).await;
     let given_up = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&given_up);
     let connector = tower::service_fn(move |_: Address| {
@@ -263,7 +263,7 @@ impl tower::Service<Address> for Formal {
 #[tokio::test(start_paused = true)]
 async fn a_connector_is_called_once_it_is_ready() {
     let stage = Stage::new();
-    let _announcement = stage.sign_in("a", "10.1.2.3:4".parse().unwrap(), 1).await;
+    let _registration = stage.sign_in("a", "10.1.2.3:4".parse().unwrap(), 1).await;
     let begun = tokio::time::Instant::now();
     let ready_at = begun + Duration::from_secs(2);
     let connector = Formal { ready_at, asked: false, pipes: within_the_process("a") };
@@ -290,7 +290,7 @@ async fn a_name_with_several_addresses_is_tried_until_one_answers() {
             continue;
         }
         let stage = Stage::new();
-        let _announcement = stage.sign_in("a", Address::tcp("localhost", port).unwrap(), 1).await;
+        let _registration = stage.sign_in("a", Address::tcp("localhost", port).unwrap(), 1).await;
         let channel = stage.channel(stage.builder(), 1).await;
         in_time(echo(&channel).unary(request())).await.unwrap();
         found += 1;
@@ -305,7 +305,7 @@ async fn a_name_of_which_no_address_answers_is_named_with_the_reason() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
     drop(listener);
-    let _announcement = stage.sign_in("a", Address::tcp("localhost", port).unwrap(), 1).await;
+    let _registration = stage.sign_in("a", Address::tcp("localhost", port).unwrap(), 1).await;
     let channel = stage.builder().build().unwrap();
     let status = in_time(echo(&channel).unary(request())).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
@@ -318,7 +318,7 @@ async fn a_name_of_which_no_address_answers_is_named_with_the_reason() {
 async fn a_name_that_does_not_exist_is_named() {
     let stage = Stage::new();
     // RFC 6761 promises that no name ends so.
-    let _announcement = stage.sign_in("a", "nobody.invalid:1".parse().unwrap(), 1).await;
+    let _registration = stage.sign_in("a", "nobody.invalid:1".parse().unwrap(), 1).await;
     let channel = stage.builder().build().unwrap();
     let status = in_time(echo(&channel).unary(request())).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use callboard::{Address, Announcement, Channel, ChannelBuilder, ConnectivityState, Instance};
+use callboard::{Address, Channel, ChannelBuilder, ConnectivityState, Instance, Registration};
 use callboard_echo::EchoServer;
 use common::listing::Listing;
 use common::silent::{Deaf, Odd, Refusing, SETTINGS, loopback};
@@ -22,7 +22,7 @@ use tonic::Code;
 const AT_ONCE: Duration = Duration::from_secs(3);
 
 /// Three live servers, and one endpoint that is not.
-async fn three_and(dead: Address) -> (Stage, Vec<(EchoServer, Announcement)>, Announcement) {
+async fn three_and(dead: Address) -> (Stage, Vec<(EchoServer, Registration)>, Registration) {
     let stage = Stage::new();
     let live = vec![stage.server("a").await, stage.server("b").await, stage.server("c").await];
     let dead = stage.sign_in("dead", dead, 1).await;
@@ -44,7 +44,7 @@ async fn all_succeed_at_once(channel: &Channel, calls: usize) {
 /// None until the channel knows of it.
 fn dead_state(channel: &Channel) -> Option<ConnectivityState> {
     let endpoints = channel.endpoints();
-    endpoints.iter().find(|status| status.endpoint.instance().id == "dead").map(|status| status.endpoint.state())
+    endpoints.iter().find(|status| status.endpoint.instance().id() == "dead").map(|status| status.endpoint.state())
 }
 
 #[tokio::test]
@@ -112,7 +112,7 @@ async fn the_status_of_an_endpoint_whose_queue_is_full_says_so() {
 async fn when_all_refuse_the_error_says_who_and_why() {
     let refusing = Refusing::new();
     let stage = Stage::new();
-    let _announcement = stage.sign_in("dead", refusing.address.clone(), 1).await;
+    let _registration = stage.sign_in("dead", refusing.address.clone(), 1).await;
     let channel = stage.builder().build().unwrap();
     // The first attempt to connect is waited for.
     let status = in_time(echo(&channel).unary(request())).await.unwrap_err();
@@ -157,7 +157,7 @@ async fn a_server_that_hangs_up_after_its_settings_is_dialled_with_backoff() {
 
 /// So many addresses of which no other test knows, each an instance.
 fn nowhere(count: usize) -> Vec<Instance> {
-    loopback(1).take(count).map(|address| Instance::at(address.into()).unwrap()).collect()
+    loopback(1).take(count).map(|address| Instance::at(address.try_into().unwrap()).unwrap()).collect()
 }
 
 /// Attempts to connect that are under way, and how many there were at most at once.
@@ -172,8 +172,8 @@ impl Dials {
             let (dial, good) = (dials.begin(), address == good);
             async move {
                 let _dial = dial;
-                match &address {
-                    Address::Tcp { host, port, .. } if good => TcpStream::connect((host.as_str(), *port)).await,
+                match address.host_and_port() {
+                    Some((host, port)) if good => TcpStream::connect((host, port)).await,
                     _ => pending().await,
                 }
             }
@@ -198,10 +198,10 @@ impl Drop for Dial {
 #[tokio::test]
 async fn however_many_addresses_are_silent_few_are_dialled_at_once_and_a_live_one_has_its_turn() {
     let server = EchoServer::start("live").await.unwrap();
-    let live = Instance::at(server.address().into()).unwrap();
+    let live = Instance::at(server.address().try_into().unwrap()).unwrap();
     let dials = Dials::default();
     let set = Listing::new(nowhere(200).into_iter().chain([live]));
-    let builder = dials.all_but(server.address().into(), Stage::new().builder().resolver(set));
+    let builder = dials.all_but(server.address().try_into().unwrap(), Stage::new().builder().resolver(set));
     // All have had their turn after some 3 s.
     let channel = builder.max_dials(20).connect_timeout(Duration::from_millis(200)).build().unwrap();
     in_time(echo(&channel).unary(waiting(request()))).await.unwrap();

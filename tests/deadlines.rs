@@ -25,7 +25,7 @@ fn assert_ended_soon(begun: Instant, status: &tonic::Status) {
 #[tokio::test]
 async fn a_deadline_ends_a_call_to_a_slow_server_there_and_here() {
     let stage = Stage::new();
-    let (server, _announcement) = stage.server("a").await;
+    let (server, _registration) = stage.server("a").await;
     let channel = stage.channel(stage.builder(), 1).await;
     let begun = Instant::now();
     let status = echo(&channel).unary(within(SOON, slow(LATE))).await.unwrap_err();
@@ -41,7 +41,7 @@ async fn a_deadline_ends_a_call_to_a_slow_server_there_and_here() {
 #[tokio::test]
 async fn the_default_deadline_counts_where_a_call_sets_none_or_a_later_one() {
     let stage = Stage::new();
-    let (_server, _announcement) = stage.server("a").await;
+    let (_server, _registration) = stage.server("a").await;
     let channel = stage.channel(stage.builder().timeout(SOON), 1).await;
     for request in [tonic::Request::new(slow(LATE)), within(Duration::from_secs(60), slow(LATE))] {
         let begun = Instant::now();
@@ -53,7 +53,7 @@ async fn the_default_deadline_counts_where_a_call_sets_none_or_a_later_one() {
 #[tokio::test]
 async fn a_call_may_ask_for_less_than_the_default_deadline() {
     let stage = Stage::new();
-    let (_server, _announcement) = stage.server("a").await;
+    let (_server, _registration) = stage.server("a").await;
     let channel = stage.channel(stage.builder().timeout(Duration::from_secs(60)), 1).await;
     let begun = Instant::now();
     let status = echo(&channel).unary(within(SOON, slow(LATE))).await.unwrap_err();
@@ -63,7 +63,7 @@ async fn a_call_may_ask_for_less_than_the_default_deadline() {
 #[tokio::test]
 async fn a_call_that_is_answered_in_time_has_its_answer() {
     let stage = Stage::new();
-    let (_server, _announcement) = stage.server("a").await;
+    let (_server, _registration) = stage.server("a").await;
     let channel = stage.channel(stage.builder(), 1).await;
     let answer = echo(&channel).unary(within(Duration::from_secs(10), slow(50))).await.unwrap();
     assert_eq!(answer.into_inner().payload, b"ping");
@@ -72,7 +72,7 @@ async fn a_call_that_is_answered_in_time_has_its_answer() {
 #[tokio::test]
 async fn a_deadline_ends_a_response_that_stalls() {
     let stage = Stage::new();
-    let (server, _announcement) = stage.server("a").await;
+    let (server, _registration) = stage.server("a").await;
     let channel = stage.channel(stage.builder(), 1).await;
     let begun = Instant::now();
     // The head of the response comes at once, the first message much too late.
@@ -92,7 +92,7 @@ async fn a_deadline_ends_a_response_that_stalls() {
 #[tokio::test]
 async fn a_deadline_ends_a_response_that_never_stalls() {
     let stage = Stage::new();
-    let (server, _announcement) = stage.server("a").await;
+    let (server, _registration) = stage.server("a").await;
     let channel = stage.channel(stage.builder(), 1).await;
     let begun = Instant::now();
     // There is always something to read, because the reader is slower than the server.
@@ -125,7 +125,7 @@ async fn the_server_is_told_the_time_that_is_left_and_not_the_time_that_was_give
         client.unary(request).await
     });
     tokio::time::sleep(Duration::from_millis(300)).await;
-    let _announcement = stage.sign_in("a", server.address.into(), 1).await;
+    let _registration = stage.sign_in("a", server.address.try_into().unwrap(), 1).await;
     let told = String::from_utf8(in_time(call).await.unwrap().unwrap().into_inner().payload).unwrap();
     let micros: u64 = told.strip_suffix('u').expect("microseconds").parse().unwrap();
     // The call may have begun a moment after the wait.
@@ -151,7 +151,7 @@ async fn long_stream(
 #[tokio::test]
 async fn a_call_may_raise_the_channels_default_by_its_own_timeout_alone() {
     let stage = Stage::new();
-    let (_server, _announcement) = stage.server("a").await;
+    let (_server, _registration) = stage.server("a").await;
     // As a URL's `timeout` is.
     let channel = stage.channel(stage.builder().timeout(SOON), 1).await;
     let minute = Duration::from_secs(60);
@@ -181,9 +181,9 @@ async fn a_call_may_raise_the_channels_default_by_its_own_timeout_alone() {
 #[tokio::test]
 async fn no_call_raises_what_the_services_config_says() {
     let stage = Stage::new();
-    let (_server, _announcement) = stage.server("a").await;
+    let (_server, _registration) = stage.server("a").await;
     let config = r#"{"methodConfig": [{"name": [{}], "timeout": "0.2s"}]}"#;
-    stage.configure(Some(config)).await;
+    stage.put_service_config(Some(config)).await;
     let channel = stage.channel(stage.builder(), 1).await;
     let begun = Instant::now();
     let mut request = tonic::Request::new(slow(LATE));

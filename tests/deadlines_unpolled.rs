@@ -23,7 +23,7 @@ const LATE: u32 = 15_000;
 #[tokio::test]
 async fn a_call_whose_time_is_up_is_not_sent() {
     let stage = Stage::new();
-    let (server, _announcement) = stage.raw("a", |peer| serve("a", peer)).await;
+    let (server, _registration) = stage.raw("a", |peer| serve("a", peer)).await;
     let channel = stage.channel(stage.builder(), 1).await;
     for _ in 0..200 {
         let status = in_time(echo(&channel).unary(within(Duration::ZERO, request()))).await.unwrap_err();
@@ -38,7 +38,7 @@ async fn a_call_whose_time_is_up_is_not_sent() {
 async fn a_call_that_nobody_polls_ends_at_its_deadline_and_frees_its_place() {
     let stage = Stage::new();
     // It does not look at deadlines.
-    let (server, _announcement) = stage
+    let (server, _registration) = stage
         .raw("a", |mut peer: Peer| async move {
             peer.settings(&[(3, 1)]);
             let mut requests = 0;
@@ -73,7 +73,7 @@ async fn a_call_that_nobody_polls_ends_at_its_deadline_and_frees_its_place() {
 #[tokio::test]
 async fn a_response_that_nobody_reads_ends_at_the_deadline_and_frees_its_place() {
     let stage = Stage::new();
-    let (server, _announcement) = stage.limited("a", 1).await;
+    let (server, _registration) = stage.limited("a", 1).await;
     let channel = stage.channel(stage.builder(), 1).await;
     let begun = Instant::now();
     let many = EchoRequest { repeat: 1_000, delay_ms: 100, ..request() };
@@ -90,7 +90,7 @@ async fn a_response_that_nobody_reads_ends_at_the_deadline_and_frees_its_place()
 #[tokio::test]
 async fn a_streamed_request_that_nobody_polls_is_sent_no_longer_than_its_deadline() {
     let stage = Stage::new();
-    let (server, _announcement) = stage
+    let (server, _registration) = stage
         .raw("a", |mut peer: Peer| async move {
             peer.settings(&[]);
             while let Some(event) = peer.next().await {
@@ -153,7 +153,7 @@ async fn an_expired_call_is_deadline_exceeded_although_the_server_cancels_it_fir
                 });
             }
         };
-        let (_server, _announcement) = stage.raw("a", script).await;
+        let (_server, _registration) = stage.raw("a", script).await;
         let channel = stage.channel(stage.builder(), 1).await;
         let mut codes = std::collections::BTreeMap::<String, usize>::new();
         for _ in 0..50 {
@@ -168,7 +168,7 @@ async fn an_expired_call_is_deadline_exceeded_although_the_server_cancels_it_fir
 #[tokio::test]
 async fn a_call_that_is_cancelled_before_its_deadline_is_cancelled() {
     let stage = Stage::new();
-    let (_server, _announcement) = stage
+    let (_server, _registration) = stage
         .raw("a", |mut peer: Peer| async move {
             peer.settings(&[]);
             while let Some(request) = peer.request().await {
@@ -206,11 +206,11 @@ fn block_on<F: Future>(future: F) -> F::Output {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_can_be_polled_outside_of_the_runtime() {
     let stage = Stage::new();
-    let (_server, _announcement) = stage.server("a").await;
-    stage.configure(Some(RETRIES)).await;
+    let (_server, _registration) = stage.server("a").await;
+    stage.put_service_config(Some(RETRIES)).await;
     let channel = stage.channel(stage.builder(), 1).await;
     let empty = Stage::new();
-    empty.configure(Some(RETRIES)).await;
+    empty.put_service_config(Some(RETRIES)).await;
     let nobody = empty.builder().build().unwrap();
     let outside = std::thread::spawn(move || {
         let mut client = echo(&channel);
@@ -254,7 +254,7 @@ impl<T> MapTimeout for tonic::Request<T> {
 async fn a_deadline_holds_although_the_task_that_made_the_call_had_used_up_its_turn() {
     const CALLS: usize = 100;
     let stage = Stage::new();
-    let (server, _announcement) = stage
+    let (server, _registration) = stage
         .raw("a", |mut peer: Peer| async move {
             peer.settings(&[]);
             peer.ignore().await;

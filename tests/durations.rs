@@ -11,8 +11,8 @@ use std::time::Duration;
 use callboard::balancer::{PickFirst, WeightedRoundRobin, WeightedRoundRobinSettings};
 use callboard::load::{LoadRecorder, LoadReportServer};
 use callboard::{
-    AnnounceSettings, AnnouncementState, Backoff, BoxError, ChannelBuilder, Error, ErrorKind, FollowSettings,
-    Incarnation, Instance, Keepalive, announce,
+    Backoff, BoxError, ChannelBuilder, Error, ErrorKind, Incarnation, Instance, Keepalive, RegistrationSettings,
+    RegistrationState, WatchSettings, register,
 };
 use callboard_raw::Peer;
 use common::{PATIENCE, Stage, echo, endpoint, in_time, request, until, waiting};
@@ -29,8 +29,8 @@ fn assert_alive(what: &str, message: &str) {
     }
 }
 
-fn follow(change: impl FnOnce(&mut FollowSettings)) -> FollowSettings {
-    let mut settings = FollowSettings::default();
+fn watch(change: impl FnOnce(&mut WatchSettings)) -> WatchSettings {
+    let mut settings = WatchSettings::default();
     change(&mut settings);
     settings
 }
@@ -41,10 +41,10 @@ const HARMLESS: [(&str, Configure); 10] = [
     ("keepalive's timeout", |builder, time| {
         builder.keepalive(Keepalive::every(Duration::from_secs(1)).while_idle(true).timeout(time))
     }),
-    ("empty_grace", |builder, time| builder.follow(follow(|settings| settings.empty_grace = time))),
-    ("coalesce", |builder, time| builder.follow(follow(|settings| settings.coalesce = time))),
-    ("first_snapshot", |builder, time| builder.follow(follow(|settings| settings.first_snapshot = time))),
-    ("stagger", |builder, time| builder.balancer(PickFirst::new().stagger(time))),
+    ("empty_grace", |builder, time| builder.watch_settings(watch(|settings| settings.empty_grace = time))),
+    ("coalesce", |builder, time| builder.watch_settings(watch(|settings| settings.coalesce = time))),
+    ("first_snapshot", |builder, time| builder.watch_settings(watch(|settings| settings.first_snapshot = time))),
+    ("attempt_delay", |builder, time| builder.balancer(PickFirst::new().attempt_delay(time))),
     ("oob_reporting_period", |builder, time| weighted(builder, |settings| settings.oob_reporting_period = time)),
     ("blackout_period", |builder, time| weighted(builder, |settings| settings.blackout_period = time)),
     ("weight_expiration_period", |builder, time| {
@@ -56,7 +56,7 @@ const HARMLESS: [(&str, Configure); 10] = [
 const BOUNDS: [(&str, Configure); 4] = [
     ("connect_timeout", |builder, time| builder.connect_timeout(time)),
     ("timeout", |builder, time| builder.timeout(time)),
-    ("lookaside_patience", |builder, time| builder.lookaside_patience(time)),
+    ("fallback_timeout", |builder, time| builder.fallback_timeout(time)),
     ("extra_connection_idle_timeout", |builder, time| builder.max_connections(2).extra_connection_idle_timeout(time)),
 ];
 
@@ -73,9 +73,9 @@ async fn no_setting_of_a_channel_makes_it_panic_whatever_its_length() {
     let (_a, _first) = stage.server("a").await;
     let (_b, _second) = stage.server("b").await;
     for time in EXTREMES {
-        for (name, configure) in HARMLESS.iter().chain(&BOUNDS) {
+        for (name, put_service_config) in HARMLESS.iter().chain(&BOUNDS) {
             let what = format!("{name} {time:?}");
-            let channel = match configure(stage.builder(), time).build() {
+            let channel = match put_service_config(stage.builder(), time).build() {
                 Ok(channel) => channel,
                 Err(error) => {
                     assert_eq!((error.kind(), time), (ErrorKind::Invalid, Duration::ZERO), "{what}");
@@ -108,10 +108,10 @@ async fn no_setting_of_a_channel_makes_it_panic_whatever_its_length() {
 async fn no_backoff_makes_a_channel_panic_whatever_its_length() {
     for time in &EXTREMES[1..] {
         let stage = Stage::new();
-        let (server, _announcement) = stage.raw("a", |peer: Peer| async move { peer.cut() }).await;
+        let (server, _registration) = stage.raw("a", |peer: Peer| async move { peer.cut() }).await;
         let backoff = Backoff::new(*time, *time, 1.6, 1.0).unwrap();
-        let follow = follow(|settings| settings.backoff = backoff.clone());
-        let channel = stage.builder().backoff(backoff).follow(follow).build().unwrap();
+        let watcher = watch(|settings| settings.backoff = backoff.clone());
+        let channel = stage.builder().backoff(backoff).watch_settings(watcher).build().unwrap();
         until("it has been dialled", || server.stats().accepted > 0).await;
         until("that has failed", || channel.endpoints().iter().any(|status| status.connection_error.is_some())).await;
         stage.board.faults(|faults| faults.down = Some(Error::new(ErrorKind::Unavailable, "down")));
@@ -135,7 +135,7 @@ async fn no_interval_of_load_reports_makes_a_server_panic() {
         let server = tokio::spawn(async move { server.await.map_err(BoxError::from) });
         for asked in EXTREMES {
             let stage = Stage::new();
-            let _announcement = stage.sign_in("a", address.into(), 1).await;
+            let _registration = stage.sign_in("a", address.try_into().unwrap(), 1).await;
             let builder = weighted(stage.builder(), |settings| settings.oob_reporting_period = asked);
             let channel = stage.channel(builder, 1).await;
             until("a report has come", || endpoint(&channel, "a").endpoint.load().is_some()).await;
@@ -153,17 +153,17 @@ async fn no_settings_of_an_announcement_make_it_panic() {
             let stage = Stage::new();
             stage.board.faults(|faults| faults.down = Some(Error::new(ErrorKind::Unavailable, "down")));
             let instance =
-                Instance::new("a", "127.0.0.1:1".parse().unwrap()).unwrap().incarnation(Incarnation::fresh());
-            let mut settings = AnnounceSettings::default();
+                Instance::new("a", "127.0.0.1:1".parse().unwrap()).unwrap().with_incarnation(Incarnation::fresh());
+            let mut settings = RegistrationSettings::default();
             settings.attempt_timeout = time;
             settings.backoff = Backoff::new(*backoff, *backoff, 1.6, 1.0).unwrap();
-            let announcement = announce(Arc::new(stage.board.clone()), &stage.service, instance, settings);
-            let mut state = announcement.watch();
-            let failed = |state: &AnnouncementState| matches!(state, AnnouncementState::SigningIn { failures, .. } if *failures > 0);
+            let registration = register(Arc::new(stage.board.clone()), &stage.service, instance, settings);
+            let mut state = registration.watch_state();
+            let failed = |state: &RegistrationState| matches!(state, RegistrationState::Registering { failures, .. } if *failures > 0);
             in_time(state.wait_for(failed)).await.unwrap();
             stage.board.faults(|faults| faults.down = None);
             tokio::time::sleep(Duration::from_millis(20)).await;
-            in_time(announcement.leave()).await.unwrap();
+            in_time(registration.deregister()).await.unwrap();
         }
     }
 }
@@ -181,10 +181,10 @@ async fn a_server_stops_whatever_it_is_to_wait_for() {
             let (shut_down, may_end) = tokio::sync::oneshot::channel::<()>();
             let server = callboard::Serve::new(Arc::new(stage.board.clone()), stage.service.clone())
                 .signals(false)
-                .until(std::future::ready(()))
-                .leave_timeout(leave)
-                .propagation_delay(delay)
-                .grace(grace)
+                .shutdown_signal(std::future::ready(()))
+                .deregister_timeout(leave)
+                .deregister_delay(delay)
+                .drain_timeout(grace)
                 .run(listener, |_, shutdown| async move {
                     // It ends by itself, before a delay that never ends.
                     tokio::select! {

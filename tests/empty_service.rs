@@ -1,4 +1,4 @@
-//! Nobody is signed in.
+//! No instances are registered.
 
 mod common;
 
@@ -19,7 +19,7 @@ async fn a_call_fails_fast_and_says_that_nobody_is_signed_in() {
         let status = echo(&channel).unary(request()).await.unwrap_err();
         fastest = fastest.min(begun.elapsed());
         assert_eq!(status.code(), Code::Unavailable);
-        assert_eq!(status.message(), "service project/test: nobody is signed in");
+        assert_eq!(status.message(), "service project/test: no instances are registered");
         assert_eq!(channel.state(), ConnectivityState::TransientFailure);
     }
     assert!(fastest < Duration::from_millis(50), "{fastest:?}");
@@ -42,7 +42,7 @@ async fn a_waiting_call_is_answered_when_the_first_instance_signs_in() {
     let call = tokio::spawn(async move { client.unary(waiting(request())).await });
     until("the channel knows that nobody is there", || channel.state() == ConnectivityState::TransientFailure).await;
     assert!(!call.is_finished());
-    let (_server, _announcement) = stage.server("first").await;
+    let (_server, _registration) = stage.server("first").await;
     let answer = in_time(call).await.unwrap().unwrap();
     assert_eq!(answer.into_inner().server, "first");
 }
@@ -57,7 +57,7 @@ async fn whole_channels_can_wait_and_single_calls_need_not() {
     let status = in_time(client.unary(hasty)).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
     let call = tokio::spawn(async move { client.unary(request()).await });
-    let (_server, _announcement) = stage.server("first").await;
+    let (_server, _registration) = stage.server("first").await;
     in_time(call).await.unwrap().unwrap();
 }
 
@@ -70,7 +70,7 @@ async fn a_deadline_ends_a_waiting_call_and_says_what_it_waited_for() {
     let elapsed = begun.elapsed();
     assert!(elapsed >= Duration::from_millis(200) && elapsed <= Duration::from_millis(202), "{elapsed:?}");
     assert_eq!(status.code(), Code::DeadlineExceeded);
-    for part in ["200ms", "waiting for a ready endpoint", "project/test", "nobody is signed in"] {
+    for part in ["200ms", "waiting for a ready endpoint", "project/test", "no instances are registered"] {
         assert!(status.message().contains(part), "{part:?} is not in {:?}", status.message());
     }
 }

@@ -25,14 +25,14 @@ fn watched<M>(message: M) -> (Request<M>, Peer) {
 }
 
 fn id(peer: &Peer) -> Option<String> {
-    Some(peer.endpoint()?.instance().id.clone())
+    Some(peer.endpoint()?.instance().id().to_owned())
 }
 
 /// How far it was that the channel has failed, and where.
 fn local(status: &Status) -> (Phase, Option<String>) {
     let error = CallError::of(status).unwrap_or_else(|| panic!("the channel has made it: {status:?}"));
     assert!(status.source().is_some());
-    (error.phase(), error.endpoint().map(|endpoint| endpoint.instance().id.clone()))
+    (error.phase(), error.endpoint().map(|endpoint| endpoint.instance().id().to_owned()))
 }
 
 #[tokio::test]
@@ -49,11 +49,11 @@ async fn what_a_server_says_is_not_the_channels_and_the_peer_is_known() {
         assert_eq!(id(&peer).as_deref(), Some("a"));
         // Whoever hands the status on gives nothing of this away.
         let text = format!("{:?}", status.into_http::<()>().headers());
-        assert!(!text.contains(&peer.endpoint().unwrap().instance().address.to_string()), "{text}");
+        assert!(!text.contains(&peer.endpoint().unwrap().instance().address().to_string()), "{text}");
     }
     let (asked, peer) = watched(request());
     let answer = in_time(echo(&channel).unary(asked)).await.unwrap();
-    assert_eq!(answer.extensions().get::<ServedBy>().unwrap().0.instance().id, id(&peer).unwrap());
+    assert_eq!(answer.extensions().get::<ServedBy>().unwrap().0.instance().id(), id(&peer).unwrap());
 }
 
 #[tokio::test]
@@ -200,7 +200,7 @@ async fn a_gateway_hands_a_failure_on_without_where_it_was() {
         Ok(Response::new(answer.into_inner()))
     });
     let gateway = gateway.await;
-    let _g = front.sign_in("gateway", gateway.address.into(), 1).await;
+    let _g = front.sign_in("gateway", gateway.address.try_into().unwrap(), 1).await;
     let channel = front.channel(front.builder(), 1).await;
     let (asked, peer) = watched(request());
     let status = in_time(echo(&channel).unary(asked)).await.unwrap_err();

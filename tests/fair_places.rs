@@ -81,7 +81,7 @@ async fn no_caller_of_thousands_starves() {
 #[tokio::test]
 async fn places_are_given_in_the_order_in_which_calls_came_also_to_those_that_come_later() {
     let stage = Stage::new();
-    let (server, _announcement) = stage.limited("a", 1).await;
+    let (server, _registration) = stage.limited("a", 1).await;
     let channel = stage.channel(stage.builder(), 1).await;
     let (told, mut order) = tokio::sync::mpsc::unbounded_channel();
     let mut calls = Vec::new();
@@ -143,7 +143,7 @@ fn used() -> Duration {
 #[tokio::test]
 async fn a_place_that_comes_to_a_call_whose_time_is_up_goes_to_the_next_one() {
     let stage = Stage::new();
-    let (server, _announcement) = stage.limited("a", 1).await;
+    let (server, _registration) = stage.limited("a", 1).await;
     let channel = stage.channel(stage.builder(), 1).await;
     let mut client = echo(&channel);
     let hog = tokio::spawn(async move { client.unary(slow(600)).await });

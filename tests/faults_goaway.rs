@@ -33,7 +33,7 @@ async fn give_away(mut peer: Peer, writers: mpsc::UnboundedSender<(Writer, u32)>
 async fn after_a_graceful_goaway_streams_finish_and_the_connection_is_replaced_before_anyone_asks() {
     let stage = Stage::new();
     let (writers, mut given) = mpsc::unbounded_channel();
-    let (server, _announcement) = stage.raw("a", move |peer| give_away(peer, writers.clone())).await;
+    let (server, _registration) = stage.raw("a", move |peer| give_away(peer, writers.clone())).await;
     let channel = stage.channel(stage.builder(), 1).await;
     let mut client = echo(&channel);
     let running = tokio::spawn(async move { client.unary(request()).await });
@@ -58,7 +58,7 @@ async fn after_a_graceful_goaway_streams_finish_and_the_connection_is_replaced_b
 async fn a_call_does_not_fail_in_the_gap_between_a_goaway_and_the_next_connection() {
     let stage = Stage::new();
     let (writers, mut given) = mpsc::unbounded_channel();
-    let (_server, _announcement) = stage.raw("a", move |peer| give_away(peer, writers.clone())).await;
+    let (_server, _registration) = stage.raw("a", move |peer| give_away(peer, writers.clone())).await;
     let channel = stage.channel(stage.builder(), 1).await;
     let mut client = echo(&channel);
     let running = tokio::spawn(async move { client.unary(request()).await });
@@ -75,7 +75,7 @@ async fn a_call_does_not_fail_in_the_gap_between_a_goaway_and_the_next_connectio
 #[tokio::test]
 async fn requests_above_the_last_id_of_a_goaway_are_sent_again_once_each() {
     let stage = Stage::new();
-    let (server, _announcement) = stage
+    let (server, _registration) = stage
         .raw("a", |mut peer: Peer| async move {
             if peer.number() > 1 {
                 return serve("again", peer).await;
@@ -151,7 +151,7 @@ async fn a_second_refusal_is_final() {
 #[tokio::test]
 async fn a_lone_server_may_answer_what_it_has_refused() {
     let stage = Stage::new();
-    let (server, _announcement) = stage
+    let (server, _registration) = stage
         .raw("a", |mut peer: Peer| async move {
             peer.settings(&[]);
             let first = peer.request().await.unwrap();
@@ -179,7 +179,7 @@ async fn each_reset_becomes_the_status_that_grpc_gives_it_and_is_not_repeated() 
         (code::INADEQUATE_SECURITY, Code::PermissionDenied, "INADEQUATE_SECURITY"),
     ] {
         let stage = Stage::new();
-        let (server, _announcement) = stage
+        let (server, _registration) = stage
             .raw("a", move |mut peer: Peer| async move {
                 peer.settings(&[]);
                 while let Some(request) = peer.request().await {
@@ -201,7 +201,7 @@ async fn each_reset_becomes_the_status_that_grpc_gives_it_and_is_not_repeated() 
 async fn a_reset_in_the_middle_of_a_response_is_not_repeated_whatever_its_reason() {
     for (reason, expected) in [(code::REFUSED_STREAM, Code::Unavailable), (code::INTERNAL_ERROR, Code::Internal)] {
         let stage = Stage::new();
-        let (server, _announcement) = stage
+        let (server, _registration) = stage
             .raw("a", move |mut peer: Peer| async move {
                 peer.settings(&[]);
                 while let Some(request) = peer.request().await {
@@ -225,7 +225,7 @@ async fn a_reset_in_the_middle_of_a_response_is_not_repeated_whatever_its_reason
 #[tokio::test]
 async fn a_streamed_request_above_the_last_id_goes_on_elsewhere_although_its_caller_says_nothing() {
     let stage = Stage::new();
-    let (server, _announcement) = stage
+    let (server, _registration) = stage
         .raw("a", |mut peer: Peer| async move {
             peer.settings(&[]);
             if peer.number() == 1 {
@@ -249,7 +249,7 @@ async fn a_streamed_request_above_the_last_id_goes_on_elsewhere_although_its_cal
 async fn a_whole_answer_counts_although_the_stream_is_reset_behind_it() {
     let stage = Stage::new();
     // What a server may do that needs no more of the request: RFC 9113, 8.1.
-    let (_server, _announcement) = stage
+    let (_server, _registration) = stage
         .raw("a", |mut peer: Peer| async move {
             peer.settings(&[]);
             while let Some(stream) = peer.opened().await {
@@ -269,7 +269,7 @@ async fn a_whole_answer_counts_although_the_stream_is_reset_behind_it() {
 #[tokio::test]
 async fn a_server_that_is_told_too_much_ends_its_calls_with_unavailable_and_its_words() {
     let stage = Stage::new();
-    let (server, _announcement) = stage
+    let (server, _registration) = stage
         .raw("a", |mut peer: Peer| async move {
             if peer.number() > 1 {
                 return serve("again", peer).await;
@@ -359,7 +359,7 @@ async fn a_goaway_is_heard_although_the_connection_can_not_be_written_any_more()
         peer.go_away(0, code::NO_ERROR);
     };
     let server = RawServer::start_narrow(script).await.unwrap();
-    let _announcement = stage.sign_in("a", server.address().into(), 1).await;
+    let _registration = stage.sign_in("a", server.address().try_into().unwrap(), 1).await;
     let channel = stage.channel(stage.builder(), 1).await;
     let large = EchoRequest { payload: vec![0; LARGE], ..EchoRequest::default() };
     let answer = in_time(echo(&channel).unary(large)).await.unwrap();

@@ -91,7 +91,7 @@ async fn callers_that_go_away_while_they_wait_for_a_place_leave_nothing() {
     let stage = Stage::new();
     let release = Arc::new(Notify::new());
     let told = Arc::clone(&release);
-    let (server, _announcement) = stage
+    let (server, _registration) = stage
         .raw("a", move |mut peer: Peer| {
             let told = Arc::clone(&told);
             async move {
@@ -137,7 +137,7 @@ async fn answers_to_calls_that_were_given_up_do_not_end_the_connection() {
     const GIVEN_UP: usize = 3_000;
     let stage = Stage::new();
     let (writers, mut given) = mpsc::unbounded_channel();
-    let (server, _announcement) = stage
+    let (server, _registration) = stage
         .raw("a", move |mut peer: Peer| {
             let writers = writers.clone();
             async move {
@@ -185,7 +185,7 @@ async fn a_channel_that_is_dropped_finishes_its_calls_and_leaves_nothing() {
     let stage = Stage::new();
     let release = Arc::new(Notify::new());
     let told = Arc::clone(&release);
-    let (server, _announcement) = stage
+    let (server, _registration) = stage
         .raw("a", move |mut peer: Peer| {
             let told = Arc::clone(&told);
             async move {
@@ -216,7 +216,7 @@ async fn a_channel_that_is_dropped_finishes_its_calls_and_leaves_nothing() {
 #[tokio::test]
 async fn connections_that_come_and_go_leave_nothing() {
     let stage = Stage::new();
-    let (server, _announcement) = stage
+    let (server, _registration) = stage
         .raw("a", |mut peer: Peer| async move {
             peer.settings(&[]);
             let request = peer.request().await;

@@ -34,10 +34,10 @@ async fn answering(mut peer: Peer, between: fn(&Writer, u32)) {
     }
 }
 
-async fn served(stage: &Stage, between: fn(&Writer, u32)) -> (RawServer, callboard::Announcement, Channel) {
-    let (server, announcement) = stage.raw("a", move |peer| answering(peer, between)).await;
+async fn served(stage: &Stage, between: fn(&Writer, u32)) -> (RawServer, callboard::Registration, Channel) {
+    let (server, registration) = stage.raw("a", move |peer| answering(peer, between)).await;
     let channel = stage.channel(stage.builder(), 1).await;
-    (server, announcement, channel)
+    (server, registration, channel)
 }
 
 /// Many calls by many callers. Returns how many have failed, and one of their errors.
@@ -64,7 +64,7 @@ async fn failures(channel: &Channel) -> (usize, Option<tonic::Status>) {
 #[tokio::test]
 async fn no_call_fails_when_each_response_has_an_empty_data_frame() {
     let stage = Stage::new();
-    let (server, _announcement, channel) = served(&stage, |writer, stream| writer.data(stream, &[], false)).await;
+    let (server, _registration, channel) = served(&stage, |writer, stream| writer.data(stream, &[], false)).await;
     let (failed, error) = failures(&channel).await;
     assert_eq!(failed, 0, "of {}: {error:?}", CALLERS * CALLS);
     assert_eq!(server.stats().accepted, 1, "one connection serves them all");
@@ -74,7 +74,7 @@ async fn no_call_fails_when_each_response_has_an_empty_data_frame() {
 #[tokio::test]
 async fn no_call_fails_when_each_response_has_a_data_frame_of_padding_alone() {
     let stage = Stage::new();
-    let (server, _announcement, channel) = served(&stage, |writer, stream| writer.bytes(padded(stream, 100))).await;
+    let (server, _registration, channel) = served(&stage, |writer, stream| writer.bytes(padded(stream, 100))).await;
     let mut client = echo(&channel);
     for _ in 0..150 {
         in_time(client.unary(request())).await.unwrap();
@@ -104,7 +104,7 @@ async fn an_empty_frame_is_passed_over_however_it_arrives_and_the_last_one_is_he
             peer.trailers(request.stream, "0");
         }
     };
-    let (server, _announcement) = stage.raw("a", script).await;
+    let (server, _registration) = stage.raw("a", script).await;
     let channel = stage.channel(stage.builder(), 1).await;
     for _ in 0..100 {
         in_time(echo(&channel).unary(request())).await.unwrap();
@@ -123,7 +123,7 @@ async fn no_connection_ends_over_a_head_in_many_small_pieces() {
             peer.trailers(request.stream, "0");
         }
     };
-    let (server, _announcement) = stage.raw("a", script).await;
+    let (server, _registration) = stage.raw("a", script).await;
     let channel = stage.channel(stage.builder(), 1).await;
     let (failed, error) = failures(&channel).await;
     assert_eq!((failed, server.stats().accepted), (0, 1), "{error:?}");
@@ -180,7 +180,7 @@ async fn a_flood_of_frames_that_carry_nothing_ends_its_connection_and_says_so() 
                 peer.flood(frame(kind, flags, stream * request.stream, length).repeat(1_000));
             }
         };
-        let (server, announcement) = stage.raw("a", script).await;
+        let (server, registration) = stage.raw("a", script).await;
         let channel = stage.channel(stage.builder(), 1).await;
         let status = in_time(echo(&channel).unary(within(PATIENCE / 2, request()))).await.unwrap_err();
         assert_eq!(status.code(), tonic::Code::Unavailable, "{name}: {status:?}");
@@ -190,7 +190,7 @@ async fn a_flood_of_frames_that_carry_nothing_ends_its_connection_and_says_so() 
         assert!(status.message().contains(&why), "{name}: {status:?}");
         until("it counts as failed", || channel.state() == ConnectivityState::TransientFailure).await;
         assert_eq!(server.stats().accepted, 1, "{name}: it is not dialled at once");
-        announcement.leave().await.unwrap();
+        registration.deregister().await.unwrap();
     }
 }
 
@@ -240,7 +240,7 @@ async fn no_connection_ends_over_what_goes_with_calls() {
             }
         }
     };
-    let (server, _announcement) = stage.raw("a", script).await;
+    let (server, _registration) = stage.raw("a", script).await;
     let channel = stage.channel(stage.builder(), 1).await;
     let messages = futures_util::stream::iter(std::iter::repeat_with(request).take(MESSAGES));
     in_time(echo(&channel).client_streaming(messages)).await.unwrap();
@@ -260,7 +260,7 @@ async fn no_connection_ends_over_small_messages_that_nobody_reads() {
             peer.trailers(request.stream, "0");
         }
     };
-    let (server, _announcement) = stage.raw("a", script).await;
+    let (server, _registration) = stage.raw("a", script).await;
     let channel = stage.channel(stage.builder().initial_connection_window_size(1 << 20), 1).await;
     let mut streams = Vec::new();
     for _ in 0..4 {
@@ -304,7 +304,7 @@ async fn late_answers_to_calls_that_were_given_up_cost_no_further_resets() {
             }
         }
     };
-    let (server, _announcement) = stage.raw("a", script).await;
+    let (server, _registration) = stage.raw("a", script).await;
     let channel = stage.channel(stage.builder(), 1).await;
     let calls: Vec<_> = (0..GIVEN_UP)
         .map(|_| {

@@ -31,7 +31,7 @@ async fn in_batches(mut peer: Peer, limit: u32) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_500_calls_at_once_all_are_answered_and_never_more_than_10_are_open() {
     let stage = Stage::new();
-    let (server, _announcement) = stage.raw("a", |peer| in_batches(peer, 10)).await;
+    let (server, _registration) = stage.raw("a", |peer| in_batches(peer, 10)).await;
     let channel = stage.channel(stage.builder(), 1).await;
     let calls: Vec<_> = (0..500)
         .map(|_| {
@@ -87,7 +87,7 @@ async fn a_limit_is_kept_and_used_up_while_it_is_lowered_and_raised() {
     let stage = Stage::new();
     let (told, mut hear) = mpsc::unbounded_channel();
     let limits: &[u32] = &[10, 3, 20, 1, 40, 10];
-    let (server, _announcement) = stage.raw("a", move |peer| changing(peer, limits, 20, told.clone())).await;
+    let (server, _registration) = stage.raw("a", move |peer| changing(peer, limits, 20, told.clone())).await;
     let channel = stage.channel(stage.builder(), 1).await;
     let enough = Arc::new(AtomicBool::new(false));
     let callers: Vec<_> = (0..64)
@@ -114,7 +114,7 @@ async fn a_limit_is_kept_and_used_up_while_it_is_lowered_and_raised() {
 async fn with_no_place_at_all_calls_wait_until_there_is_one() {
     let stage = Stage::new();
     let (writers, mut given) = mpsc::unbounded_channel();
-    let (server, _announcement) = stage
+    let (server, _registration) = stage
         .raw("a", move |mut peer: Peer| {
             let writers = writers.clone();
             async move {
@@ -154,7 +154,7 @@ async fn with_no_place_at_all_calls_wait_until_there_is_one() {
 async fn a_server_that_begins_with_no_place_is_used_once_it_has_one() {
     let stage = Stage::new();
     let (writers, mut given) = mpsc::unbounded_channel();
-    let (server, _announcement) = stage
+    let (server, _registration) = stage
         .raw("a", move |mut peer: Peer| {
             writers.send(peer.writer()).unwrap();
             async move {

@@ -53,8 +53,8 @@ async fn nobody_forges_a_line_of_the_log_and_no_secret_is_in_it() {
     // A policy, so that the message is looked at, and kept, before the call is sent again.
     let policy = r#"{"methodConfig": [{"name": [{}], "retryPolicy": {"maxAttempts": 2, "initialBackoff": "0.01s",
         "maxBackoff": "0.01s", "backoffMultiplier": 1, "retryableStatusCodes": ["UNAVAILABLE"]}}]}"#;
-    stage.configure(Some(policy)).await;
-    let (server, _announcement) = stage.raw("a", forging).await;
+    stage.put_service_config(Some(policy)).await;
+    let (server, _registration) = stage.raw("a", forging).await;
     let channel = stage.channel(stage.builder(), 1).await;
     let secret = || {
         let mut request = Request::new(request());

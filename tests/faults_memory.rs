@@ -31,7 +31,7 @@ fn memory() -> usize {
 #[tokio::test]
 async fn a_large_stream_passes_in_bounded_memory_both_ways() {
     let stage = Stage::new();
-    let (_server, _announcement) = stage.server("a").await;
+    let (_server, _registration) = stage.server("a").await;
     let channel = stage.channel(stage.builder(), 1).await;
     let most = Arc::new(AtomicUsize::new(0));
     let before = memory();

@@ -56,7 +56,7 @@ async fn outcome(
 ) -> (Result<String, Status>, bool) {
     let stage = Stage::new();
     let misdeed: std::sync::Arc<Misdeed> = std::sync::Arc::new(Box::new(misdeed));
-    let (server, _announcement) = stage.raw("a", move |peer| misbehave(peer, misdeed.clone())).await;
+    let (server, _registration) = stage.raw("a", move |peer| misbehave(peer, misdeed.clone())).await;
     let channel = stage.channel(configure(stage.builder()), 1).await;
     let before = call(&channel);
     arrived(&server, 1).await;
@@ -161,7 +161,7 @@ async fn the_server_is_told_the_limit() {
             }
         }
     };
-    let (_server, _announcement) = stage.raw("a", script).await;
+    let (_server, _registration) = stage.raw("a", script).await;
     for limit in [16 << 20, 8 << 10, 0, u32::MAX] {
         let _channel = stage.builder().http2_max_header_list_size(limit).build().unwrap();
         assert_eq!(in_time(hear.recv()).await.unwrap().iter().find(|(id, _)| *id == 6), Some(&(6, limit)));
@@ -220,7 +220,7 @@ async fn interim_responses_keep_no_call_for_ever() {
             });
         }
     };
-    let (_server, _announcement) = stage.raw("a", script).await;
+    let (_server, _registration) = stage.raw("a", script).await;
     let channel = stage.channel(stage.builder(), 1).await;
     assert_eq!(in_time(echo(&channel).unary(request())).await.unwrap_err().code(), Code::Internal);
 }

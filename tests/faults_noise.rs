@@ -74,7 +74,7 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let stage = Stage::new();
-            let (_server, _announcement) = stage
+            let (_server, _registration) = stage
                 .raw("a", move |mut peer: Peer| {
                     let noises = noises.clone();
                     async move {

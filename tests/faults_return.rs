@@ -74,7 +74,7 @@ async fn no_call_fails_while_an_idle_endpoint_dies_and_comes_back_again_and_agai
 #[tokio::test]
 async fn a_new_incarnation_at_a_dead_address_is_dialled_at_once() {
     let stage = Stage::new();
-    let (dead, announcement) = stage.raw("a", |peer| serve("a", peer)).await;
+    let (dead, registration) = stage.raw("a", |peer| serve("a", peer)).await;
     let patient = Backoff::new(Duration::from_secs(3_600), Duration::from_secs(3_600), 1.0, 0.0).unwrap();
     let channel = stage.channel(stage.builder().backoff(patient), 1).await;
     let address = dead.address();
@@ -83,18 +83,18 @@ async fn a_new_incarnation_at_a_dead_address_is_dialled_at_once() {
 
     let _back = RawServer::start_at(address, |peer| serve("back", peer)).await.unwrap();
     let begun = Instant::now();
-    let _again = stage.sign_in("a", address.into(), 1).await;
+    let _again = stage.sign_in("a", address.try_into().unwrap(), 1).await;
     until_ready(&channel, 1).await;
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     assert_eq!(in_time(echo(&channel).unary(request())).await.unwrap().into_inner().server, "back");
-    drop(announcement);
+    drop(registration);
 }
 
 /// grpc-go's `ResetConnectBackoff`.
 #[tokio::test]
 async fn when_the_backoff_is_reset_everything_is_dialled_at_once_and_the_waits_begin_anew() {
     let stage = Stage::new();
-    let (server, _announcement) = stage.raw("a", |peer| serve("a", peer)).await;
+    let (server, _registration) = stage.raw("a", |peer| serve("a", peer)).await;
     let address = server.address();
     server.stop().await;
     let hour = Duration::from_secs(3_600);

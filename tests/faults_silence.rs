@@ -27,7 +27,7 @@ const NOTICED: Duration = Duration::from_millis(2_900);
 #[tokio::test]
 async fn a_listener_that_never_speaks_is_never_ready() {
     let stage = Stage::new();
-    let (server, _announcement) = stage.raw("a", |mut peer: Peer| async move { peer.ignore().await }).await;
+    let (server, _registration) = stage.raw("a", |mut peer: Peer| async move { peer.ignore().await }).await;
     let builder = stage.builder().connect_timeout(Duration::from_millis(200)).backoff(quick());
     let channel = builder.build().unwrap();
     let mut states = channel.watch_state();
@@ -53,7 +53,7 @@ async fn a_listener_that_never_speaks_is_never_ready() {
 #[tokio::test]
 async fn settings_that_come_late_but_in_time_are_waited_for() {
     let stage = Stage::new();
-    let (_server, _announcement) = stage
+    let (_server, _registration) = stage
         .raw("a", |peer: Peer| async move {
             tokio::time::sleep(Duration::from_millis(300)).await;
             serve("a", peer).await;
@@ -82,7 +82,7 @@ async fn servers_that_hang_up_or_talk_nonsense_are_dialled_with_backoff_and_name
     ];
     for (what, script) in scripts {
         let stage = Stage::new();
-        let (server, _announcement) = stage
+        let (server, _registration) = stage
             .raw("a", move |mut peer: Peer| async move {
                 peer.next().await;
                 script(peer);
@@ -114,7 +114,7 @@ async fn a_connection_that_ends_in_any_way_ends_its_calls_with_unavailable_and_i
     ];
     for (what, end) in ends {
         let stage = Stage::new();
-        let (server, _announcement) = stage
+        let (server, _registration) = stage
             .raw("a", move |mut peer: Peer| async move {
                 if peer.number() > 1 {
                     return serve("again", peer).await;
@@ -147,7 +147,7 @@ async fn a_connection_that_ends_in_any_way_ends_its_calls_with_unavailable_and_i
 #[tokio::test]
 async fn a_server_that_closes_its_half_is_left() {
     let stage = Stage::new();
-    let (server, _announcement) = stage
+    let (server, _registration) = stage
         .raw("a", |mut peer: Peer| async move {
             if peer.number() > 1 {
                 return serve("again", peer).await;
@@ -172,7 +172,7 @@ async fn a_black_hole_is_noticed_in_time_and_its_calls_end_with_unavailable() {
     let stage = Stage::new();
     let (hidden, _b) = (EchoServer::start("a").await.unwrap(), stage.server("b").await);
     let proxy = Proxy::to(hidden.address()).await;
-    let _a = stage.sign_in("a", proxy.address().into(), 1).await;
+    let _a = stage.sign_in("a", proxy.address().try_into().unwrap(), 1).await;
     let channel = stage.channel(stage.builder().keepalive(anxious()), 2).await;
     let calls: Vec<_> = (0..10)
         .map(|_| {
@@ -210,7 +210,7 @@ async fn a_black_hole_is_noticed_while_nobody_calls() {
     let stage = Stage::new();
     let hidden = EchoServer::start("a").await.unwrap();
     let proxy = Proxy::to(hidden.address()).await;
-    let _a = stage.sign_in("a", proxy.address().into(), 1).await;
+    let _a = stage.sign_in("a", proxy.address().try_into().unwrap(), 1).await;
     let channel = stage.channel(stage.builder().keepalive(anxious()), 1).await;
     // Answered PINGs keep the connection.
     tokio::time::sleep(Duration::from_millis(2_500)).await;
@@ -240,7 +240,7 @@ async fn a_server_that_falls_silent_between_a_ping_and_its_answer_is_noticed() {
     })
     .await
     .unwrap();
-    let _announcement = stage.sign_in("a", server.address().into(), 1).await;
+    let _registration = stage.sign_in("a", server.address().try_into().unwrap(), 1).await;
     let channel = stage.channel(stage.builder().keepalive(anxious()).backoff(quick()), 1).await;
     let begun = Instant::now();
     in_time(server.until(|stats| stats.accepted == 2)).await;

@@ -14,9 +14,9 @@ use tonic::{Code, Status};
 const SOON: Duration = Duration::from_millis(300);
 
 /// A server that does the same with each request that has come to its end, and the channel to it.
-async fn answering(answer: fn(&Peer, u32)) -> (Stage, RawServer, callboard::Announcement, callboard::Channel) {
+async fn answering(answer: fn(&Peer, u32)) -> (Stage, RawServer, callboard::Registration, callboard::Channel) {
     let stage = Stage::new();
-    let (server, announcement) = stage
+    let (server, registration) = stage
         .raw("a", move |mut peer: Peer| async move {
             peer.settings(&[]);
             while let Some(request) = peer.request().await {
@@ -25,12 +25,12 @@ async fn answering(answer: fn(&Peer, u32)) -> (Stage, RawServer, callboard::Anno
         })
         .await;
     let channel = stage.channel(stage.builder().http2_max_header_list_size(HEADER_LIST), 1).await;
-    (stage, server, announcement, channel)
+    (stage, server, registration, channel)
 }
 
 /// What a call to such a server ends with.
 async fn status_of(answer: fn(&Peer, u32)) -> Status {
-    let (_stage, server, _announcement, channel) = answering(answer).await;
+    let (_stage, server, _registration, channel) = answering(answer).await;
     let status = in_time(echo(&channel).unary(request())).await.unwrap_err();
     until("the call is over", || endpoint(&channel, "a").endpoint.in_flight() == 0).await;
     assert_eq!(
@@ -43,7 +43,7 @@ async fn status_of(answer: fn(&Peer, u32)) -> Status {
 
 /// What a call with a deadline to such a server ends with, which it has to do in time.
 async fn status_in_time(answer: fn(&Peer, u32)) -> Status {
-    let (_stage, server, _announcement, channel) = answering(answer).await;
+    let (_stage, server, _registration, channel) = answering(answer).await;
     let begun = Instant::now();
     let status = in_time(echo(&channel).unary(within(SOON, request()))).await.unwrap_err();
     assert!(begun.elapsed() >= SOON && begun.elapsed() < SOON * 10, "{:?}", begun.elapsed());
@@ -142,7 +142,7 @@ async fn a_message_that_the_stream_ends_in_is_an_error_of_the_protocol() {
 async fn odd_statuses_are_unknown() {
     for odd in ["99", "17", "-1", "abc", "", "0 ", "4294967296"] {
         let stage = Stage::new();
-        let (_server, _announcement) = stage
+        let (_server, _registration) = stage
             .raw("a", move |mut peer: Peer| async move {
                 peer.settings(&[]);
                 while let Some(request) = peer.request().await {
@@ -181,7 +181,7 @@ const HTTP: [(&str, Code); 11] = [
 async fn what_a_proxy_says_in_http_becomes_the_status_that_grpc_gives_it() {
     for (http, expected) in HTTP {
         let stage = Stage::new();
-        let (server, _announcement) = stage
+        let (server, _registration) = stage
             .raw("a", move |mut peer: Peer| async move {
                 peer.settings(&[]);
                 while let Some(request) = peer.request().await {
@@ -231,7 +231,7 @@ async fn a_status_of_grpc_counts_more_than_one_of_http() {
 
 #[tokio::test]
 async fn what_comes_before_the_head_is_passed_over() {
-    let (_stage, _server, _announcement, channel) = answering(|peer, stream| {
+    let (_stage, _server, _registration, channel) = answering(|peer, stream| {
         peer.headers(stream, &[(":status", "103"), ("link", "x")], false);
         peer.answer(stream, "a");
     })
@@ -249,7 +249,7 @@ fn huge() -> String {
 
 #[tokio::test]
 async fn headers_that_are_too_large_end_their_own_call_alone() {
-    let (_stage, server, _announcement, channel) = answering(|peer, stream| match stream {
+    let (_stage, server, _registration, channel) = answering(|peer, stream| match stream {
         1 => {}
         3 => peer.headers(stream, &[(":status", "200"), ("big", &huge())], false),
         5 => {
@@ -280,7 +280,7 @@ async fn a_bad_answer_ends_a_call_whose_request_has_not_ended() {
     // One that this side resets, one that the server resets, and one that is cut off.
     for kind in 0..3 {
         let stage = Stage::new();
-        let (_server, _announcement) = stage
+        let (_server, _registration) = stage
             .raw("a", move |mut peer: Peer| async move {
                 peer.settings(&[]);
                 let stream = peer.opened().await.unwrap();

@@ -75,7 +75,7 @@ async fn many_slow_readers_do_not_stall_the_others() {
     let stage = Stage::new();
     let filled = Arc::new(AtomicUsize::new(0));
     let told = Arc::clone(&filled);
-    let (server, _announcement) = stage.raw("a", move |peer| flood(peer, Arc::clone(&told))).await;
+    let (server, _registration) = stage.raw("a", move |peer| flood(peer, Arc::clone(&told))).await;
     let channel = stage.channel(stage.builder(), 1).await;
     let mut streams = Vec::new();
     for _ in 0..READERS {
@@ -92,7 +92,7 @@ async fn many_slow_readers_do_not_stall_the_others() {
 #[tokio::test]
 async fn a_reader_that_stops_for_a_while_loses_nothing() {
     let stage = Stage::new();
-    let (_server, _announcement) = stage.server("a").await;
+    let (_server, _registration) = stage.server("a").await;
     let channel = stage.channel(stage.builder(), 1).await;
     let message = EchoRequest { repeat: 64, ..payload(256 << 10) };
     let mut stopped = in_time(echo(&channel).server_streaming(message.clone())).await.unwrap().into_inner();
@@ -162,7 +162,7 @@ async fn thousands_of_calls_at_once_share_three_connections() {
 #[tokio::test]
 async fn a_server_that_never_reads_blocks_its_own_stream_alone_until_the_deadline() {
     let stage = Stage::new();
-    let (server, _announcement) = stage
+    let (server, _registration) = stage
         .raw("a", |mut peer: Peer| async move {
             peer.settings(&[]);
             peer.without_windows();
@@ -321,7 +321,7 @@ async fn requests_that_could_not_be_written_are_sent_elsewhere_when_the_connecti
     })
     .await
     .unwrap();
-    let _a = stage.sign_in("a", stuck.address().into(), 1).await;
+    let _a = stage.sign_in("a", stuck.address().try_into().unwrap(), 1).await;
     let channel = stage.channel(stage.builder(), 1).await;
     let spawn = |message: EchoRequest| {
         let mut client = echo(&channel);
@@ -359,7 +359,7 @@ async fn requests_that_could_not_be_written_are_sent_elsewhere_when_the_connecti
 #[tokio::test]
 async fn a_caller_that_sends_slowly_gets_its_answer_and_others_do_not_wait() {
     let stage = Stage::new();
-    let (server, _announcement) = stage.server("a").await;
+    let (server, _registration) = stage.server("a").await;
     let channel = stage.channel(stage.builder(), 1).await;
     let (sender, receiver) = mpsc::channel::<EchoRequest>(1);
     let messages = stream::unfold(receiver, |mut receiver| async move { Some((receiver.recv().await?, receiver)) });
@@ -401,7 +401,7 @@ async fn byte_by_byte(mut peer: Peer) {
 #[tokio::test]
 async fn a_window_that_opens_byte_by_byte_is_used_byte_by_byte() {
     let stage = Stage::new();
-    let (server, _announcement) = stage.raw("a", byte_by_byte).await;
+    let (server, _registration) = stage.raw("a", byte_by_byte).await;
     let channel = stage.channel(stage.builder(), 1).await;
     let (mut one, mut two) = (echo(&channel), echo(&channel));
     let unary = one.unary(payload(300));
@@ -415,7 +415,7 @@ async fn a_window_that_opens_byte_by_byte_is_used_byte_by_byte() {
 async fn a_window_that_shrinks_below_nothing_is_waited_for() {
     let stage = Stage::new();
     let (writers, mut given) = mpsc::unbounded_channel();
-    let (server, _announcement) = stage
+    let (server, _registration) = stage
         .raw("a", move |mut peer: Peer| {
             let writers = writers.clone();
             async move {

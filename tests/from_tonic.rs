@@ -26,8 +26,8 @@ where
     F: Fn(Request<EchoRequest>) -> Result<Response<EchoResponse>, Status> + Send + Sync + 'static,
 {
     let (stage, server) = (Stage::new(), Scripted::start(script).await);
-    let announcement = stage.sign_in("a", server.address.into(), 1).await;
-    (stage.channel(stage.builder(), 1).await, (server, announcement))
+    let registration = stage.sign_in("a", server.address.try_into().unwrap(), 1).await;
+    (stage.channel(stage.builder(), 1).await, (server, registration))
 }
 
 /// A channel to a server that answers each call by hand, and what keeps that.
@@ -153,7 +153,7 @@ async fn a_deadline_in_the_metadata_counts_and_so_does_the_servers_own() {
     let stage = Stage::new();
     let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
     let server = EchoServer::start_with("a", any, |server| server.timeout(Duration::from_millis(100))).await.unwrap();
-    let _a = stage.sign_in("a", server.address().into(), 1).await;
+    let _a = stage.sign_in("a", server.address().try_into().unwrap(), 1).await;
     let channel = stage.channel(stage.builder(), 1).await;
     let status = in_time(echo(&channel).unary(within(Duration::from_secs(36_000), slow(60_000)))).await.unwrap_err();
     assert!(CallError::of(&status).is_none(), "the server has ended it: {status}");
@@ -172,7 +172,7 @@ async fn the_origin_of_a_client_comes_before_the_channels_authority() {
     struct Seen(String);
     let listener = tokio::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let stage = Stage::new();
-    let _a = stage.sign_in("a", listener.local_addr().unwrap().into(), 1).await;
+    let _a = stage.sign_in("a", listener.local_addr().unwrap().try_into().unwrap(), 1).await;
     let service = callboard_echo::pb::echo_server::EchoServer::new(common::scripted::Script(
         move |request: Request<EchoRequest>| {
             let server = authority(&request).unwrap_or_default();
@@ -227,8 +227,8 @@ async fn layers_and_interceptors_stand_around_it() {
 async fn a_fixed_list_of_addresses_is_a_board_that_nobody_else_signs_in_on() {
     let (a, b) = (EchoServer::start("a").await.unwrap(), EchoServer::start("b").await.unwrap());
     let stage = Stage::new();
-    let _a = stage.sign_in("a", a.address().into(), 1).await;
-    let _b = stage.sign_in("b", b.address().into(), 1).await;
+    let _a = stage.sign_in("a", a.address().try_into().unwrap(), 1).await;
+    let _b = stage.sign_in("b", b.address().try_into().unwrap(), 1).await;
     let channel = stage.channel(stage.builder().backoff(Backoff::CONNECTION), 2).await;
     for _ in 0..10 {
         in_time(client(channel.clone()).unary(request())).await.unwrap();

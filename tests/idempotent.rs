@@ -7,7 +7,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use callboard::{Announcement, Channel, Idempotent, ServedBy};
+use callboard::{Channel, Idempotent, Registration, ServedBy};
 use callboard_echo::EchoServer;
 use callboard_echo::pb::EchoRequest;
 use callboard_raw::{Peer, serve};
@@ -44,14 +44,14 @@ async fn cut_half_way(mut peer: Peer, message: bool) {
 }
 
 /// Two servers and a channel to them.
-async fn two(stage: &Stage) -> ([(EchoServer, Announcement); 2], Channel) {
+async fn two(stage: &Stage) -> ([(EchoServer, Registration); 2], Channel) {
     let servers = [stage.server("a").await, stage.server("b").await];
     let channel = stage.channel(stage.builder().backoff(quick()), 2).await;
     (servers, channel)
 }
 
 /// Kills the one of the two that has a call, and gives the other one. Both stay on the board.
-async fn kill_the_busy_one([(a, one), (b, two)]: [(EchoServer, Announcement); 2]) -> (EchoServer, [Announcement; 2]) {
+async fn kill_the_busy_one([(a, one), (b, two)]: [(EchoServer, Registration); 2]) -> (EchoServer, [Registration; 2]) {
     until("a call has arrived", || a.in_flight() + b.in_flight() == 1).await;
     let (busy, idle) = if a.in_flight() == 1 { (a, b) } else { (b, a) };
     busy.kill().await;
@@ -64,9 +64,9 @@ async fn a_call_that_may_be_repeated_is_sent_again_elsewhere_when_its_server_is_
     let (servers, channel) = two(&stage).await;
     let mut client = echo(&channel);
     let call = tokio::spawn(async move { client.unary(repeatable(slow(1_000))).await });
-    let (left, _announcements) = kill_the_busy_one(servers).await;
+    let (left, _registrations) = kill_the_busy_one(servers).await;
     let answer = in_time(call).await.unwrap().unwrap();
-    let served_by = answer.extensions().get::<ServedBy>().unwrap().0.instance().id.clone();
+    let served_by = answer.extensions().get::<ServedBy>().unwrap().0.instance().id().to_owned();
     assert_eq!((answer.get_ref().payload.as_slice(), answer.get_ref().server.as_str()), (&b"ping"[..], left.id()));
     assert_eq!((served_by.as_str(), left.calls()), (left.id(), 1));
     for id in ["a", "b"] {
@@ -84,7 +84,7 @@ async fn a_streamed_request_that_may_be_repeated_is_sent_again_from_its_beginnin
     parts.extensions_mut().insert(Idempotent);
     let mut client = echo(&channel);
     let call = tokio::spawn(async move { client.client_streaming(parts).await });
-    let (left, _announcements) = kill_the_busy_one(servers).await;
+    let (left, _registrations) = kill_the_busy_one(servers).await;
     let answer = in_time(call).await.unwrap().unwrap().into_inner();
     assert_eq!((answer.payload.as_slice(), answer.server.as_str()), (&b"abcdef"[..], left.id()));
 }
@@ -95,7 +95,7 @@ async fn a_call_that_does_not_say_so_is_not_repeated() {
     let (servers, channel) = two(&stage).await;
     let mut client = echo(&channel);
     let call = tokio::spawn(async move { client.unary(slow(1_000)).await });
-    let (left, _announcements) = kill_the_busy_one(servers).await;
+    let (left, _registrations) = kill_the_busy_one(servers).await;
     let status = in_time(call).await.unwrap().unwrap_err();
     assert_eq!(status.code(), Code::Unavailable, "{status:?}");
     assert!(status.message().contains("project/test"), "{status:?}");

@@ -69,7 +69,7 @@ fn calm(writer: &Writer, words: &[u8]) {
 async fn each_time_a_server_asks_for_calm_it_is_asked_half_as_often_from_then_on() {
     let stage = Stage::new();
     let (pings, mut noted) = mpsc::unbounded_channel();
-    let (server, _announcement) = stage.raw("a", move |peer| fuss(peer, pings.clone(), 2)).await;
+    let (server, _registration) = stage.raw("a", move |peer| fuss(peer, pings.clone(), 2)).await;
     let keepalive = Keepalive::every(Duration::from_secs(1)).while_idle(true);
     let channel = stage.channel(stage.builder().keepalive(keepalive), 1).await;
     for (connection, interval) in [(1, 1_000), (2, 2_000), (3, 4_000)] {
@@ -99,7 +99,7 @@ async fn a_server_that_asks_for_calm_on_a_further_connection_means_the_next_ones
             }
         }
     };
-    let (_server, _announcement) = stage.raw("a", script).await;
+    let (_server, _registration) = stage.raw("a", script).await;
     let builder = stage.builder().keepalive(Keepalive::every(Duration::from_secs(1))).max_connections(2);
     let channel = stage.channel(builder, 1).await;
     // One on each connection, and one that waits until the second connection is replaced. None is ever answered.
@@ -134,7 +134,7 @@ async fn a_server_that_asks_for_calm_for_another_reason_is_asked_as_often_as_bef
             }
         }
     };
-    let (_server, _announcement) = stage.raw("a", script).await;
+    let (_server, _registration) = stage.raw("a", script).await;
     let keepalive = Keepalive::every(Duration::from_secs(1)).while_idle(true);
     let _channel = stage.channel(stage.builder().keepalive(keepalive), 1).await;
     for connection in 1..=3 {
@@ -163,7 +163,7 @@ async fn what_a_server_says_when_it_ends_a_connection_is_told_in_one_line() {
                 }
             }
         };
-        let (_server, _announcement) = stage.raw("a", script).await;
+        let (_server, _registration) = stage.raw("a", script).await;
         let channel = stage.channel(stage.builder(), 1).await;
         let status = in_time(echo(&channel).unary(request())).await.unwrap_err();
         assert!(status.message().contains(expected), "{:?}", status.message());
@@ -185,12 +185,12 @@ async fn a_server_that_was_restarted_is_asked_as_often_as_its_predecessor_at_fir
             }
         }
     };
-    let (server, _announcement) = stage.raw("a", script).await;
+    let (server, _registration) = stage.raw("a", script).await;
     let keepalive = Keepalive::every(Duration::from_secs(1)).while_idle(true);
     let _channel = stage.channel(stage.builder().keepalive(keepalive), 1).await;
     assert_about(in_time(noted.recv()).await.unwrap(), 1, 1_000);
     in_time(server.until(|stats| stats.accepted == 2)).await;
-    let _restarted = stage.sign_in("a", server.address().into(), 1).await;
+    let _restarted = stage.sign_in("a", server.address().try_into().unwrap(), 1).await;
     assert_about(in_time(noted.recv()).await.unwrap(), 2, 2_000);
     assert_about(in_time(noted.recv()).await.unwrap(), 3, 1_000);
 }

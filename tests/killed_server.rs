@@ -26,7 +26,7 @@ fn assert_lost_there(status: &Status, address: &str) {
 #[tokio::test]
 async fn calls_in_flight_on_a_server_that_dies_say_so() {
     let stage = Stage::new();
-    let (server, _announcement) = stage.server("a").await;
+    let (server, _registration) = stage.server("a").await;
     let channel = stage.channel(stage.builder(), 1).await;
     let address = server.address().to_string();
     let calls: Vec<_> = (0..10)
@@ -133,7 +133,7 @@ async fn a_server_that_comes_back_is_connected_without_a_call_and_has_its_share_
 #[tokio::test]
 async fn the_loss_of_the_only_server_is_noticed_without_a_call() {
     let stage = Stage::new();
-    let (server, _announcement) = stage.server("a").await;
+    let (server, _registration) = stage.server("a").await;
     let channel = stage.channel(stage.builder(), 1).await;
     server.kill().await;
     until("it is noticed", || channel.state() == ConnectivityState::TransientFailure).await;

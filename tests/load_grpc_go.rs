@@ -41,7 +41,7 @@ impl Balancer for Asking {
         Box::new(Keeping(RoundRobin::new().picker(ready), self.clone()))
     }
 
-    fn load_reports(&self) -> Option<Duration> {
+    fn oob_report_interval(&self) -> Option<Duration> {
         Some(OFTEN)
     }
 }
@@ -96,7 +96,7 @@ async fn reports_of_grpc_go_are_read_with_calls_and_out_of_band() {
     let stage = Stage::new();
     let mut server = Program::go("orca_server", &[]).await;
     let tap = Tap::to(server.first_answer().await.parse().unwrap()).await;
-    let _announcement = stage.sign_in("a", tap.address.into(), 1).await;
+    let _registration = stage.sign_in("a", tap.address.try_into().unwrap(), 1).await;
     let balancer = Asking::default();
     let channel = stage.channel(stage.builder().balancer(balancer.clone()), 1).await;
     until_reported_twice(&channel).await;
@@ -165,7 +165,7 @@ async fn what_was_recorded_of_go_is_read() {
             }
         }
     };
-    let (_server, _announcement) = stage.raw("a", script).await;
+    let (_server, _registration) = stage.raw("a", script).await;
     let balancer = Asking::default();
     let channel = stage.channel(stage.builder().balancer(balancer.clone()), 1).await;
     until("it has reported", || out_of_band(&channel).is_some()).await;

@@ -177,7 +177,7 @@ async fn load(channel: &Channel, rate: u32, length: Duration) -> Vec<Answered> {
         calls.push(tokio::spawn(async move {
             let response = client.unary(request()).await.unwrap();
             let ServedBy(endpoint) = response.extensions().get().unwrap();
-            Answered { sent: sent - begun, took: sent.elapsed(), by: endpoint.instance().id.clone() }
+            Answered { sent: sent - begun, took: sent.elapsed(), by: endpoint.instance().id().to_owned() }
         }));
     }
     let mut answered = Vec::new();
@@ -230,7 +230,7 @@ async fn demonstrate(servers: &[(&str, Other)], neighbour: impl Fn() -> Other) {
     let mut signed_in = Vec::new();
     for (id, server) in servers {
         let address: SocketAddr = server.said.parse().unwrap();
-        signed_in.push(stage.sign_in(id, address.into(), 1).await);
+        signed_in.push(stage.sign_in(id, address.try_into().unwrap(), 1).await);
     }
     let mut settings = WeightedRoundRobinSettings::default();
     settings.blackout_period = Duration::from_secs(1);

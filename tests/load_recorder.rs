@@ -29,7 +29,7 @@ impl Balancer for Asking {
         callboard::balancer::RoundRobin::new().picker(ready)
     }
 
-    fn load_reports(&self) -> Option<Duration> {
+    fn oob_report_interval(&self) -> Option<Duration> {
         Some(self.0)
     }
 }
@@ -44,7 +44,7 @@ async fn requests_and_the_servers_own_errors_are_counted_and_streams_of_reports_
         _ => Ok(Response::new(EchoResponse::default())),
     })
     .await;
-    let _announcement = stage.sign_in("a", server.address.into(), 1).await;
+    let _registration = stage.sign_in("a", server.address.try_into().unwrap(), 1).await;
     let channel = stage.channel(stage.builder().balancer(Asking(often)), 1).await;
     let seen = || endpoint(&channel, "a").endpoint.out_of_band_load().map(|load| load.report().clone());
     until("it has reported", || seen().is_some()).await;
@@ -70,8 +70,8 @@ async fn a_client_is_told_no_more_often_than_the_server_permits() {
         Reporting::start(Some(Duration::from_secs(3_600)), answer).await,
         Reporting::start(Some(wanted), answer).await,
     );
-    let _seldom = stage.sign_in("seldom", seldom.address.into(), 1).await;
-    let _often = stage.sign_in("often", often.address.into(), 1).await;
+    let _seldom = stage.sign_in("seldom", seldom.address.try_into().unwrap(), 1).await;
+    let _often = stage.sign_in("often", often.address.try_into().unwrap(), 1).await;
     let channel = stage.channel(stage.builder().balancer(Asking(wanted)), 2).await;
     let load = |id: &str| endpoint(&channel, id).endpoint.out_of_band_load();
     until("both have reported", || load("seldom").is_some() && load("often").is_some()).await;

@@ -24,7 +24,7 @@ use tonic::{Code, Response, Status};
 #[derive(Clone, Debug, Default)]
 struct Curious {
     load_reports: Option<Duration>,
-    renew_every: Option<Duration>,
+    refresh_interval: Option<Duration>,
     pickers: Arc<AtomicUsize>,
     loads: Arc<std::sync::Mutex<Vec<Option<Load>>>>,
 }
@@ -45,12 +45,12 @@ impl Balancer for Curious {
         Box::new(Noting(RoundRobin::new().picker(ready), self.clone()))
     }
 
-    fn load_reports(&self) -> Option<Duration> {
+    fn oob_report_interval(&self) -> Option<Duration> {
         self.load_reports
     }
 
-    fn renew_every(&self) -> Option<Duration> {
-        self.renew_every
+    fn refresh_interval(&self) -> Option<Duration> {
+        self.refresh_interval
     }
 }
 
@@ -89,7 +89,7 @@ async fn a_report_in_trailers_lands_on_the_endpoint_and_is_told_to_the_picker() 
         report.named_metrics.insert("queue".into(), 3.0);
         report.utilization.insert("disk".into(), 0.1);
     });
-    let _announcement = stage.sign_in("a", server.address.into(), 1).await;
+    let _registration = stage.sign_in("a", server.address.try_into().unwrap(), 1).await;
     let balancer = Curious::default();
     let channel = stage.channel(stage.builder().balancer(balancer.clone()), 1).await;
     assert_eq!(endpoint(&channel, "a").endpoint.load(), None);
@@ -120,7 +120,7 @@ async fn garbage_in_place_of_a_report_says_nothing() {
         Err(Status::with_metadata(Code::AlreadyExists, "there is one", metadata))
     })
     .await;
-    let _announcement = stage.sign_in("a", server.address.into(), 1).await;
+    let _registration = stage.sign_in("a", server.address.try_into().unwrap(), 1).await;
     let channel = stage.channel(stage.builder(), 1).await;
     let status = echo(&channel).unary(request()).await.unwrap_err();
     assert_eq!((status.code(), status.message()), (Code::AlreadyExists, "there is one"));
@@ -138,8 +138,8 @@ async fn until_reported(channel: &Channel, id: &str) {
 async fn each_endpoint_reports_out_of_band_as_long_as_it_is_there_and_no_call_is_counted() {
     let stage = Stage::new();
     let (a, b) = (reporting(Some(SHORT), 5.0, 0.5).await, reporting(Some(SHORT), 6.0, 0.5).await);
-    let _a = stage.sign_in("a", a.address.into(), 1).await;
-    let b_signed_in = stage.sign_in("b", b.address.into(), 1).await;
+    let _a = stage.sign_in("a", a.address.try_into().unwrap(), 1).await;
+    let b_signed_in = stage.sign_in("b", b.address.try_into().unwrap(), 1).await;
     let before = tasks();
     let channel = stage.channel(stage.builder().balancer(Curious::asking(SHORT)), 2).await;
     for id in ["a", "b", "a", "b"] {
@@ -151,7 +151,7 @@ async fn each_endpoint_reports_out_of_band_as_long_as_it_is_there_and_no_call_is
     assert_eq!((a.asked(), b.asked()), (1, 1));
 
     // One that changes in the registry keeps its stream; one that leaves ends it: the server need not wait for it.
-    b_signed_in.leave().await.unwrap();
+    b_signed_in.deregister().await.unwrap();
     in_time(b.stop()).await;
     until_reported(&channel, "a").await;
     assert_eq!(a.asked(), 1);
@@ -166,7 +166,7 @@ async fn a_server_that_stops_need_not_wait_for_the_stream_and_is_asked_again_whe
     let stage = Stage::new();
     let server = reporting(Some(SHORT), 5.0, 0.5).await;
     let address = server.address;
-    let _announcement = stage.sign_in("a", address.into(), 1).await;
+    let _registration = stage.sign_in("a", address.try_into().unwrap(), 1).await;
     let builder = stage.builder().balancer(Curious::asking(SHORT)).backoff(common::quick());
     let channel = stage.channel(builder, 1).await;
     until_reported(&channel, "a").await;
@@ -181,9 +181,9 @@ async fn a_server_that_stops_need_not_wait_for_the_stream_and_is_asked_again_whe
 async fn a_server_without_the_service_is_asked_once_on_each_connection() {
     let stage = Stage::new();
     let server = reporting(None, 5.0, 0.5).await;
-    let _announcement = stage.sign_in("a", server.address.into(), 1).await;
+    let _registration = stage.sign_in("a", server.address.try_into().unwrap(), 1).await;
     let before = tasks();
-    let curious = Curious { renew_every: Some(SHORT), ..Curious::asking(SHORT) };
+    let curious = Curious { refresh_interval: Some(SHORT), ..Curious::asking(SHORT) };
     let channel = stage.channel(stage.builder().balancer(curious.clone()), 1).await;
     until("it is asked", || server.asked() == 1).await;
     // The control task looks again and again; and longer than the first wait of the backoff.
@@ -206,7 +206,7 @@ async fn shares_are(channel: &Channel, calls: usize) {
 async fn a_stream_that_fails_is_opened_again_after_a_backoff() {
     let stage = Stage::new();
     // It resets each stream with INTERNAL_ERROR.
-    let (server, _announcement) = stage
+    let (server, _registration) = stage
         .raw("a", |mut peer| async move {
             peer.settings(&[]);
             while let Some(stream) = peer.opened().await {
@@ -231,7 +231,7 @@ async fn a_server_that_takes_one_call_at_a_time_is_left_to_the_calls() {
     let any = (std::net::Ipv4Addr::LOCALHOST, 0).into();
     let answer = |_| Ok(Response::new(EchoResponse::default()));
     let server = Reporting::start_at(any, |server| server.max_concurrent_streams(1), Some(SHORT), answer).await;
-    let _announcement = stage.sign_in("a", server.address.into(), 1).await;
+    let _registration = stage.sign_in("a", server.address.try_into().unwrap(), 1).await;
     let channel = stage.channel(stage.builder().balancer(Curious::asking(SHORT)), 1).await;
     shares_are(&channel, 20).await;
     assert_eq!(server.asked(), 0);
@@ -242,7 +242,7 @@ async fn a_picker_is_renewed_as_often_as_the_balancer_says_and_no_call_notices()
     let stage = Stage::new();
     let (_a, _a2) = stage.server("a").await;
     let never = Curious::default();
-    let often = Curious { renew_every: Some(Duration::ZERO), ..Curious::default() };
+    let often = Curious { refresh_interval: Some(Duration::ZERO), ..Curious::default() };
     let channel = stage.channel(stage.builder().balancer(never.clone()), 1).await;
     let begun = Instant::now();
     let renewing = stage.channel(stage.builder().balancer(often.clone()), 1).await;
@@ -264,7 +264,7 @@ async fn until_share(channel: &Channel, id: &str, percent: usize) {
             for _ in 0..200 {
                 let response = client.unary(request()).await.unwrap();
                 let ServedBy(endpoint) = response.extensions().get().unwrap();
-                count += usize::from(endpoint.instance().id == id);
+                count += usize::from(endpoint.instance().id() == id);
             }
             // New pickers start anywhere, so it may be a little off.
             if count.abs_diff(2 * percent) <= 6 {
@@ -280,8 +280,8 @@ async fn weighted_round_robin_shares_by_what_servers_report_either_way() {
     for out_of_band in [false, true] {
         let stage = Stage::new();
         let (a, b) = (reporting(Some(SHORT), 30.0, 0.1).await, reporting(Some(SHORT), 30.0, 0.3).await);
-        let _a = stage.sign_in("a", a.address.into(), 1).await;
-        let _b = stage.sign_in("b", b.address.into(), 1).await;
+        let _a = stage.sign_in("a", a.address.try_into().unwrap(), 1).await;
+        let _b = stage.sign_in("b", b.address.try_into().unwrap(), 1).await;
         let mut settings = WeightedRoundRobinSettings::default();
         (settings.enable_oob_load_report, settings.oob_reporting_period) = (out_of_band, SHORT);
         (settings.blackout_period, settings.weight_update_period) = (Duration::ZERO, Duration::from_millis(100));
@@ -299,24 +299,24 @@ async fn a_service_config_can_choose_it_and_a_change_of_its_settings_ends_the_st
     let config = |settings: &str| format!(r#"{{"loadBalancingConfig": [{{"weighted_round_robin": {settings}}}]}}"#);
     let stage = Stage::new();
     let server = reporting(Some(SHORT), 5.0, 0.5).await;
-    let _announcement = stage.sign_in("a", server.address.into(), 1).await;
+    let _registration = stage.sign_in("a", server.address.try_into().unwrap(), 1).await;
     let channel = stage.channel(stage.builder(), 1).await;
     let before = tasks();
     let asking = config(r#"{"enableOobLoadReport": true, "oobReportingPeriod": "0.02s"}"#);
-    stage.configure(Some(&asking)).await;
+    stage.put_service_config(Some(&asking)).await;
     until_reported(&channel, "a").await;
     assert_eq!(channel.service_config().balancer, "weighted_round_robin");
 
-    stage.configure(Some(&config(r#"{"errorUtilizationPenalty": -1}"#))).await;
+    stage.put_service_config(Some(&config(r#"{"errorUtilizationPenalty": -1}"#))).await;
     common::until_refused(&channel, "errorUtilizationPenalty -1").await;
     until_reported(&channel, "a").await;
 
-    stage.configure(Some(&config("{}"))).await;
+    stage.put_service_config(Some(&config("{}"))).await;
     common::until_config(&channel, Some(&config("{}"))).await;
     until("the stream has ended", || tasks() <= before).await;
     shares_are(&channel, 10).await;
     assert_eq!((server.asked(), endpoint(&channel, "a").endpoint.calls()), (1, 10));
-    stage.configure(Some(&asking)).await;
+    stage.put_service_config(Some(&asking)).await;
     until("it is asked again", || server.asked() == 2).await;
     until_reported(&channel, "a").await;
 }

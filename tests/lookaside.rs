@@ -24,7 +24,7 @@ fn entry(server: &callboard_echo::EchoServer) -> Server {
 async fn a_list_decides_and_its_tokens_reach_the_servers() {
     let stage = Stage::new();
     let (a, b, unlisted) = (Noting::start("a").await, Noting::start("b").await, Noting::start("c").await);
-    let _signed_in = stage.sign_in("c", unlisted.server.address.into(), 1).await;
+    let _signed_in = stage.sign_in("c", unlisted.server.address.try_into().unwrap(), 1).await;
     let balancer = Balancer::listing([a.entry("one"), b.entry("two"), a.entry("three"), a.entry("")]).await;
     let _balancer = stage.balancer("balancer", balancer.address()).await;
     let channel = stage.builder().build().unwrap();
@@ -38,10 +38,10 @@ async fn a_list_decides_and_its_tokens_reach_the_servers() {
 
     assert_eq!(balancer.names(), ["project/test"], "the name is the one that was dialled");
     let connected: Vec<_> =
-        channel.endpoints().iter().map(|status| status.endpoint.instance().address.clone()).collect();
-    assert_eq!(connected, [Address::from(a.server.address), b.server.address.into()]);
+        channel.endpoints().iter().map(|status| status.endpoint.instance().address().clone()).collect();
+    assert_eq!(connected, [Address::try_from(a.server.address).unwrap(), b.server.address.try_into().unwrap()]);
     let lookaside = channel.lookaside().unwrap();
-    assert_eq!(lookaside.balancer, Some(balancer.address().into()));
+    assert_eq!(lookaside.balancer, Some(balancer.address().try_into().unwrap()));
     let Decides::Balancer { servers: 2, entries: 4, drops: 0, skipped: 0, .. } = lookaside.decides else {
         panic!("{lookaside:?}")
     };
@@ -84,7 +84,7 @@ async fn drop_entries_fail_calls_that_wait_too() {
 #[tokio::test]
 async fn nothing_is_dropped_while_no_server_is_ready() {
     let (stage, refusing) = (Stage::new(), Refusing::new());
-    let Address::Tcp { port, .. } = refusing.address.clone() else { unreachable!() };
+    let (_, port) = refusing.address.host_and_port().expect("host and port");
     let balancer = Balancer::start(Duration::ZERO).await;
     balancer.list([Server::dropping("busy"), Server::at(([127, 0, 0, 1], port).into(), "")]);
     let _balancer = stage.balancer("balancer", balancer.address()).await;
@@ -264,7 +264,7 @@ async fn balancers_take_over_from_backends_in_use_and_give_back_when_they_leave(
     until_listed(&channel, 1).await;
     assert_eq!(shares(&channel, 10).await["a"], 10);
 
-    in_time(signed_in.leave()).await.unwrap();
+    in_time(signed_in.deregister()).await.unwrap();
     until("the conversation has ended", || balancer.open() == 0 && channel.lookaside().is_none()).await;
     until_ready(&channel, 2).await;
     assert_eq!(shares(&channel, 10).await["b"], 5);
@@ -312,7 +312,7 @@ async fn all_servers_of_a_list_are_connected_whatever_the_channel_s_own_balancer
         until_listed(&channel, 2).await;
         assert_eq!(shares(&channel, 40).await["a"], 20);
     }
-    signed_in.leave().await.unwrap();
+    signed_in.deregister().await.unwrap();
     until("nobody else decides any more", || decides(&channel).is_none()).await;
     until_ready(&channel, 1).await;
     assert_eq!(shares(&channel, 10).await.len(), 1);
@@ -324,12 +324,12 @@ async fn the_config_holds_for_calls_that_wait_for_the_first_list() {
     let balancer = Balancer::start(Duration::ZERO).await;
     let _balancer = stage.balancer("balancer", balancer.address()).await;
     let config = r#"{"methodConfig":[{"name":[{}],"timeout":"0.2s","waitForReady":true}]}"#;
-    stage.board.configure(&stage.service, Some(config)).await.unwrap();
-    let channel = stage.builder().lookaside_patience(Duration::from_secs(600)).build().unwrap();
+    stage.board.put_service_config(&stage.service, Some(config)).await.unwrap();
+    let channel = stage.builder().fallback_timeout(Duration::from_secs(600)).build().unwrap();
     let status = in_time(echo(&channel).unary(request())).await.unwrap_err();
     assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
     assert!(status.message().contains("200ms"), "{status}");
-    assert_eq!(channel.service_config().in_force.as_deref(), Some(config));
+    assert_eq!(channel.service_config().active.as_deref(), Some(config));
 }
 
 #[tokio::test]
@@ -372,7 +372,7 @@ async fn many_clients_ask_different_balancers() {
     }
     for channel in &channels {
         until_listed(channel, 1).await;
-        assert_eq!(served_by(channel).await.unwrap(), a.address().into());
+        assert_eq!(served_by(channel).await.unwrap(), a.address().try_into().unwrap());
     }
     let asked: BTreeSet<_> = channels.iter().filter_map(|channel| channel.lookaside()?.balancer).collect();
     assert_eq!(asked.len(), 3);

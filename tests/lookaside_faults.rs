@@ -25,7 +25,7 @@ fn entry(server: &EchoServer) -> Server {
 impl Stage {
     /// A builder whose retries and waits are short.
     fn hurried(&self) -> ChannelBuilder {
-        self.builder().backoff(quick()).lookaside_patience(Duration::from_millis(300))
+        self.builder().backoff(quick()).fallback_timeout(Duration::from_millis(300))
     }
 }
 
@@ -44,7 +44,7 @@ async fn when_a_balancer_dies_the_next_one_is_asked_and_the_list_is_kept() {
     until_listed(&channel, 1).await;
     for _ in 0..2 {
         let asked = balancer(&channel).unwrap();
-        let (dying, other) = match asked == balancers[0].address().into() {
+        let (dying, other) = match asked == balancers[0].address().try_into().unwrap() {
             true => (&balancers[0], &balancers[1]),
             false => (&balancers[1], &balancers[0]),
         };
@@ -53,7 +53,7 @@ async fn when_a_balancer_dies_the_next_one_is_asked_and_the_list_is_kept() {
             async move { shares(&channel, 2_000).await }
         });
         dying.kill().await;
-        until("the other one is asked", || balancer(&channel) == Some(other.address().into())).await;
+        until("the other one is asked", || balancer(&channel) == Some(other.address().try_into().unwrap())).await;
         let shares = in_time(call).await.unwrap();
         assert_eq!(shares.get("a"), Some(&2_000), "no call has failed, and none went elsewhere");
         assert_eq!((dying.open(), other.open()), (0, 1));
@@ -103,7 +103,7 @@ async fn when_the_servers_of_the_list_die_too_the_backends_are_used() {
     lone.list([entry(&again)]);
     lone.revive().await;
     until_listed(&channel, 1).await;
-    assert_eq!(served_by(&channel).await.unwrap(), again.address().into());
+    assert_eq!(served_by(&channel).await.unwrap(), again.address().try_into().unwrap());
 }
 
 #[tokio::test]
@@ -122,7 +122,7 @@ async fn without_backends_to_fall_back_to_the_list_is_kept_although_its_servers_
     assert!(status.message().contains("the last list of a balancer decides"), "{status}");
     let _again = EchoServer::start_at("again", address).await.unwrap();
     until_ready(&channel, 1).await;
-    assert_eq!(served_by(&channel).await.unwrap(), address.into());
+    assert_eq!(served_by(&channel).await.unwrap(), address.try_into().unwrap());
 }
 
 #[tokio::test]
@@ -152,7 +152,7 @@ async fn when_every_balancer_refuses_the_backends_are_used_at_once_and_balancers
     let _refusing = stage.balancer("b0", refusing.address.clone()).await;
     let _later = stage.balancer("b1", later.address()).await;
     let hour = Duration::from_secs(3600);
-    let channel = stage.builder().backoff(quick()).lookaside_patience(hour).build().unwrap();
+    let channel = stage.builder().backoff(quick()).fallback_timeout(hour).build().unwrap();
     // A call that does not wait for ready, nor for a list.
     in_time(echo(&channel).unary(request())).await.unwrap();
     until_fallback(&channel, FallbackReason::Unreachable).await;
@@ -173,7 +173,7 @@ async fn balancers_are_ignored_where_they_are_not_to_be_asked() {
     let even = || async { shares(&channel, 20).await.into_values().eq([10, 10]) };
     assert!(even().await && channel.lookaside().is_none());
     // Nor while it is in use.
-    in_time(record.leave()).await.unwrap();
+    in_time(record.deregister()).await.unwrap();
     let _again = stage.balancer("zz", balancer.address()).await;
     let (_third, _in_third) = stage.server("third").await;
     until_ready(&channel, 3).await;
@@ -217,14 +217,15 @@ async fn a_balancer_that_cannot_be_reached_does_not_keep_the_others_waiting() {
     let (a, _in_a) = stage.server("a").await;
     let (deaf, silent, refusing) = (Deaf::new(), Odd::silent().await, Refusing::new());
     let good = Balancer::listing([entry(&a)]).await;
-    let addresses = [deaf.address.clone(), silent.address.clone(), refusing.address.clone(), good.address().into()];
+    let addresses =
+        [deaf.address.clone(), silent.address.clone(), refusing.address.clone(), good.address().try_into().unwrap()];
     for (index, address) in addresses.into_iter().enumerate() {
         Box::leak(Box::new(stage.balancer(&format!("b{index}"), address).await));
     }
     for _ in 0..5 {
         let channel = stage.builder().build().unwrap();
         until_listed(&channel, 1).await;
-        assert_eq!(balancer(&channel), Some(good.address().into()));
+        assert_eq!(balancer(&channel), Some(good.address().try_into().unwrap()));
     }
 }
 
@@ -248,7 +249,7 @@ async fn a_balancer_that_does_not_speak_the_protocol_is_left_for_another_one() {
     for _ in 0..5 {
         let channel = stage.hurried().build().unwrap();
         until_listed(&channel, 1).await;
-        assert_eq!(balancer(&channel), Some(good.address().into()));
+        assert_eq!(balancer(&channel), Some(good.address().try_into().unwrap()));
     }
     assert_eq!(other_service.calls(), 0);
 }
@@ -259,7 +260,7 @@ async fn a_conversation_that_fails_before_the_first_list_is_not_waited_for() {
     let (_plain, _in_plain) = stage.server("plain").await;
     let other_service = EchoServer::start("not a balancer").await.unwrap();
     let _balancer = stage.balancer("balancer", other_service.address()).await;
-    let channel = stage.builder().lookaside_patience(Duration::from_secs(3600)).build().unwrap();
+    let channel = stage.builder().fallback_timeout(Duration::from_secs(3600)).build().unwrap();
     until_fallback(&channel, FallbackReason::Lost).await;
     assert_eq!(shares(&channel, 10).await["plain"], 10);
     let message = channel.lookaside().unwrap().to_string();
@@ -293,7 +294,7 @@ async fn intervals_without_measure_are_harmless() {
         let lone = Balancer::start(interval).await;
         lone.list([entry(&a)]);
         let _lone = stage.balancer("balancer", lone.address()).await;
-        let channel = stage.builder().lookaside_patience(Duration::MAX).build().unwrap();
+        let channel = stage.builder().fallback_timeout(Duration::MAX).build().unwrap();
         until_listed(&channel, 1).await;
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_secs(1) {
@@ -313,8 +314,8 @@ async fn when_the_registry_no_longer_lists_a_balancer_its_conversation_ends() {
     let channel = stage.builder().build().unwrap();
     until_listed(&channel, 1).await;
     let _staying = stage.balancer("staying", staying.address()).await;
-    in_time(signed_in.leave()).await.unwrap();
-    until("the other one is asked", || balancer(&channel) == Some(staying.address().into())).await;
+    in_time(signed_in.deregister()).await.unwrap();
+    until("the other one is asked", || balancer(&channel) == Some(staying.address().try_into().unwrap())).await;
     assert_eq!((leaving.open(), staying.open()), (0, 1));
     assert_eq!(shares(&channel, 10).await["a"], 10);
 }
@@ -332,7 +333,7 @@ async fn a_balancer_that_says_hello_and_falls_silent_is_given_up() {
     // Its connection is asked for a sign of life after 20 s, which it has 10 s for.
     let limit = Duration::from_secs(90);
     let found = async {
-        while balancer(&channel) != Some(balancers[1].address().into()) {
+        while balancer(&channel) != Some(balancers[1].address().try_into().unwrap()) {
             shares(&channel, 10).await;
             tokio::time::sleep(Duration::from_millis(100)).await;
         }

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use callboard::lookaside::v1::{ClientStats, LoadBalanceRequest, LoadBalanceResponse, Request, Response, Server};
 use callboard::lookaside::{Decides, FallbackReason};
-use callboard::{Address, AnnounceSettings, Announcement, Channel, Instance, announce, registry};
+use callboard::{Address, Channel, Instance, Registration, RegistrationSettings, register, registry};
 use callboard_echo::EchoServer;
 use common::lookaside::{Balancer, Noting, decides, until_fallback, until_listed};
 use common::{PATIENCE, Stage, echo, in_time, request, until};
@@ -54,12 +54,12 @@ async fn until_answers(client: &mut Program, count: usize, wanted: Answers) {
 }
 
 /// Signs a server in, with a weight, on the board of a URL.
-async fn sign_in(url: &str, server: &EchoServer, weight: u32) -> Announcement {
+async fn sign_in(url: &str, server: &EchoServer, weight: u32) -> Registration {
     let (registry, service) = registry(url).unwrap();
-    let instance = Instance::new(server.id(), server.address().into()).unwrap().weight(weight);
-    let announcement = announce(registry, &service, instance, AnnounceSettings::default());
-    announcement.on_board(PATIENCE).await.unwrap();
-    announcement
+    let instance = Instance::new(server.id(), server.address().try_into().unwrap()).unwrap().with_weight(weight);
+    let registration = register(registry, &service, instance, RegistrationSettings::default());
+    registration.wait_registered(PATIENCE).await.unwrap();
+    registration
 }
 
 /// What a client is told, and what it reports, in the recorded conversation of grpc-go's client.
@@ -176,9 +176,9 @@ async fn our_channel_does_as_a_balancer_of_grpc_go_says() {
 }
 
 /// A channel of a service that has this balancer, and nobody else.
-async fn asking(stage: &Stage, balancer: SocketAddr) -> (Channel, Announcement) {
-    let announcement = stage.balancer("balancer", balancer).await;
-    (stage.builder().build().unwrap(), announcement)
+async fn asking(stage: &Stage, balancer: SocketAddr) -> (Channel, Registration) {
+    let registration = stage.balancer("balancer", balancer).await;
+    (stage.builder().build().unwrap(), registration)
 }
 
 /// What grpc-go's balancer is made to say for the recording.
@@ -191,7 +191,7 @@ async fn until_recorded_list(channel: &Channel) {
     })
     .await;
     let listed: Vec<_> =
-        channel.endpoints().iter().map(|status| status.endpoint.instance().address.to_string()).collect();
+        channel.endpoints().iter().map(|status| status.endpoint.instance().address().to_string()).collect();
     assert_eq!(listed, ["127.0.0.1:50051", "[2001:db8::1]:50052"]);
 }
 
@@ -204,7 +204,7 @@ async fn what_is_recorded_is_what_grpc_go_s_balancer_says() {
         let address = balancer.told("listening").await;
         balancer.order(order).await;
         let tap = Tap::to(address.parse().unwrap()).await;
-        let (channel, _announcement) = asking(&stage, tap.address).await;
+        let (channel, _registration) = asking(&stage, tap.address).await;
         assert_eq!(balancer.told("asked").await, "project/test");
         match name {
             "list" => until_recorded_list(&channel).await,
@@ -266,7 +266,7 @@ async fn our_channel_understands_what_a_recorded_balancer_says() {
     for name in ["list", "fallback"] {
         let stage = Stage::new();
         let (address, heard) = play(name).await;
-        let (channel, _announcement) = asking(&stage, address).await;
+        let (channel, _registration) = asking(&stage, address).await;
         match name {
             "list" => until_recorded_list(&channel).await,
             _ => until_fallback(&channel, FallbackReason::Asked).await,

@@ -13,19 +13,19 @@ mod reporting;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use callboard::{AnnounceSettings, Announcement, Channel, Instance, ServedBy, announce, dial, registry};
+use callboard::{Channel, Instance, Registration, RegistrationSettings, ServedBy, dial, register, registry};
 use common::lookaside::until_listed;
 use common::{PATIENCE, echo, in_time, request};
 use programs::Program;
 use reporting::{Reporting, reporting};
 
 /// Signs a server in, under its name.
-async fn sign_in(url: &str, name: &str, server: &Reporting) -> Announcement {
+async fn sign_in(url: &str, name: &str, server: &Reporting) -> Registration {
     let (registry, service) = registry(url).unwrap();
-    let instance = Instance::new(name, server.address.into()).unwrap();
-    let announcement = announce(registry, &service, instance, AnnounceSettings::default());
-    announcement.on_board(PATIENCE).await.unwrap();
-    announcement
+    let instance = Instance::new(name, server.address.try_into().unwrap()).unwrap();
+    let registration = register(registry, &service, instance, RegistrationSettings::default());
+    registration.wait_registered(PATIENCE).await.unwrap();
+    registration
 }
 
 /// Calls until server `a` has this share of a hundred calls, in percent. No call may fail.
@@ -36,7 +36,7 @@ async fn until_share(channel: &Channel, expected: std::ops::RangeInclusive<usize
         for _ in 0..100 {
             let response = in_time(echo(channel).unary(request())).await.unwrap();
             let ServedBy(endpoint) = response.extensions().get().unwrap();
-            *served.entry(endpoint.instance().id.clone()).or_default() += 1;
+            *served.entry(endpoint.instance().id().to_owned()).or_default() += 1;
         }
         let share = served.get("a").copied().unwrap_or(0);
         if expected.contains(&share) {

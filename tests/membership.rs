@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use callboard::balancer::Weighted;
 use callboard::{
-    AnnouncementState, Balancer, Connect, ConnectivityState, Endpoint, ErrorKind, Instance, Picker, ServedBy,
+    Balancer, Connect, ConnectivityState, Endpoint, ErrorKind, Instance, Picker, RegistrationState, ServedBy,
 };
 use callboard_echo::EchoServer;
 use common::listing::Listing;
@@ -18,7 +18,7 @@ use common::{Stage, echo, endpoint, in_time, request, shares, slow, until, until
 #[tokio::test]
 async fn a_server_that_leaves_finishes_its_calls_and_gets_no_new_ones() {
     let stage = Stage::new();
-    let (leaver, announcement) = stage.server("a").await;
+    let (leaver, registration) = stage.server("a").await;
     let channel = stage.channel(stage.builder(), 1).await;
     let calls: Vec<_> = (0..100)
         .map(|_| {
@@ -30,7 +30,7 @@ async fn a_server_that_leaves_finishes_its_calls_and_gets_no_new_ones() {
     let left = endpoint(&channel, "a").endpoint;
     let (_stayer, _b) = stage.server("b").await;
     until_ready(&channel, 2).await;
-    announcement.leave().await.unwrap();
+    registration.deregister().await.unwrap();
     until_endpoints(&channel, &["b"]).await;
     assert_eq!(shares(&channel, 50).await, BTreeMap::from([("b".to_owned(), 50)]));
     assert_eq!((leaver.connections(), leaver.calls()), (1, 100));
@@ -46,14 +46,14 @@ async fn a_server_that_leaves_finishes_its_calls_and_gets_no_new_ones() {
 #[tokio::test]
 async fn a_stream_goes_on_after_its_server_has_left_the_board() {
     let stage = Stage::new();
-    let (server, announcement) = stage.server("a").await;
+    let (server, registration) = stage.server("a").await;
     let (_stayer, _b) = stage.server("b").await;
     let balancer = callboard::balancer::PickFirst::new();
     let channel = stage.channel(stage.builder().balancer(balancer), 1).await;
     let (requests, body) = tokio::sync::mpsc::channel(1);
     let body = tokio_stream::wrappers::ReceiverStream::new(body);
     let mut answers = echo(&channel).bidirectional(body).await.unwrap().into_inner();
-    announcement.leave().await.unwrap();
+    registration.deregister().await.unwrap();
     until_endpoints(&channel, &["b"]).await;
     until_ready(&channel, 1).await;
     for _ in 0..10 {
@@ -68,14 +68,14 @@ async fn a_stream_goes_on_after_its_server_has_left_the_board() {
 #[tokio::test]
 async fn a_change_of_weight_keeps_the_socket_and_is_in_force() {
     let stage = Stage::new();
-    let (a, announcement) = stage.weighted("a", 1).await;
+    let (a, registration) = stage.weighted("a", 1).await;
     let (b, _b) = stage.weighted("b", 1).await;
     let channel = stage.channel(stage.builder().balancer(Weighted::new()), 2).await;
     assert_eq!(shares(&channel, 40).await["a"], 20);
-    announcement.update(|instance| instance.weight = 3);
+    registration.update(|instance| instance.set_weight(3));
     until("the weight is known", || endpoint(&channel, "a").endpoint.weight() == 3).await;
     assert_eq!(shares(&channel, 400).await["a"], 300);
-    announcement.update(|instance| instance.weight = 0);
+    registration.update(|instance| instance.set_weight(0));
     until("the weight is known", || endpoint(&channel, "a").endpoint.weight() == 0).await;
     assert_eq!(shares(&channel, 40).await, BTreeMap::from([("b".to_owned(), 40)]));
     assert_eq!((a.accepted(), b.accepted()), (1, 1));
@@ -85,17 +85,17 @@ async fn a_change_of_weight_keeps_the_socket_and_is_in_force() {
 #[tokio::test]
 async fn a_change_of_metadata_and_zone_keeps_the_socket_and_is_seen() {
     let stage = Stage::new();
-    let (server, announcement) = stage.server("a").await;
+    let (server, registration) = stage.server("a").await;
     let channel = stage.channel(stage.builder(), 1).await;
     shares(&channel, 10).await;
-    announcement.update(|instance| {
-        instance.metadata.insert("version".into(), "2".into());
-        instance.zone = Some("north".into());
+    registration.update(|instance| {
+        instance.metadata_mut().insert("version".into(), "2".into());
+        instance.set_zone(Some("north".into()));
     });
-    until("it is known", || endpoint(&channel, "a").endpoint.instance().zone.is_some()).await;
+    until("it is known", || endpoint(&channel, "a").endpoint.instance().zone().is_some()).await;
     let response = echo(&channel).unary(request()).await.unwrap();
     let ServedBy(seen) = response.extensions().get().expect("the endpoint");
-    assert_eq!((&*seen.instance().metadata["version"], seen.instance().zone.as_deref()), ("2", Some("north")));
+    assert_eq!((&*seen.instance().metadata()["version"], seen.instance().zone()), ("2", Some("north")));
     assert_eq!((server.accepted(), seen.calls()), (1, 11));
 }
 
@@ -118,23 +118,24 @@ async fn an_instance_that_moves_is_called_at_its_new_address() {
     let channel = stage.channel(stage.builder(), 1).await;
     shares(&channel, 10).await;
     let latter = EchoServer::start("a").await.unwrap();
-    let _second = stage.sign_in("a", latter.address().into(), 1).await;
+    let _second = stage.sign_in("a", latter.address().try_into().unwrap(), 1).await;
     until("the new address is known", || {
-        endpoint(&channel, "a").endpoint.instance().address == latter.address().into()
+        endpoint(&channel, "a").endpoint.instance().address()
+            == &callboard::Address::try_from(latter.address()).unwrap()
     })
     .await;
     assert_eq!(channel.endpoints().len(), 1);
     shares(&channel, 10).await;
     assert_eq!((former.calls(), latter.calls()), (10, 10));
     until("the old socket is closed", || former.connections() == 0).await;
-    let taken = |state| matches!(state, AnnouncementState::Lost { error, .. } if error.kind() == ErrorKind::Conflict);
+    let taken = |state| matches!(state, RegistrationState::Lost { error, .. } if error.kind() == ErrorKind::Conflict);
     until("the first knows that its id is another's", || taken(first.state())).await;
 }
 
 #[tokio::test]
 async fn an_address_under_a_new_name_keeps_its_socket() {
     let server = EchoServer::start("a").await.unwrap();
-    let under = |id| vec![Instance::new(id, server.address().into()).unwrap()];
+    let under = |id| vec![Instance::new(id, server.address().try_into().unwrap()).unwrap()];
     let listing = Listing::by_turns(Duration::from_millis(100), ["old", "new"].map(under));
     let channel = Stage::new().builder().resolver(listing).build().unwrap();
     for id in ["old", "new", "old"] {
@@ -148,15 +149,15 @@ async fn an_address_under_a_new_name_keeps_its_socket() {
 async fn two_instances_at_one_address_both_get_calls() {
     let stage = Stage::new();
     let server = EchoServer::start("a").await.unwrap();
-    let _first = stage.sign_in("a", server.address().into(), 1).await;
-    let _second = stage.sign_in("b", server.address().into(), 1).await;
+    let _first = stage.sign_in("a", server.address().try_into().unwrap(), 1).await;
+    let _second = stage.sign_in("b", server.address().try_into().unwrap(), 1).await;
     let channel = stage.channel(stage.builder(), 2).await;
     let each_gets_ten = async |ids: &[&str]| {
         let mut served = BTreeMap::<String, usize>::new();
         for _ in 0..10 * ids.len() {
             let response = echo(&channel).unary(request()).await.unwrap();
             let ServedBy(endpoint) = response.extensions().get().unwrap();
-            *served.entry(endpoint.instance().id.clone()).or_default() += 1;
+            *served.entry(endpoint.instance().id().to_owned()).or_default() += 1;
         }
         assert!(served.into_iter().eq(ids.iter().map(|id| ((*id).to_owned(), 10))));
     };
@@ -181,7 +182,7 @@ async fn a_new_incarnation_at_a_failed_address_is_dialled_at_once() {
     until("it has failed", || endpoint(&channel, "a").retry_at.is_some()).await;
     let server = EchoServer::start_at("a", address).await.unwrap();
     let begun = Instant::now();
-    let _second = stage.sign_in("a", address.into(), 1).await;
+    let _second = stage.sign_in("a", address.try_into().unwrap(), 1).await;
     until_ready(&channel, 1).await;
     assert!(begun.elapsed() < Duration::from_secs(5));
     assert_eq!((server.accepted(), server.calls()), (1, 0));
@@ -210,14 +211,14 @@ impl<B: Balancer> Balancer for Counted<B> {
 #[tokio::test]
 async fn a_thousand_changes_make_a_handful_of_pickers_and_no_connection() {
     let stage = Stage::new();
-    let (a, announcement) = stage.weighted("a", 1).await;
+    let (a, registration) = stage.weighted("a", 1).await;
     let (b, _b) = stage.weighted("b", 1).await;
     let pickers = Arc::new(AtomicUsize::new(0));
     let channel = stage.channel(stage.builder().balancer(Counted(Weighted::new(), Arc::clone(&pickers))), 2).await;
     let before = pickers.load(Ordering::SeqCst);
     let begun = Instant::now();
     for change in 1..=1_000u32 {
-        announcement.update(|instance| instance.weight = if change == 1_000 { 3 } else { 1_000 + change });
+        registration.update(|instance| instance.set_weight(if change == 1_000 { 3 } else { 1_000 + change }));
         // Ten each millisecond, as registry and channel get their turns in between.
         tokio::task::yield_now().await;
         if change % 10 == 0 {

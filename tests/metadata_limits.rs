@@ -42,7 +42,7 @@ fn told(status: &Status) -> (usize, usize) {
 #[tokio::test]
 async fn a_call_with_more_metadata_than_tonics_server_takes_fails_and_those_beside_it_go_on() {
     let stage = Stage::new();
-    let (server, _announcement) = stage.server("a").await;
+    let (server, _registration) = stage.server("a").await;
     let channel = stage.channel(stage.builder(), 1).await;
     let endless = EchoRequest { repeat: u32::MAX, ..slow(5) };
     let mut stream = echo(&channel).server_streaming(endless).await.unwrap().into_inner();
@@ -82,7 +82,7 @@ async fn what_fits_to_the_byte_is_sent_and_one_byte_more_is_not() {
             peer.answer(request.stream, "a");
         }
     };
-    let (server, _announcement) = stage.raw("a", script).await;
+    let (server, _registration) = stage.raw("a", script).await;
     let channel = stage.channel(stage.builder(), 1).await;
     let (room, limit) = room(&channel).await;
     call(&channel, room).await.unwrap();
@@ -95,7 +95,7 @@ async fn what_fits_to_the_byte_is_sent_and_one_byte_more_is_not() {
 #[tokio::test]
 async fn what_just_fits_is_taken_by_tonics_server() {
     let stage = Stage::new();
-    let (server, _announcement) = stage.server("a").await;
+    let (server, _registration) = stage.server("a").await;
     let channel = stage.channel(stage.builder(), 1).await;
     let (room, _) = room(&channel).await;
     call(&channel, room - 1).await.unwrap();
@@ -119,7 +119,7 @@ async fn the_limit_is_what_the_server_said_last() {
     let (writers, mut given) = mpsc::unbounded_channel();
     // The value of another setting looks like the id.
     let first = [(4, 0x0006_0006), (MAX_HEADER_LIST_SIZE, 5_000)];
-    let (server, _announcement) = stage.raw("a", move |peer| changing(peer, first, writers.clone())).await;
+    let (server, _registration) = stage.raw("a", move |peer| changing(peer, first, writers.clone())).await;
     let channel = stage.channel(stage.builder(), 1).await;
     let writer = given.recv().await.unwrap();
     assert_eq!(told(&call(&channel, 5_000).await.unwrap_err()).1, 5_000);
@@ -137,7 +137,7 @@ async fn the_limit_is_what_the_server_said_last() {
 #[tokio::test]
 async fn without_a_limit_as_much_is_sent_as_there_is() {
     let stage = Stage::new();
-    let (server, _announcement) = stage.raw("a", |peer| callboard_raw::serve("a", peer)).await;
+    let (server, _registration) = stage.raw("a", |peer| callboard_raw::serve("a", peer)).await;
     let channel = stage.channel(stage.builder(), 1).await;
     call(&channel, 1 << 20).await.unwrap();
     assert_eq!((server.stats().accepted, server.stats().requests), (1, 1));

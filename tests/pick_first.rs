@@ -48,13 +48,13 @@ async fn a_first_endpoint_whose_queue_is_full_costs_a_quarter_of_a_second() {
 async fn a_first_endpoint_that_refuses_costs_nothing() {
     let stage = Stage::new();
     let refusing = [Refusing::new(), Refusing::new(), Refusing::new()];
-    let mut announcements = Vec::new();
+    let mut registrations = Vec::new();
     for (id, refusing) in ["a", "b", "c"].into_iter().zip(&refusing) {
-        announcements.push(stage.sign_in(id, refusing.address.clone(), 1).await);
+        registrations.push(stage.sign_in(id, refusing.address.clone(), 1).await);
     }
     let (_server, _d) = stage.server("d").await;
     // With a head start for each it would take 6 s.
-    let balancer = PickFirst::new().stagger(Duration::from_secs(2));
+    let balancer = PickFirst::new().attempt_delay(Duration::from_secs(2));
     let begun = Instant::now();
     let channel = stage.builder().balancer(balancer).build().unwrap();
     assert_eq!(shares(&channel, 20).await, only("d", 20));
@@ -72,7 +72,7 @@ async fn changes_in_the_registry_do_not_keep_the_second_from_its_turn() {
     let mut weight = 1;
     while channel.state() != ConnectivityState::Ready && begun.elapsed() < Duration::from_secs(5) {
         weight += 1;
-        a.update(|instance| instance.weight = weight);
+        a.update(|instance| instance.set_weight(weight));
         tokio::time::sleep(Duration::from_millis(30)).await;
     }
     assert!(begun.elapsed() < Duration::from_secs(3), "{:?} and {weight} changes", begun.elapsed());
@@ -90,7 +90,7 @@ async fn what_works_is_kept_when_others_come_before_it() {
     let (_after, z) = stage.server("z").await;
     until_endpoints(&channel, &["a", "m", "z"]).await;
     assert_eq!(shares(&channel, 20).await, only("m", 20));
-    z.leave().await.unwrap();
+    z.deregister().await.unwrap();
     until_endpoints(&channel, &["a", "m"]).await;
     assert_eq!(shares(&channel, 20).await, only("m", 20));
     assert_eq!((server.accepted(), before.accepted()), (1, 0));
@@ -103,7 +103,7 @@ async fn when_the_one_that_works_leaves_the_next_takes_over_and_no_call_fails() 
     let (_b, _b2) = stage.server("b").await;
     let channel = stage.channel(stage.builder().balancer(PickFirst::new()), 1).await;
     shares(&channel, 10).await;
-    leaver.leave().await.unwrap();
+    leaver.deregister().await.unwrap();
     let mut client = echo(&channel);
     until_endpoints(&channel, &["b"]).await;
     for _ in 0..20 {
@@ -137,7 +137,7 @@ async fn a_connection_that_the_server_ends_is_replaced_by_one_to_the_same_server
     // Longer than what counts as a connection that was no good.
     let configure = |server: tonic::transport::Server| server.max_connection_age(Duration::from_millis(1_300));
     let a = EchoServer::start_with("a", (Ipv4Addr::LOCALHOST, 0).into(), configure).await.unwrap();
-    let _a = stage.sign_in("a", a.address().into(), 1).await;
+    let _a = stage.sign_in("a", a.address().try_into().unwrap(), 1).await;
     let (b, _b) = stage.server("b").await;
     let channel = stage.channel(stage.builder().balancer(PickFirst::new()), 1).await;
     until("it is dialled again", || a.accepted() >= 2).await;

@@ -73,13 +73,13 @@ impl Picker for CustomPicker {
     }
 
     fn done(&self, picked: usize, outcome: &Outcome) {
-        let id = self.ready[picked].instance().id.clone();
+        let id = self.ready[picked].instance().id().to_owned();
         self.balancer.told.lock().unwrap().push((id, outcome.clone()));
     }
 }
 
 fn named(ready: &[Endpoint], id: &str) -> Pick {
-    ready.iter().position(|endpoint| endpoint.instance().id == id).map_or(Pick::Wait, Pick::Endpoint)
+    ready.iter().position(|endpoint| endpoint.instance().id() == id).map_or(Pick::Wait, Pick::Endpoint)
 }
 
 #[tokio::test]
@@ -134,7 +134,7 @@ async fn a_picker_that_reads_the_live_figures_can_choose_the_least_busy() {
 #[tokio::test]
 async fn a_picker_sees_how_long_calls_take() {
     let stage = Stage::new();
-    let (_server, _announcement) = stage.server("a").await;
+    let (_server, _registration) = stage.server("a").await;
     let channel = stage.channel(stage.builder(), 1).await;
     echo(&channel).unary(slow(100)).await.unwrap();
     let latency = endpoint(&channel, "a").endpoint.latency().expect("a call has ended");
@@ -235,7 +235,7 @@ async fn a_picker_is_told_once_of_each_call_that_succeeds() {
 async fn a_picker_is_told_the_status_that_the_server_gave() {
     let stage = Stage::new();
     let server = Scripted::start(|_| Err(tonic::Status::failed_precondition("no"))).await;
-    let _announcement = stage.sign_in("a", server.address.into(), 1).await;
+    let _registration = stage.sign_in("a", server.address.try_into().unwrap(), 1).await;
     let balancer = Custom::first();
     let channel = stage.channel(stage.builder().balancer(balancer.clone()), 1).await;
     let status = echo(&channel).unary(request()).await.unwrap_err();
@@ -293,7 +293,7 @@ async fn a_picker_is_told_of_a_call_whose_connection_was_lost() {
 async fn a_status_of_the_picker_is_not_retried_whatever_the_policy_lists() {
     for drop in [false, true] {
         let stage = Stage::new();
-        let (server, _announcement) = stage.server("a").await;
+        let (server, _registration) = stage.server("a").await;
         let picks = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&picks);
         let balancer = Custom::new(move |_, _| {

@@ -35,7 +35,7 @@ async fn pass(time: Duration) {
 #[tokio::test]
 async fn calls_go_on_while_the_registry_is_down_and_its_error_and_age_are_told() {
     let stage = Stage::new();
-    let (server, _announcement) = stage.server("a").await;
+    let (server, _registration) = stage.server("a").await;
     let channel = stage.channel(stage.builder(), 1).await;
     stage.board.faults(|faults| faults.down = down());
     assert_eq!(shares(&channel, 100).await["a"], 100);
@@ -86,7 +86,7 @@ async fn lost(mut answers: Streaming<EchoResponse>, server: EchoServer) -> Strin
 #[tokio::test]
 async fn what_ends_a_response_on_its_way_is_told_with_the_registrys_error() {
     let stage = Stage::new();
-    let (server, _announcement) = stage.server("a").await;
+    let (server, _registration) = stage.server("a").await;
     let channel = stage.channel(stage.builder(), 1).await;
     let answers = answers_without_end(&channel).await;
     stage.board.faults(|faults| faults.down = down());
@@ -100,7 +100,7 @@ async fn what_ends_a_response_on_its_way_is_told_with_the_registrys_error() {
 #[tokio::test]
 async fn what_ends_a_response_after_its_channel_does_not_claim_to_know_the_registry() {
     let stage = Stage::new();
-    let (server, _announcement) = stage.server("a").await;
+    let (server, _registration) = stage.server("a").await;
     let channel = stage.channel(stage.builder(), 1).await;
     let mut answers = answers_without_end(&channel).await;
     let before = tasks();
@@ -133,7 +133,7 @@ async fn changes_during_an_outage_are_learnt_after_it() {
 #[tokio::test]
 async fn a_registry_that_is_down_from_the_start_fails_calls_with_its_error_until_it_is_up() {
     let stage = Stage::new();
-    let (_server, _announcement) = stage.server("a").await;
+    let (_server, _registration) = stage.server("a").await;
     stage.board.faults(|faults| faults.down = down());
     let channel = stage.builder().build().unwrap();
     let status = in_time(echo(&channel).unary(request())).await.unwrap_err();
@@ -150,7 +150,7 @@ async fn a_registry_that_is_down_from_the_start_fails_calls_with_its_error_until
 #[tokio::test]
 async fn a_registry_that_says_nothing_is_waited_for_within_the_deadline() {
     let stage = Stage::new();
-    let (_server, _announcement) = stage.server("a").await;
+    let (_server, _registration) = stage.server("a").await;
     stage.board.faults(|faults| faults.hold = true);
     let channel = stage.builder().build().unwrap();
     let status = echo(&channel).unary(within(Duration::from_millis(100), request())).await.unwrap_err();
@@ -163,9 +163,9 @@ async fn a_registry_that_says_nothing_is_waited_for_within_the_deadline() {
 #[tokio::test]
 async fn a_set_that_becomes_empty_is_held_for_the_grace_period_and_then_believed() {
     let stage = Stage::new();
-    let (server, announcement) = stage.server("a").await;
+    let (server, registration) = stage.server("a").await;
     let channel = stage.channel(stage.builder(), 1).await;
-    announcement.leave().await.unwrap();
+    registration.deregister().await.unwrap();
     assert_eq!(shares(&channel, 50).await["a"], 50);
     pass(Duration::from_secs(28)).await;
     assert_eq!(shares(&channel, 50).await["a"], 50);
@@ -174,7 +174,7 @@ async fn a_set_that_becomes_empty_is_held_for_the_grace_period_and_then_believed
     until_endpoints(&channel, &[]).await;
     let status = in_time(echo(&channel).unary(request())).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
-    assert!(status.message().contains("nobody is signed in"), "{status:?}");
+    assert!(status.message().contains("no instances are registered"), "{status:?}");
     assert_eq!(channel.state(), ConnectivityState::TransientFailure);
     until("the connection is closed", || server.connections() == 0).await;
 }
@@ -182,11 +182,11 @@ async fn a_set_that_becomes_empty_is_held_for_the_grace_period_and_then_believed
 #[tokio::test]
 async fn a_set_that_was_empty_for_a_moment_costs_no_connection() {
     let stage = Stage::new();
-    let (server, announcement) = stage.server("a").await;
+    let (server, registration) = stage.server("a").await;
     let channel = stage.channel(stage.builder(), 1).await;
-    announcement.leave().await.unwrap();
+    registration.deregister().await.unwrap();
     shares(&channel, 20).await;
-    let _again = stage.sign_in("a", server.address().into(), 5).await;
+    let _again = stage.sign_in("a", server.address().try_into().unwrap(), 5).await;
     until("it is known", || channel.endpoints()[0].endpoint.weight() == 5).await;
     pass(Duration::from_secs(60)).await;
     assert_eq!(shares(&channel, 20).await["a"], 20);
@@ -196,13 +196,13 @@ async fn a_set_that_was_empty_for_a_moment_costs_no_connection() {
 #[tokio::test]
 async fn records_that_cannot_be_read_cost_nothing_and_are_counted() {
     let stage = Stage::new();
-    let (server, announcement) = stage.server("a").await;
+    let (server, registration) = stage.server("a").await;
     stage.board.put(&stage.service, "garbage", Some(b"\xff{"));
     let channel = stage.channel(stage.builder(), 1).await;
     shares(&channel, 10).await;
     stage.board.put(&stage.service, "more", Some(b"{}"));
     shares(&channel, 10).await;
-    announcement.leave().await.unwrap();
+    registration.deregister().await.unwrap();
     shares(&channel, 10).await;
     // Nobody can say whose they are, so what was known stays.
     pass(Duration::from_secs(60)).await;
@@ -213,7 +213,7 @@ async fn records_that_cannot_be_read_cost_nothing_and_are_counted() {
     // Without them nobody is there.
     stage.board.put(&stage.service, "garbage", None);
     stage.board.put(&stage.service, "more", None);
-    stage.configure(Some(CONFIG)).await;
+    stage.put_service_config(Some(CONFIG)).await;
     until_config(&channel, Some(CONFIG)).await;
     pass(Duration::from_secs(31)).await;
     until_endpoints(&channel, &[]).await;
@@ -222,7 +222,7 @@ async fn records_that_cannot_be_read_cost_nothing_and_are_counted() {
 #[tokio::test]
 async fn many_outages_leave_the_channel_as_it_was() {
     let stage = Stage::new();
-    let (server, _announcement) = stage.server("a").await;
+    let (server, _registration) = stage.server("a").await;
     let channel = stage.channel(stage.builder(), 1).await;
     for _ in 0..20 {
         stage.board.faults(|faults| faults.down = down());
@@ -248,12 +248,12 @@ async fn records_that_cannot_be_read_are_told_and_never_end_the_calls() {
     let said = "no record in the registry can be read, 1 unreadable record (written by a newer version?)";
     assert!(status.message().contains(said), "{}", status.message());
     let server = EchoServer::start("b").await.unwrap();
-    let instance = callboard::Instance::new("b", server.address().into()).unwrap();
+    let instance = callboard::Instance::new("b", server.address().try_into().unwrap()).unwrap();
     stage.board.put(&stage.service, "b", Some(callboard::encode(&instance).as_bytes()));
     until_ready(&channel, 1).await;
     // Its server is replaced by one of a newer version, and the grace of an empty set passes.
     newer("b");
-    stage.configure(Some(CONFIG)).await;
+    stage.put_service_config(Some(CONFIG)).await;
     until_config(&channel, Some(CONFIG)).await;
     pass(Duration::from_secs(60)).await;
     assert_eq!(shares(&channel, 100).await["b"], 100);

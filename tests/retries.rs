@@ -40,7 +40,7 @@ async fn a_call_that_succeeds_in_the_end_has_succeeded() {
     let server = Refusing::start(&stage, "a", [unavailable(), unavailable()]).await;
     let channel = stage.channel(stage.under(&QUICK).await, 1).await;
     let answer = in_time(echo(&channel).unary(request())).await.unwrap();
-    assert_eq!(answer.extensions().get::<ServedBy>().unwrap().0.instance().id, "a");
+    assert_eq!(answer.extensions().get::<ServedBy>().unwrap().0.instance().id(), "a");
     assert_eq!((answer.get_ref().server.as_str(), server.previous()), ("a", vec!["".into(), "1".into(), "2".into()]));
 }
 
@@ -87,7 +87,7 @@ async fn a_policy_holds_for_the_methods_that_it_names() {
         (r#"{"service": "callboard.echo.v1.Other"}"#, 1),
     ];
     for (name, attempts) in names {
-        stage.configure(Some(&QUICK.config_with(name, ""))).await;
+        stage.put_service_config(Some(&QUICK.config_with(name, ""))).await;
         let channel = stage.channel(stage.builder(), 1).await;
         let before = server.attempts().len();
         in_time(echo(&channel).unary(request())).await.unwrap_err();
@@ -104,7 +104,7 @@ async fn a_policy_comes_changes_and_goes_while_the_channel_is_open() {
         [(Some(&Policy { attempts: 3, ..QUICK }), 3), (Some(&Policy { attempts: 2, ..QUICK }), 2), (None, 1)];
     for (policy, attempts) in expected {
         let config = policy.map(Policy::config);
-        stage.configure(config.as_deref()).await;
+        stage.put_service_config(config.as_deref()).await;
         until_config(&channel, config.as_deref()).await;
         let before = server.attempts().len();
         in_time(echo(&channel).unary(request())).await.unwrap_err();
@@ -237,7 +237,7 @@ async fn calls_that_meet_several_failing_servers_try_each_of_them_once() {
 #[tokio::test]
 async fn an_answer_that_is_not_grpcs_is_retried_by_the_code_that_grpc_gives_it() {
     let stage = Stage::new();
-    let (server, _announcement) = stage
+    let (server, _registration) = stage
         .raw("a", |mut peer: Peer| async move {
             peer.settings(&[]);
             let mut answered = 0;
@@ -262,7 +262,7 @@ async fn while_every_endpoint_is_down_calls_that_do_not_wait_are_retried_and_may
     let stage = Stage::new();
     let server = RawServer::start(|peer| callboard_raw::serve("a", peer)).await.unwrap();
     let address = server.address();
-    let _announcement = stage.sign_in("a", address.into(), 1).await;
+    let _registration = stage.sign_in("a", address.try_into().unwrap(), 1).await;
     let policy = Policy { attempts: 3, initial: Duration::from_millis(200), multiplier: 1.0, max: MUCH, ..QUICK };
     let channel = stage.channel(stage.under(&policy).await.backoff(quick()), 1).await;
     server.stop().await;
@@ -280,7 +280,7 @@ async fn while_every_endpoint_is_down_calls_that_do_not_wait_are_retried_and_may
     assert_eq!(status.code(), Code::Unavailable, "{status:?}");
     assert!(begun.elapsed() >= Duration::from_millis(2 * 160));
     let patient = Policy { attempts: 5, initial: Duration::from_secs(2), max: MUCH, ..policy };
-    stage.configure(Some(&patient.config())).await;
+    stage.put_service_config(Some(&patient.config())).await;
     until_config(&channel, Some(&patient.config())).await;
     let mut client = echo(&channel);
     let call = tokio::spawn(async move {
@@ -299,7 +299,7 @@ async fn while_every_endpoint_is_down_calls_that_do_not_wait_are_retried_and_may
 async fn a_call_that_waits_for_ready_does_so_before_each_attempt() {
     let stage = Stage::new();
     // Refuses one call and closes; it takes further connections and never gets them ready.
-    let (server, _announcement) = stage
+    let (server, _registration) = stage
         .raw("a", |mut peer: Peer| async move {
             if peer.number() > 1 {
                 return peer.ignore().await;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use callboard::{Announcement, Channel, Idempotent};
+use callboard::{Channel, Idempotent, Registration};
 use callboard_echo::pb::EchoRequest;
 use callboard_raw::{Event, Peer, RawServer, code};
 use common::refusing::{Policy, QUICK, Refusing, SLOW, unavailable};
@@ -20,7 +20,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request};
 
 /// A server whose first requests, so many, meet with `fault`, and whose others are answered; with a channel to it.
-async fn faulty<F>(stage: &Stage, policy: &Policy, faults: usize, fault: F) -> (RawServer, Announcement, Channel)
+async fn faulty<F>(stage: &Stage, policy: &Policy, faults: usize, fault: F) -> (RawServer, Registration, Channel)
 where
     F: Fn(&Peer, u32) + Clone + Send + Sync + 'static,
 {
@@ -38,13 +38,13 @@ where
             }
         }
     };
-    let (server, announcement) = stage.raw("a", script).await;
+    let (server, registration) = stage.raw("a", script).await;
     let channel = stage.channel(stage.under(policy).await.backoff(quick()), 1).await;
-    (server, announcement, channel)
+    (server, registration, channel)
 }
 
 /// Cuts its first connections, so many, when a request has come to its end, and answers on the others.
-async fn cutting(stage: &Stage, policy: &Policy, cuts: usize) -> (RawServer, Announcement, Channel) {
+async fn cutting(stage: &Stage, policy: &Policy, cuts: usize) -> (RawServer, Registration, Channel) {
     let script = move |mut peer: Peer| async move {
         peer.settings(&[]);
         while let Some(request) = peer.request().await {
@@ -54,9 +54,9 @@ async fn cutting(stage: &Stage, policy: &Policy, cuts: usize) -> (RawServer, Ann
             peer.answer(request.stream, "a");
         }
     };
-    let (server, announcement) = stage.raw("a", script).await;
+    let (server, registration) = stage.raw("a", script).await;
     let channel = stage.channel(stage.under(policy).await.backoff(quick()), 1).await;
-    (server, announcement, channel)
+    (server, registration, channel)
 }
 
 /// As the connection has to be made anew, it waits for that.
@@ -73,7 +73,7 @@ async fn nothing_is_retried_once_the_response_has_begun() {
         peer.head(stream);
         peer.trailers(stream, "14");
     };
-    let (server, _announcement, channel) = faulty(&stage, &QUICK, usize::MAX, begins).await;
+    let (server, _registration, channel) = faulty(&stage, &QUICK, usize::MAX, begins).await;
     let status = in_time(echo(&channel).unary(request())).await.unwrap_err();
     assert_eq!((status.code(), server.stats().requests), (Code::Unavailable, 1), "{status:?}");
 }
@@ -86,7 +86,7 @@ async fn nothing_is_retried_after_the_first_message() {
         peer.message(stream, "first");
         peer.trailers(stream, "14");
     };
-    let (server, _announcement, channel) = faulty(&stage, &QUICK, usize::MAX, speaks).await;
+    let (server, _registration, channel) = faulty(&stage, &QUICK, usize::MAX, speaks).await;
     let mut answers = in_time(echo(&channel).server_streaming(request())).await.unwrap().into_inner();
     assert_eq!(in_time(answers.message()).await.unwrap().unwrap().server, "first");
     let status = in_time(answers.message()).await.unwrap_err();
@@ -96,7 +96,7 @@ async fn nothing_is_retried_after_the_first_message() {
 #[tokio::test]
 async fn a_streamed_response_is_retried_before_it_begins() {
     let stage = Stage::new();
-    let (server, _announcement, channel) = faulty(&stage, &QUICK, 2, |peer, stream| peer.refuse(stream, "14")).await;
+    let (server, _registration, channel) = faulty(&stage, &QUICK, 2, |peer, stream| peer.refuse(stream, "14")).await;
     let answers = in_time(echo(&channel).server_streaming(request())).await.unwrap().into_inner();
     let answers: Vec<_> = in_time(answers.map(|answer| answer.unwrap().server).collect()).await;
     assert_eq!((answers, server.stats().requests), (vec!["a".to_owned()], 3));
@@ -107,7 +107,7 @@ async fn a_stream_that_is_reset_is_retried_by_the_code_that_grpc_gives_it() {
     for (reset, attempts) in [(code::ENHANCE_YOUR_CALM, 3), (code::INTERNAL_ERROR, 1)] {
         let stage = Stage::new();
         let policy = Policy { codes: &["RESOURCE_EXHAUSTED"], ..QUICK };
-        let (server, _announcement, channel) =
+        let (server, _registration, channel) =
             faulty(&stage, &policy, 2, move |peer, stream| peer.reset(stream, reset)).await;
         let answer = in_time(echo(&channel).unary(request())).await;
         assert_eq!((answer.is_ok(), server.stats().requests), (attempts == 3, attempts), "{answer:?}");
@@ -117,7 +117,7 @@ async fn a_stream_that_is_reset_is_retried_by_the_code_that_grpc_gives_it() {
 #[tokio::test]
 async fn a_lost_connection_is_unavailable_and_retried_if_that_is_listed() {
     let stage = Stage::new();
-    let (server, _announcement, channel) = cutting(&stage, &QUICK, 3).await;
+    let (server, _registration, channel) = cutting(&stage, &QUICK, 3).await;
     in_time(echo(&channel).unary(waiting(request()))).await.unwrap();
     assert_eq!(server.stats().requests, 4);
     assert_eq!(endpoint(&channel, "a").endpoint.calls(), 4);
@@ -126,7 +126,7 @@ async fn a_lost_connection_is_unavailable_and_retried_if_that_is_listed() {
 #[tokio::test]
 async fn a_failure_of_ours_says_how_many_attempts_were_made() {
     let stage = Stage::new();
-    let (server, _announcement, channel) = cutting(&stage, &Policy { attempts: 3, ..QUICK }, usize::MAX).await;
+    let (server, _registration, channel) = cutting(&stage, &Policy { attempts: 3, ..QUICK }, usize::MAX).await;
     let status = in_time(echo(&channel).unary(waiting(request()))).await.unwrap_err();
     assert_eq!((status.code(), server.stats().requests), (Code::Unavailable, 3), "{status:?}");
     let address = server.address();
@@ -140,7 +140,7 @@ async fn a_failure_of_ours_says_how_many_attempts_were_made() {
 async fn a_lost_connection_that_no_policy_lists_is_repeated_for_idempotent_calls_alone() {
     let stage = Stage::new();
     let policy = Policy { attempts: 2, codes: &["ABORTED"], ..QUICK };
-    let (server, _announcement, channel) = cutting(&stage, &policy, 5).await;
+    let (server, _registration, channel) = cutting(&stage, &policy, 5).await;
     in_time(echo(&channel).unary(waiting(request()))).await.unwrap_err();
     assert_eq!(server.stats().requests, 1);
     in_time(echo(&channel).unary(idempotent())).await.unwrap();
@@ -150,7 +150,7 @@ async fn a_lost_connection_that_no_policy_lists_is_repeated_for_idempotent_calls
 #[tokio::test]
 async fn a_policy_that_lists_lost_connections_alone_decides_about_them() {
     let stage = Stage::new();
-    let (server, _announcement, channel) = cutting(&stage, &Policy { attempts: 2, ..QUICK }, usize::MAX).await;
+    let (server, _registration, channel) = cutting(&stage, &Policy { attempts: 2, ..QUICK }, usize::MAX).await;
     in_time(echo(&channel).unary(idempotent())).await.unwrap_err();
     assert_eq!(server.stats().requests, 2);
 }
@@ -210,7 +210,7 @@ async fn a_second_refusal_is_a_failure_that_the_policy_may_list() {
         let stage = Stage::new();
         let policy = Policy { codes, ..QUICK };
         let refused = |peer: &Peer, stream| peer.reset(stream, code::REFUSED_STREAM);
-        let (server, _announcement, channel) = faulty(&stage, &policy, 3, refused).await;
+        let (server, _registration, channel) = faulty(&stage, &policy, 3, refused).await;
         let answer = in_time(echo(&channel).unary(request())).await;
         assert_eq!((answer.is_ok(), server.stats().requests), (expected == 4, expected), "{answer:?}");
     }
@@ -253,7 +253,7 @@ async fn a_streamed_request_is_replayed_from_its_beginning_and_goes_on() {
             }
         }
     };
-    let (server, _announcement) = stage.raw("a", script).await;
+    let (server, _registration) = stage.raw("a", script).await;
     let channel = stage.channel(stage.under(&QUICK).await, 1).await;
     let (parts, body) = mpsc::channel(1);
     let mut client = echo(&channel);
@@ -283,7 +283,7 @@ async fn refuse_early(mut peer: Peer) {
 #[tokio::test]
 async fn a_streamed_request_that_is_dropped_between_two_attempts_leaves_nothing() {
     let stage = Stage::new();
-    let (server, _announcement) = stage.raw("a", refuse_early).await;
+    let (server, _registration) = stage.raw("a", refuse_early).await;
     let channel = stage.channel(stage.under(&SLOW).await, 1).await;
     let before = tasks();
     let (parts, body) = mpsc::channel(1);
@@ -301,7 +301,7 @@ async fn a_streamed_request_that_is_dropped_between_two_attempts_leaves_nothing(
 #[tokio::test]
 async fn a_streamed_request_that_says_nothing_does_not_hold_up_the_attempts() {
     let stage = Stage::new();
-    let (server, _announcement) = stage.raw("a", refuse_early).await;
+    let (server, _registration) = stage.raw("a", refuse_early).await;
     let channel = stage.channel(stage.under(&QUICK).await, 1).await;
     // It has no message: the bodies of all attempts wait for one.
     let status = in_time(echo(&channel).client_streaming(stream::pending())).await.unwrap_err();
@@ -316,7 +316,7 @@ async fn a_request_beyond_the_retry_buffer_commits_the_call() {
         let stage = Stage::new();
         let policy = Policy { attempts: 3, ..QUICK };
         let refuse = |peer: &Peer, stream| peer.refuse(stream, "14");
-        let (server, _announcement, _) = faulty(&stage, &policy, usize::MAX, refuse).await;
+        let (server, _registration, _) = faulty(&stage, &policy, usize::MAX, refuse).await;
         let channel = stage.channel(stage.builder().retry_buffer(1_000), 1).await;
         in_time(echo(&channel).unary(of(size))).await.unwrap_err();
         assert_eq!(server.stats().requests, attempts, "one message of {size}");
@@ -331,7 +331,7 @@ async fn by_default_a_quarter_of_a_mebibyte_is_kept() {
     let stage = Stage::new();
     let policy = Policy { attempts: 2, ..QUICK };
     let refuse = |peer: &Peer, stream| peer.refuse(stream, "14");
-    let (server, _announcement, channel) = faulty(&stage, &policy, usize::MAX, refuse).await;
+    let (server, _registration, channel) = faulty(&stage, &policy, usize::MAX, refuse).await;
     for (size, requests) in [((256 << 10) - 64, 2), (256 << 10, 3)] {
         let large = EchoRequest { payload: vec![0; size], ..EchoRequest::default() };
         in_time(echo(&channel).unary(large)).await.unwrap_err();

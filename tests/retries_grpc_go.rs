@@ -59,7 +59,7 @@ async fn same(config: &str, calls: usize, statuses: &[Status]) -> (Vec<String>, 
     let of_go = (server.previous(), codes);
     let stage = Stage::new();
     let server = Refusing::start(&stage, "callboard", statuses.iter().cloned()).await;
-    stage.configure(Some(config)).await;
+    stage.put_service_config(Some(config)).await;
     let channel = stage.channel(stage.builder(), 1).await;
     let codes = codes_of_callboard(&channel, calls, 4).await;
     assert_eq!((server.previous(), codes), of_go, "\n{config}\n{statuses:?}");
@@ -156,8 +156,8 @@ where
     let server = start().await;
     let of_go = (codes_of_grpc_go(server.address(), config, 1, size).await, server.stats().requests);
     let (stage, server) = (Stage::new(), start().await);
-    let _announcement = stage.sign_in("a", server.address().into(), 1).await;
-    stage.configure(Some(config)).await;
+    let _registration = stage.sign_in("a", server.address().try_into().unwrap(), 1).await;
+    stage.put_service_config(Some(config)).await;
     let channel = stage.channel(stage.builder().backoff(common::quick()), 1).await;
     let ours = (codes_of_callboard(&channel, 1, size).await, server.stats().requests);
     println!("{what}: {ours:?}");

@@ -39,7 +39,7 @@ async fn succeed(channel: &Channel, server: &Refusing, calls: usize) {
 async fn retries_stop_when_half_of_the_tokens_are_gone_and_come_back_with_successes() {
     let stage = Stage::new();
     let server = Refusing::start(&stage, "a", []).await;
-    stage.configure(Some(&throttled(4, 0.5))).await;
+    stage.put_service_config(Some(&throttled(4, 0.5))).await;
     let channel = stage.channel(stage.builder(), 1).await;
     assert_eq!(attempts(&channel, &server, unavailable()).await, 2, "3 of 4 are left, then 2");
     assert_eq!(attempts(&channel, &server, unavailable()).await, 1, "1 is left");
@@ -56,7 +56,7 @@ async fn retries_stop_when_half_of_the_tokens_are_gone_and_come_back_with_succes
 async fn a_no_of_the_server_counts_and_a_code_that_is_not_listed_does_not() {
     let stage = Stage::new();
     let server = Refusing::start(&stage, "a", []).await;
-    stage.configure(Some(&throttled(4, 0.5))).await;
+    stage.put_service_config(Some(&throttled(4, 0.5))).await;
     let channel = stage.channel(stage.builder(), 1).await;
     for _ in 0..10 {
         assert_eq!(attempts(&channel, &server, Status::internal("no")).await, 1);
@@ -73,7 +73,7 @@ async fn a_no_of_the_server_counts_and_a_code_that_is_not_listed_does_not() {
 async fn all_calls_of_a_channel_and_its_clones_share_the_tokens_and_another_channel_has_its_own() {
     let stage = Stage::new();
     let server = Refusing::start(&stage, "a", []).await;
-    stage.configure(Some(&throttled(4, 0.5))).await;
+    stage.put_service_config(Some(&throttled(4, 0.5))).await;
     let channel = stage.channel(stage.builder(), 1).await;
     assert_eq!(attempts(&channel, &server, unavailable()).await, 2);
     assert_eq!(attempts(&channel.clone(), &server, unavailable()).await, 1);
@@ -85,7 +85,7 @@ async fn all_calls_of_a_channel_and_its_clones_share_the_tokens_and_another_chan
 async fn a_new_config_with_the_same_numbers_keeps_the_tokens_and_others_begin_anew() {
     let stage = Stage::new();
     let server = Refusing::start(&stage, "a", []).await;
-    stage.configure(Some(&throttled(4, 0.5))).await;
+    stage.put_service_config(Some(&throttled(4, 0.5))).await;
     let channel = stage.channel(stage.builder(), 1).await;
     assert_eq!(attempts(&channel, &server, unavailable()).await, 2);
     assert_eq!(attempts(&channel, &server, unavailable()).await, 1, "1 is left");
@@ -94,7 +94,7 @@ async fn a_new_config_with_the_same_numbers_keeps_the_tokens_and_others_begin_an
         other.config_with("{}", &format!(r#", "retryThrottling": {{"maxTokens": {most}, "tokenRatio": 0.5}}"#))
     };
     for (config, expected) in [(with(4), 1), (with(40), 3), (other.config(), 3)] {
-        stage.configure(Some(&config)).await;
+        stage.put_service_config(Some(&config)).await;
         until_config(&channel, Some(&config)).await;
         assert_eq!(attempts(&channel, &server, unavailable()).await, expected, "{config}");
     }
@@ -122,9 +122,13 @@ async fn successes_of_calls_without_a_policy_put_tokens_back_too() {
             }
         }
     };
-    let (server, _announcement) = stage.raw("a", script).await;
+    let (server, _registration) = stage.raw("a", script).await;
     let unary = r#"{"service": "callboard.echo.v1.Echo", "method": "Unary"}"#;
-    stage.configure(Some(&TWICE.config_with(unary, r#", "retryThrottling": {"maxTokens": 4, "tokenRatio": 1}"#))).await;
+    stage
+        .put_service_config(Some(
+            &TWICE.config_with(unary, r#", "retryThrottling": {"maxTokens": 4, "tokenRatio": 1}"#),
+        ))
+        .await;
     let channel = stage.channel(stage.builder(), 1).await;
     let fail = async || {
         let before = server.stats().requests;

@@ -48,7 +48,7 @@ async fn a_call_between_two_attempts_ends() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_call_whose_answer_has_come_and_was_not_looked_at_ends() {
     let stage = Stage::new();
-    let (server, _announcement) = stage
+    let (server, _registration) = stage
         .raw("a", |mut peer: Peer| async move {
             peer.settings(&[]);
             while let Some(event) = peer.next().await {
@@ -85,7 +85,7 @@ impl CallCredentials for Never {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_call_that_waits_for_its_credentials_ends() {
     let stage = Stage::new();
-    let (_server, _announcement) = stage.server("a").await;
+    let (_server, _registration) = stage.server("a").await;
     let runtime = other();
     let channel = on(&runtime, stage.builder().call_credentials(Never)).await;
     let mut client = echo(&channel);

@@ -61,7 +61,7 @@ impl Balancer for Favourite {
 
     fn picker(&self, ready: &[Endpoint]) -> Box<dyn Picker> {
         self.pickers.fetch_add(1, Ordering::SeqCst);
-        let index = ready.iter().position(|endpoint| endpoint.instance().id == self.id);
+        let index = ready.iter().position(|endpoint| endpoint.instance().id() == self.id);
         Box::new(Only(index))
     }
 }
@@ -82,22 +82,22 @@ async fn the_registrys_balancer_counts_and_the_channels_own_is_the_default() {
     let channel = stage.channel(stage.builder(), 2).await;
     assert_eq!((to_a(&channel, 400).await, &*channel.service_config().balancer), (200, "round_robin"));
 
-    stage.configure(Some(WEIGHTED)).await;
+    stage.put_service_config(Some(WEIGHTED)).await;
     until_config(&channel, Some(WEIGHTED)).await;
     assert_eq!((to_a(&channel, 400).await, &*channel.service_config().balancer), (300, "weighted"));
 
     // An empty list leaves the choice to the client.
     let empty = r#"{"loadBalancingConfig": []}"#;
-    stage.configure(Some(empty)).await;
+    stage.put_service_config(Some(empty)).await;
     until_config(&channel, Some(empty)).await;
     assert_eq!((to_a(&channel, 400).await, &*channel.service_config().balancer), (200, "round_robin"));
 
     let by_name = r#"{"loadBalancingPolicy": "WEIGHTED"}"#;
-    stage.configure(Some(by_name)).await;
+    stage.put_service_config(Some(by_name)).await;
     until_config(&channel, Some(by_name)).await;
     assert_eq!(to_a(&channel, 400).await, 300);
 
-    stage.configure(None).await;
+    stage.put_service_config(None).await;
     until_config(&channel, None).await;
     assert_eq!((to_a(&channel, 400).await, &*channel.service_config().balancer), (200, "round_robin"));
     assert!(servers.iter().all(|(server, _)| server.accepted() == 1), "no change has made a connection");
@@ -114,7 +114,7 @@ async fn the_builders_and_the_urls_balancer_give_way_to_the_config() {
         until_ready(channel, 2).await;
         assert_eq!(to_a(channel, 400).await, 300);
     }
-    stage.configure(Some(ROUND_ROBIN)).await;
+    stage.put_service_config(Some(ROUND_ROBIN)).await;
     for channel in &channels {
         until_config(channel, Some(ROUND_ROBIN)).await;
         assert_eq!(to_a(channel, 400).await, 200);
@@ -131,14 +131,14 @@ async fn the_first_known_balancer_counts_and_none_known_refuses_the_config() {
     let channel = stage.channel(stage.builder(), 2).await;
     // The settings of what is not chosen are nobody's business.
     let config = r#"{"loadBalancingConfig": [{"their_own": {}}, {"weighted": {"x": 1}}, {"pick_first": {"shuffleAddressList": 1}}]}"#;
-    stage.configure(Some(config)).await;
+    stage.put_service_config(Some(config)).await;
     until_config(&channel, Some(config)).await;
     assert_eq!(to_a(&channel, 400).await, 300);
 
-    stage.configure(Some(r#"{"loadBalancingConfig": [{"their_own": {}}, {"its_own": {}}]}"#)).await;
+    stage.put_service_config(Some(r#"{"loadBalancingConfig": [{"their_own": {}}, {"its_own": {}}]}"#)).await;
     let status = until_refused(&channel, r#""their_own", "its_own" (known: pick_first, round_robin, weighted"#).await;
-    assert_eq!((status.in_force.as_deref(), &*status.balancer), (Some(config), "weighted"), "the former one stays");
-    assert_eq!(status.refused.unwrap().kind(), ErrorKind::Unsupported);
+    assert_eq!((status.active.as_deref(), &*status.balancer), (Some(config), "weighted"), "the former one stays");
+    assert_eq!(status.rejected.unwrap().kind(), ErrorKind::Unsupported);
     assert_eq!(to_a(&channel, 400).await, 300);
 }
 
@@ -147,16 +147,18 @@ async fn bad_settings_of_a_known_balancer_refuse_the_config() {
     let stage = Stage::new();
     let _servers = [stage.server("a").await, stage.server("b").await];
     stage
-        .configure(Some(r#"{"loadBalancingConfig": [{"pick_first": {"shuffleAddressList": 1}}, {"weighted": {}}]}"#))
+        .put_service_config(Some(
+            r#"{"loadBalancingConfig": [{"pick_first": {"shuffleAddressList": 1}}, {"weighted": {}}]}"#,
+        ))
         .await;
     let channel = stage.channel(stage.builder(), 2).await;
     let why = r#"project/test: settings of balancer "pick_first": shuffleAddressList: invalid type: integer `1`"#;
     let status = until_refused(&channel, why).await;
-    assert_eq!((status.in_force, &*status.balancer), (None, "round_robin"), "there was none: the default stays");
+    assert_eq!((status.active, &*status.balancer), (None, "round_robin"), "there was none: the default stays");
     assert_eq!(to_a(&channel, 100).await, 50);
 
     let shuffled = r#"{"loadBalancingConfig": [{"pick_first": {"shuffleAddressList": true}}]}"#;
-    stage.configure(Some(shuffled)).await;
+    stage.put_service_config(Some(shuffled)).await;
     until_config(&channel, Some(shuffled)).await;
     assert!([0, 100].contains(&to_a(&channel, 100).await));
 }
@@ -166,7 +168,7 @@ async fn the_registrys_config_can_be_turned_off_wholly() {
     let stage = Stage::new();
     let _servers = [stage.weighted("a", 3).await, stage.weighted("b", 1).await];
     stage
-        .configure(Some(
+        .put_service_config(Some(
             r#"{"loadBalancingConfig": [{"weighted": {}}], "methodConfig": [{"name": [{}], "timeout": "0s"}]}"#,
         ))
         .await;
@@ -176,7 +178,7 @@ async fn the_registrys_config_can_be_turned_off_wholly() {
         until_ready(&channel, 2).await;
         assert_eq!(to_a(&channel, 400).await, 200);
         let status = channel.service_config();
-        assert_eq!((status.in_force, &*status.balancer, status.refused.is_none()), (None, "round_robin", true));
+        assert_eq!((status.active, &*status.balancer, status.rejected.is_none()), (None, "round_robin", true));
     }
     let error = dialer.dial("memory:///project/test?service_config=maybe").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
@@ -187,15 +189,15 @@ async fn the_registrys_config_can_be_turned_off_wholly() {
 async fn a_balancer_of_the_users_own_is_found_by_its_name_with_its_settings() {
     let stage = Stage::new();
     let servers = [stage.server("a").await, stage.server("b").await];
-    let dialer = Dialer::new().resolver("memory", stage.board.clone()).balancer_named("favourite", Favourite::make);
+    let dialer = Dialer::new().resolver("memory", stage.board.clone()).register_balancer("favourite", Favourite::make);
     let channels = [
         dialer.dial("memory:///project/test").await.unwrap(),
-        stage.builder().balancer_named("favourite", Favourite::make).build().unwrap(),
+        stage.builder().register_balancer("favourite", Favourite::make).build().unwrap(),
         dialer.builder("memory:///project/test?balancer=pick_first").unwrap().build().unwrap(),
     ];
     for (id, expected) in [("a", 50), ("b", 0), ("a", 50)] {
         let config = format!(r#"{{"loadBalancingConfig": [{{"favourite": {{"id": "{id}"}}}}, {{"weighted": {{}}}}]}}"#);
-        stage.configure(Some(&config)).await;
+        stage.put_service_config(Some(&config)).await;
         for channel in &channels {
             until_config(channel, Some(&config)).await;
             until_ready(channel, 2).await;
@@ -207,7 +209,7 @@ async fn a_balancer_of_the_users_own_is_found_by_its_name_with_its_settings() {
 
     let error = dialer.dial("memory:///project/test?balancer=favourite").await.unwrap_err();
     assert!(error.to_string().contains(r#"settings of balancer "favourite": missing field `id`"#), "{error}");
-    stage.configure(Some(r#"{"loadBalancingConfig": [{"favourite": {}}]}"#)).await;
+    stage.put_service_config(Some(r#"{"loadBalancingConfig": [{"favourite": {}}]}"#)).await;
     until_refused(&channels[0], r#"settings of balancer "favourite": missing field `id`"#).await;
 }
 
@@ -220,7 +222,7 @@ async fn a_balancer_without_settings_is_found_by_its_own_name() {
     let channels =
         [dialer.dial("memory:///project/test").await.unwrap(), stage.builder().balancer(favourite).build().unwrap()];
     for config in [ROUND_ROBIN, r#"{"loadBalancingConfig": [{"favourite": {"whatever": [1]}}]}"#] {
-        stage.configure(Some(config)).await;
+        stage.put_service_config(Some(config)).await;
         for channel in &channels {
             until_config(channel, Some(config)).await;
             until_ready(channel, 2).await;
@@ -235,18 +237,18 @@ async fn a_balancer_that_cannot_be_made_refuses_the_config_and_the_channel_goes_
     let _servers = [stage.weighted("a", 3).await, stage.weighted("b", 1).await];
     let builder = stage
         .builder()
-        .balancer_named("fails", |_| Err(Error::invalid("there is no map of the city")))
-        .balancer_named("panics", |settings| panic!("did not think of {settings:?}"));
+        .register_balancer("fails", |_| Err(Error::invalid("there is no map of the city")))
+        .register_balancer("panics", |settings| panic!("did not think of {settings:?}"));
     let channel = stage.channel(builder, 2).await;
     for (name, why) in [
         ("fails", "there is no map of the city"),
         ("panics", "making balancer \"panics\" has panicked: did not think of BalancerSettings"),
     ] {
-        stage.configure(Some(&format!(r#"{{"loadBalancingConfig": [{{"{name}": {{}}}}]}}"#))).await;
+        stage.put_service_config(Some(&format!(r#"{{"loadBalancingConfig": [{{"{name}": {{}}}}]}}"#))).await;
         until_refused(&channel, why).await;
         assert_eq!(to_a(&channel, 100).await, 50);
     }
-    stage.configure(Some(WEIGHTED)).await;
+    stage.put_service_config(Some(WEIGHTED)).await;
     until_config(&channel, Some(WEIGHTED)).await;
     assert_eq!(to_a(&channel, 100).await, 75);
 }
@@ -270,7 +272,7 @@ impl Load {
                     let message = if caller.is_multiple_of(4) { slow(20) } else { request() };
                     let response = client.unary(message).await.expect("no call fails");
                     let ServedBy(endpoint) = response.extensions().get().unwrap();
-                    last.lock().unwrap().insert(endpoint.instance().id.clone(), Instant::now());
+                    last.lock().unwrap().insert(endpoint.instance().id().to_owned(), Instant::now());
                     calls += 1;
                 }
                 calls
@@ -307,7 +309,7 @@ async fn balancers_change_under_load_without_a_failed_call() {
     let load = Load::start(&channel, 16);
     let mut forwards_and_back = [ROUND_ROBIN, PICK_FIRST, WEIGHTED, PICK_FIRST].into_iter().cycle();
     for config in forwards_and_back.by_ref().take(24) {
-        stage.configure(Some(config)).await;
+        stage.put_service_config(Some(config)).await;
         until_config(&channel, Some(config)).await;
         let serving = if config == PICK_FIRST { 1 } else { 3 };
         until_ready(&channel, serving).await;
@@ -328,7 +330,7 @@ async fn the_connected_endpoint_takes_all_calls_while_pick_firsts_first_choice_i
     let channel = stage.channel(stage.builder(), 1).await;
     let load = Load::start(&channel, 4);
     for config in [PICK_FIRST, ROUND_ROBIN, PICK_FIRST] {
-        stage.configure(Some(config)).await;
+        stage.put_service_config(Some(config)).await;
         until_config(&channel, Some(config)).await;
         load.until_served_by(1).await;
         assert!(endpoint(&channel, "b").endpoint.state() == callboard::ConnectivityState::Ready);
@@ -344,7 +346,7 @@ async fn what_does_not_concern_the_balancer_makes_no_picker() {
     let favourite = Favourite::of("a");
     let made: Arc<Mutex<Vec<Favourite>>> = Arc::default();
     let keep = Arc::clone(&made);
-    let builder = stage.builder().balancer(favourite.clone()).balancer_named("favourite", move |_| {
+    let builder = stage.builder().balancer(favourite.clone()).register_balancer("favourite", move |_| {
         let one = Favourite::of("b");
         keep.lock().unwrap().push(one.clone());
         Ok(Arc::new(one))
@@ -354,17 +356,17 @@ async fn what_does_not_concern_the_balancer_makes_no_picker() {
     let timeout = |seconds: u32| format!(r#""methodConfig": [{{"name": [{{}}], "timeout": "{seconds}s"}}]"#);
     for seconds in [60, 61, 62] {
         let config = format!("{{{}}}", timeout(seconds));
-        stage.configure(Some(&config)).await;
+        stage.put_service_config(Some(&config)).await;
         until_config(&channel, Some(&config)).await;
     }
     assert_eq!(favourite.pickers.load(Ordering::SeqCst), by_default);
 
     for seconds in [60, 61, 62] {
         let config = format!(r#"{{"loadBalancingConfig": [{{"favourite": {{}}}}], {}}}"#, timeout(seconds));
-        stage.configure(Some(&config)).await;
+        stage.put_service_config(Some(&config)).await;
         until_config(&channel, Some(&config)).await;
         // Once more, in other words of the registry: the same.
-        stage.configure(Some(&config)).await;
+        stage.put_service_config(Some(&config)).await;
     }
     assert_eq!(to_a(&channel, 10).await, 0);
     let made = made.lock().unwrap();
@@ -394,8 +396,8 @@ impl Balancer for Dies {
 async fn a_balancer_that_panics_later_ends_the_channel_and_calls_say_so() {
     let stage = Stage::new();
     let (_server, _a): (EchoServer, _) = stage.server("a").await;
-    let channel = stage.channel(stage.builder().balancer_named("dies", |_| Ok(Arc::new(Dies))), 1).await;
-    stage.configure(Some(r#"{"loadBalancingConfig": [{"dies": {}}]}"#)).await;
+    let channel = stage.channel(stage.builder().register_balancer("dies", |_| Ok(Arc::new(Dies))), 1).await;
+    stage.put_service_config(Some(r#"{"loadBalancingConfig": [{"dies": {}}]}"#)).await;
     until("the channel has ended", || channel.state() == callboard::ConnectivityState::Shutdown).await;
     let status = tokio::time::timeout(PATIENCE, echo(&channel).unary(request())).await.expect("no hang").unwrap_err();
     assert!(status.message().contains("by a panic of its balancer"), "{status}");

@@ -38,7 +38,7 @@ async fn there_are_retries_without_a_registry_that_has_configs() {
         asked.extensions_mut().insert(callboard::WaitForReady(true));
         let channel = builder.build().unwrap();
         in_time(echo(&channel).unary(asked)).await.unwrap_or_else(|status| panic!("obeys {obeys}: {status}"));
-        assert_eq!(channel.service_config().in_force.as_deref(), Some(&*QUICK.config()));
+        assert_eq!(channel.service_config().active.as_deref(), Some(&*QUICK.config()));
     }
     assert_eq!(server.previous(), ["", "1", "2", "", "1", "2"]);
 }
@@ -53,18 +53,18 @@ async fn the_registrys_replaces_all_of_it_and_it_is_back_when_that_is_gone() {
     assert_eq!((given(&channel).await.as_str(), &*channel.service_config().balancer), ("50ms", "pick_first"));
 
     let theirs = r#"{"methodConfig": [{"name": [{}], "timeout": "0.1s"}]}"#;
-    stage.configure(Some(theirs)).await;
+    stage.put_service_config(Some(theirs)).await;
     until_config(&channel, Some(theirs)).await;
     assert_eq!((given(&channel).await.as_str(), &*channel.service_config().balancer), ("100ms", "round_robin"));
 
-    stage.configure(None).await;
+    stage.put_service_config(None).await;
     until_config(&channel, Some(&own)).await;
     assert_eq!((given(&channel).await.as_str(), &*channel.service_config().balancer), ("50ms", "pick_first"));
 
     // One that cannot be read leaves in force what is.
-    stage.configure(Some(r#"{"methodConfig": [{"timeout": "soon"}]}"#)).await;
-    until("it is refused", || channel.service_config().refused.is_some()).await;
-    assert_eq!(channel.service_config().in_force.as_deref(), Some(&*own));
+    stage.put_service_config(Some(r#"{"methodConfig": [{"timeout": "soon"}]}"#)).await;
+    until("it is refused", || channel.service_config().rejected.is_some()).await;
+    assert_eq!(channel.service_config().active.as_deref(), Some(&*own));
     assert_eq!(given(&channel).await, "50ms");
 
     let ignoring = stage.builder().default_service_config(&own).service_config(false);
@@ -114,11 +114,11 @@ async fn what_is_not_obeyed_is_named() {
     let stage = Stage::new();
     let (_server, _a) = stage.server("a").await;
     let hedged = r#"{"methodConfig": [{"name": [{}], "hedgingPolicy": {"maxAttempts": 3}}], "healthCheckConfig": {"serviceName": ""}}"#;
-    stage.configure(Some(hedged)).await;
+    stage.put_service_config(Some(hedged)).await;
     let channel = stage.channel(stage.builder(), 1).await;
     until_config(&channel, Some(hedged)).await;
     assert_eq!(channel.service_config().not_obeyed, ["healthCheckConfig", "methodConfig[0].hedgingPolicy"]);
-    stage.configure(None).await;
+    stage.put_service_config(None).await;
     until_config(&channel, None).await;
     assert_eq!(channel.service_config().not_obeyed, [""; 0]);
 

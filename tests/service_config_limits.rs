@@ -25,7 +25,7 @@ fn message(encoded: usize) -> EchoRequest {
 
 async fn under(stage: &Stage, says: &str) -> Channel {
     let config = limits(says);
-    stage.configure(Some(&config)).await;
+    stage.put_service_config(Some(&config)).await;
     let channel = stage.channel(stage.builder(), 1).await;
     until_config(&channel, Some(&config)).await;
     channel

@@ -8,7 +8,7 @@ mod common;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use callboard::{Announcement, Channel, Dialer, WaitForReady};
+use callboard::{Channel, Dialer, Registration, WaitForReady};
 use callboard_echo::pb::{EchoRequest, EchoResponse};
 use common::scripted::Scripted;
 use common::{Stage, echo, in_time, request, slow, until, until_config, waiting, within};
@@ -45,7 +45,7 @@ async fn the_smaller_of_the_calls_and_the_methods_timeout_counts() {
     let stage = Stage::new();
     let (_server, _a) = stage.server("a").await;
     let config = for_unary(r#""timeout": "0.3s""#);
-    stage.configure(Some(&config)).await;
+    stage.put_service_config(Some(&config)).await;
     let channel = stage.channel(stage.builder(), 1).await;
     let late = || slow(NEVER);
     assert_eq!(given(&channel, Request::new(late())).await, "300ms");
@@ -68,18 +68,18 @@ async fn the_builders_timeout_is_for_methods_of_which_the_config_says_none() {
     assert_eq!(given(&channel, Request::new(slow(NEVER))).await, "200ms");
 
     let longer = for_unary(r#""timeout": "30s""#);
-    stage.configure(Some(&longer)).await;
+    stage.put_service_config(Some(&longer)).await;
     until_config(&channel, Some(&longer)).await;
     unary(&channel, Request::new(slow(600))).await.expect("the config's stands in the place of the builder's");
 
     let other = for_unary(r#""waitForReady": false"#);
-    stage.configure(Some(&other)).await;
+    stage.put_service_config(Some(&other)).await;
     until_config(&channel, Some(&other)).await;
     assert_eq!(given(&channel, Request::new(slow(NEVER))).await, "200ms");
 
-    stage.configure(Some(&longer)).await;
+    stage.put_service_config(Some(&longer)).await;
     until_config(&channel, Some(&longer)).await;
-    stage.configure(None).await;
+    stage.put_service_config(None).await;
     until_config(&channel, None).await;
     assert_eq!(given(&channel, Request::new(slow(NEVER))).await, "200ms", "a config that is removed holds no more");
 }
@@ -87,7 +87,7 @@ async fn the_builders_timeout_is_for_methods_of_which_the_config_says_none() {
 #[tokio::test]
 async fn a_call_says_whether_it_waits_then_the_config_then_the_builder() {
     let stage = Stage::new();
-    // Nobody is signed in, and the channel knows it.
+    // No instances are registered, and the channel knows it.
     let impatient = stage.builder().build().unwrap();
     let patient = stage.builder().wait_for_ready(true).build().unwrap();
     let asked = |wait: Option<bool>| {
@@ -99,7 +99,7 @@ async fn a_call_says_whether_it_waits_then_the_config_then_the_builder() {
     };
     for (config, waits) in [(None, None), (Some("true"), Some(true)), (Some("false"), Some(false))] {
         let config = config.map(|wait| for_unary(&format!(r#""waitForReady": {wait}"#)));
-        stage.configure(config.as_deref()).await;
+        stage.put_service_config(config.as_deref()).await;
         for (channel, by_default) in [(&impatient, false), (&patient, true)] {
             until_config(channel, config.as_deref()).await;
             for own in [None, Some(true), Some(false)] {
@@ -112,7 +112,7 @@ async fn a_call_says_whether_it_waits_then_the_config_then_the_builder() {
     }
 
     let wait = for_unary(r#""waitForReady": true"#);
-    stage.configure(Some(&wait)).await;
+    stage.put_service_config(Some(&wait)).await;
     until_config(&impatient, Some(&wait)).await;
     let call = tokio::spawn({
         let channel = impatient.clone();
@@ -126,7 +126,7 @@ async fn a_call_says_whether_it_waits_then_the_config_then_the_builder() {
 type Told = Arc<Mutex<Vec<Option<Duration>>>>;
 
 /// Signs in a server that notes how long each call has left.
-async fn noting(stage: &Stage) -> (Told, Scripted, Announcement) {
+async fn noting(stage: &Stage) -> (Told, Scripted, Registration) {
     let told = Told::default();
     let note = Arc::clone(&told);
     let server = Scripted::start(move |request| {
@@ -145,15 +145,15 @@ async fn noting(stage: &Stage) -> (Told, Scripted, Announcement) {
         Ok(Response::new(EchoResponse::default()))
     })
     .await;
-    let announcement = stage.sign_in("a", server.address.into(), 1).await;
-    (told, server, announcement)
+    let registration = stage.sign_in("a", server.address.try_into().unwrap(), 1).await;
+    (told, server, registration)
 }
 
 #[tokio::test]
 async fn a_call_that_begins_before_the_registry_answers_gets_the_config_too() {
     let stage = Stage::new();
     let (told, _server, _a) = noting(&stage).await;
-    stage.configure(Some(&for_unary(r#""timeout": "30s""#))).await;
+    stage.put_service_config(Some(&for_unary(r#""timeout": "30s""#))).await;
     stage.board.faults(|faults| faults.hold = true);
     let channel = stage.builder().timeout(Duration::from_secs(100)).build().unwrap();
     let begun = Instant::now();
@@ -201,7 +201,7 @@ async fn a_call_waits_for_the_registry_within_its_own_deadline_or_the_builders()
 async fn a_call_before_the_registry_answers_fails_when_that_is_out_of_reach_unless_it_waits() {
     let stage = Stage::new();
     let (told, _server, _a) = noting(&stage).await;
-    stage.configure(Some(&for_unary(r#""timeout": "30s", "waitForReady": true"#))).await;
+    stage.put_service_config(Some(&for_unary(r#""timeout": "30s", "waitForReady": true"#))).await;
     let down = || callboard::Error::new(callboard::ErrorKind::Unavailable, "connection refused");
     stage.board.faults(|faults| faults.down = Some(down()));
     let channel = stage.builder().build().unwrap();
@@ -230,7 +230,7 @@ async fn a_call_before_the_registry_answers_fails_when_that_is_out_of_reach_unle
 #[tokio::test]
 async fn a_call_that_begins_early_waits_for_ready_if_the_config_says_so() {
     let stage = Stage::new();
-    stage.configure(Some(&for_unary(r#""waitForReady": true"#))).await;
+    stage.put_service_config(Some(&for_unary(r#""waitForReady": true"#))).await;
     stage.board.faults(|faults| faults.hold = true);
     let channel = stage.builder().build().unwrap();
     let call = tokio::spawn({
@@ -250,7 +250,7 @@ async fn a_call_that_begins_early_waits_for_ready_if_the_config_says_so() {
 async fn a_channel_that_ignores_the_config_ignores_it_for_methods_too() {
     let stage = Stage::new();
     let (_server, _a) = stage.server("a").await;
-    stage.configure(Some(&for_unary(r#""timeout": "0s""#))).await;
+    stage.put_service_config(Some(&for_unary(r#""timeout": "0s""#))).await;
     let dialer = Dialer::new().resolver("memory", stage.board.clone());
     let channel = dialer.dial("memory:///project/test?service_config=false").await.unwrap();
     unary(&channel, Request::new(request())).await.expect("no timeout holds");

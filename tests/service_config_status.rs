@@ -7,7 +7,7 @@ mod common;
 
 use std::time::Duration;
 
-use callboard::{CONFIG_NAME, Error, ErrorKind, configure};
+use callboard::{CONFIG_NAME, Error, ErrorKind, put_service_config};
 use common::{Stage, shares, until, until_config, until_refused};
 
 const PICK_FIRST: &str =
@@ -17,7 +17,7 @@ const PICK_FIRST: &str =
 async fn a_bad_config_is_refused_whole_and_the_former_one_stays() {
     let stage = Stage::new();
     let _servers = [stage.server("a").await, stage.server("b").await];
-    stage.configure(Some(PICK_FIRST)).await;
+    stage.put_service_config(Some(PICK_FIRST)).await;
     let channel = stage.builder().build().unwrap();
     until_config(&channel, Some(PICK_FIRST)).await;
     let garbage: [(&[u8], &str); 4] = [
@@ -32,11 +32,11 @@ async fn a_bad_config_is_refused_whole_and_the_former_one_stays() {
     for (bad, why) in garbage {
         stage.board.put(&stage.service, CONFIG_NAME, Some(bad));
         let status = until_refused(&channel, why).await;
-        assert_eq!((status.in_force.as_deref(), &*status.balancer), (Some(PICK_FIRST), "pick_first"));
+        assert_eq!((status.active.as_deref(), &*status.balancer), (Some(PICK_FIRST), "pick_first"));
         assert_eq!(shares(&channel, 20).await.len(), 1, "calls go on, to one");
     }
     // As good as before.
-    stage.configure(Some(PICK_FIRST)).await;
+    stage.put_service_config(Some(PICK_FIRST)).await;
     until_config(&channel, Some(PICK_FIRST)).await;
 }
 
@@ -47,9 +47,9 @@ async fn a_first_config_that_is_bad_leaves_the_defaults() {
     stage.board.put(&stage.service, CONFIG_NAME, Some(b"{"));
     let channel = stage.channel(stage.builder(), 2).await;
     let status = until_refused(&channel, "EOF").await;
-    assert_eq!((status.in_force, &*status.balancer), (None, "round_robin"));
+    assert_eq!((status.active, &*status.balancer), (None, "round_robin"));
     assert_eq!(shares(&channel, 20).await["a"], 10);
-    stage.configure(None).await;
+    stage.put_service_config(None).await;
     until_config(&channel, None).await;
 }
 
@@ -57,16 +57,16 @@ async fn a_first_config_that_is_bad_leaves_the_defaults() {
 async fn the_config_stays_while_the_registry_is_out_of_reach() {
     let stage = Stage::new();
     let _servers = [stage.server("a").await, stage.server("b").await];
-    stage.configure(Some(PICK_FIRST)).await;
+    stage.put_service_config(Some(PICK_FIRST)).await;
     let channel = stage.builder().build().unwrap();
     until_config(&channel, Some(PICK_FIRST)).await;
     stage.board.faults(|faults| faults.down = Some(Error::new(ErrorKind::Unavailable, "connection refused")));
     until("the registry is out of reach", || channel.stale().is_some()).await;
-    assert_eq!(channel.service_config().in_force.as_deref(), Some(PICK_FIRST));
+    assert_eq!(channel.service_config().active.as_deref(), Some(PICK_FIRST));
     assert_eq!(shares(&channel, 20).await.len(), 1);
     // The channel hears of what has happened meanwhile.
     stage.board.put(&stage.service, CONFIG_NAME, None);
-    assert_eq!(channel.service_config().in_force.as_deref(), Some(PICK_FIRST));
+    assert_eq!(channel.service_config().active.as_deref(), Some(PICK_FIRST));
     stage.board.faults(|faults| faults.down = None);
     until_config(&channel, None).await;
 }
@@ -74,7 +74,7 @@ async fn the_config_stays_while_the_registry_is_out_of_reach() {
 #[tokio::test]
 async fn a_config_of_a_service_that_nobody_serves_is_in_force_too() {
     let stage = Stage::new();
-    stage.configure(Some(PICK_FIRST)).await;
+    stage.put_service_config(Some(PICK_FIRST)).await;
     let channel = stage.builder().build().unwrap();
     until_config(&channel, Some(PICK_FIRST)).await;
     let (_server, _a) = stage.server("a").await;
@@ -85,7 +85,7 @@ async fn a_config_of_a_service_that_nobody_serves_is_in_force_too() {
 #[tokio::test]
 async fn what_no_channel_could_read_is_not_put() {
     let url = "file:///project/test?root=/nonexistent";
-    let error = configure(url, Some(r#"{"methodConfig": [{"timeout": 1}]}"#)).await.unwrap_err();
+    let error = put_service_config(url, Some(r#"{"methodConfig": [{"timeout": 1}]}"#)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
     assert!(error.to_string().contains("methodConfig[0].timeout"), "{error}");
     for (url, kind) in [
@@ -93,6 +93,6 @@ async fn what_no_channel_could_read_is_not_put() {
         ("file:///project/test?balancer=weighted", ErrorKind::Invalid),
         ("no URL", ErrorKind::Invalid),
     ] {
-        assert_eq!(configure(url, None).await.unwrap_err().kind(), kind, "{url}");
+        assert_eq!(put_service_config(url, None).await.unwrap_err().kind(), kind, "{url}");
     }
 }

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use callboard::{Address, AnnounceSettings, AnnouncementState, Channel, ConnectivityState, ErrorKind, Serve, Shutdown};
+use callboard::{
+    Address, Channel, ConnectivityState, ErrorKind, RegistrationSettings, RegistrationState, Serve, Shutdown,
+};
 use callboard_echo::EchoServer;
 use callboard_echo::pb::EchoRequest;
 use common::{PATIENCE, Stage, echo, endpoint, in_time, request, slow, until, until_endpoints};
@@ -90,7 +92,7 @@ impl Load {
 #[tokio::test]
 async fn a_server_that_stops_under_load_loses_no_call_and_goes_step_by_step() {
     let stage = Stage::new();
-    let (_other, _announcement) = stage.server("b").await;
+    let (_other, _registration) = stage.server("b").await;
     let log = Log::default();
     let (stop, stopped) = oneshot::channel();
     let noted = |log: &Log, what| {
@@ -101,7 +103,7 @@ async fn a_server_that_stops_under_load_loses_no_call_and_goes_step_by_step() {
     let serving = stage
         .serve("a")
         .not_serving(async move { health() })
-        .until(async { drop(stopped.await) })
+        .shutdown_signal(async { drop(stopped.await) })
         .start(listener().await, |listener, shutdown| async move {
             let server = EchoServer::start_on("a", listener, |tonic| tonic)?;
             shutdown.await;
@@ -110,14 +112,14 @@ async fn a_server_that_stops_under_load_loses_no_call_and_goes_step_by_step() {
             io::Result::Ok(())
         })
         .unwrap();
-    let direct = serving.instance().expect("it is bound there").address.to_string();
+    let direct = serving.instance().expect("it is bound there").address().to_string();
     let channel = stage.channel(stage.builder(), 2).await;
     let load = Load::start(&channel);
     load.more(200).await;
 
-    let mut state = serving.watch();
+    let mut state = serving.watch_state();
     let left = async {
-        state.wait_for(|state| matches!(state, AnnouncementState::Left { .. })).await.unwrap();
+        state.wait_for(|state| matches!(state, RegistrationState::Deregistered { .. })).await.unwrap();
         log.lock().unwrap().push("left");
         until_endpoints(&channel, &["b"]).await;
         // Who has not heard of it yet is still served, over a new connection too.
@@ -130,7 +132,7 @@ async fn a_server_that_stops_under_load_loses_no_call_and_goes_step_by_step() {
     stop.send(()).unwrap();
     let (ended, ()) = in_time(async { tokio::join!(serving.ended(), left) }).await;
     ended.unwrap();
-    assert!(begun.elapsed() >= Serve::PROPAGATION_DELAY, "it serves on for the whole delay");
+    assert!(begun.elapsed() >= Serve::DEREGISTER_DELAY, "it serves on for the whole delay");
     assert_eq!(*log.lock().unwrap(), ["health", "left", "still answers", "shutdown"]);
     load.more(200).await;
     println!("{} calls, 0 failed", load.finish().await);
@@ -143,8 +145,8 @@ async fn the_calls_in_flight_are_waited_for() {
     let (stop, stopped) = oneshot::channel();
     let serving = stage
         .serve("a")
-        .propagation_delay(Duration::ZERO)
-        .until(async { drop(stopped.await) })
+        .deregister_delay(Duration::ZERO)
+        .shutdown_signal(async { drop(stopped.await) })
         .start(listener().await, |listener, shutdown| serve_echo("a", listener, shutdown))
         .unwrap();
     let channel = stage.channel(stage.builder(), 1).await;
@@ -163,9 +165,9 @@ async fn a_call_that_takes_longer_than_the_grace_is_cut() {
     let grace = Duration::from_millis(200);
     let serving = stage
         .serve("a")
-        .propagation_delay(Duration::ZERO)
-        .grace(grace)
-        .until(async { drop(stopped.await) })
+        .deregister_delay(Duration::ZERO)
+        .drain_timeout(grace)
+        .shutdown_signal(async { drop(stopped.await) })
         .start(listener().await, |listener, shutdown| serve_echo("a", listener, shutdown))
         .unwrap();
     let channel = stage.channel(stage.builder(), 1).await;
@@ -197,7 +199,7 @@ async fn each_step_has_the_bound_that_is_said() {
         let serving = stage
             .serve("a")
             .not_serving(health)
-            .until(async { drop(stopped.await) })
+            .shutdown_signal(async { drop(stopped.await) })
             .start(listener().await, |listener, shutdown| async move {
                 let _listener = listener;
                 shutdown.await;
@@ -233,12 +235,12 @@ async fn failing(stage: &Stage, fail: fn() -> io::Result<()>) -> (callboard::Ser
 }
 
 async fn on_board(serving: &callboard::Serving) {
-    let mut state = serving.watch();
-    in_time(state.wait_for(|state| matches!(state, AnnouncementState::OnBoard { .. }))).await.unwrap();
+    let mut state = serving.watch_state();
+    in_time(state.wait_for(|state| matches!(state, RegistrationState::Registered { .. }))).await.unwrap();
 }
 
 fn has_left(serving: &callboard::Serving) -> bool {
-    matches!(serving.state(), AnnouncementState::Left { error: None, .. })
+    matches!(serving.state(), RegistrationState::Deregistered { error: None, .. })
 }
 
 #[tokio::test]
@@ -272,20 +274,20 @@ async fn a_server_that_panics_leaves_the_board_before_the_panic_goes_on() {
 async fn a_registry_that_is_down_does_not_hold_up_the_end() {
     let stage = Stage::new();
     let (stop, stopped) = oneshot::channel();
-    let mut quick = AnnounceSettings::default();
+    let mut quick = RegistrationSettings::default();
     quick.attempt_timeout = Duration::from_millis(100);
     let serving = stage
         .serve("a")
-        .announcing(quick)
-        .propagation_delay(Duration::ZERO)
-        .until(async { drop(stopped.await) })
+        .registration(quick)
+        .deregister_delay(Duration::ZERO)
+        .shutdown_signal(async { drop(stopped.await) })
         .start(listener().await, |listener, shutdown| serve_echo("a", listener, shutdown))
         .unwrap();
     on_board(&serving).await;
     stage.board.faults(|faults| faults.hang = true);
     stop.send(()).unwrap();
     in_time(serving.ended()).await.unwrap();
-    assert!(matches!(serving.state(), AnnouncementState::Left { error: Some(_), .. }), "{:?}", serving.state());
+    assert!(matches!(serving.state(), RegistrationState::Deregistered { error: Some(_), .. }), "{:?}", serving.state());
 }
 
 #[tokio::test]
@@ -294,27 +296,27 @@ async fn a_server_whose_id_is_taken_serves_on_and_waits_for_it() {
     let (stop, stopped) = oneshot::channel();
     let serving = stage
         .serve("a")
-        .propagation_delay(Duration::ZERO)
-        .until(async { drop(stopped.await) })
+        .deregister_delay(Duration::ZERO)
+        .shutdown_signal(async { drop(stopped.await) })
         .start(listener().await, |listener, shutdown| serve_echo("a", listener, shutdown))
         .unwrap();
     on_board(&serving).await;
-    let own = serving.instance().expect("it is bound there").address.to_string();
-    let (newer, announcement) = stage.server("a").await;
-    let mut state = serving.watch();
-    let conflict = |state: &AnnouncementState| matches!(state, AnnouncementState::Lost { error, .. } if error.kind() == ErrorKind::Conflict);
+    let own = serving.instance().expect("it is bound there").address().to_string();
+    let (newer, registration) = stage.server("a").await;
+    let mut state = serving.watch_state();
+    let conflict = |state: &RegistrationState| matches!(state, RegistrationState::Lost { error, .. } if error.kind() == ErrorKind::Conflict);
     let lost = in_time(state.wait_for(conflict)).await.unwrap().clone();
     assert!(format!("{lost:?}").contains(&newer.address().to_string()), "it says whose the id is: {lost:?}");
     let direct = tonic::transport::Endpoint::new(format!("http://{own}")).unwrap().connect().await.unwrap();
     callboard_echo::client(direct).unary(request()).await.expect("it serves on");
     // The other goes, and it has its id again.
-    announcement.leave().await.unwrap();
+    registration.deregister().await.unwrap();
     on_board(&serving).await;
     stop.send(()).unwrap();
     in_time(serving.ended()).await.unwrap();
 }
 
-/// Replicas behind one advertised address have one id. Neither that, nor a record that claims it for ever, ends any of them.
+/// Replicas behind one advertise_address address have one id. Neither that, nor a record that claims it for ever, ends any of them.
 #[tokio::test]
 async fn replicas_of_one_address_serve_on_whoever_claims_it() {
     let (stage, shared): (_, Address) = (Stage::new(), "10.9.9.9:50051".parse().unwrap());
@@ -327,24 +329,24 @@ async fn replicas_of_one_address_serve_on_whoever_claims_it() {
             .signals(false)
             .advertise(shared.clone())
             // As of a process of its own.
-            .instance(|instance| instance.incarnation(callboard::Incarnation::fresh()))
-            .propagation_delay(Duration::ZERO)
-            .until(async move { drop(stopped.changed().await) })
+            .instance(|instance| instance.with_incarnation(callboard::Incarnation::fresh()))
+            .deregister_delay(Duration::ZERO)
+            .shutdown_signal(async move { drop(stopped.changed().await) })
             .start(listener, |listener, shutdown| serve_echo("a", listener, shutdown))
             .unwrap();
         on_board(&serving).await;
         replicas.push((at, serving));
     }
-    let is_on_board = |state: &AnnouncementState| matches!(state, AnnouncementState::OnBoard { .. });
-    let mut holder = replicas[2].1.watch();
+    let is_on_board = |state: &RegistrationState| matches!(state, RegistrationState::Registered { .. });
+    let mut holder = replicas[2].1.watch_state();
     let forged = format!(r#"{{"v":1,"id":"{shared}","address":"10.9.9.8:1","incarnation":{}}}"#, u64::MAX);
     stage.board.put(&stage.service, &shared.to_string(), Some(forged.as_bytes()));
     in_time(holder.wait_for(|state| !is_on_board(state))).await.unwrap();
-    let mut states: Vec<_> = replicas.iter().map(|(_, serving)| serving.watch()).collect();
+    let mut states: Vec<_> = replicas.iter().map(|(_, serving)| serving.watch_state()).collect();
     let back = states.iter_mut().map(|state| Box::pin(state.wait_for(is_on_board)));
     assert!(in_time(futures_util::future::select_all(back)).await.0.is_ok(), "one of them has the place again");
     for (at, serving) in &replicas {
-        assert!(!matches!(serving.state(), AnnouncementState::Left { .. }), "{:?}", serving.state());
+        assert!(!matches!(serving.state(), RegistrationState::Deregistered { .. }), "{:?}", serving.state());
         let direct = tonic::transport::Endpoint::new(format!("http://{at}")).unwrap().connect().await.unwrap();
         callboard_echo::client(direct).unary(request()).await.expect("it serves on");
     }
@@ -357,16 +359,16 @@ async fn replicas_of_one_address_serve_on_whoever_claims_it() {
 #[tokio::test]
 async fn a_server_whose_id_is_taken_for_too_long_drains_and_says_so() {
     let stage = Stage::new();
-    let mut impatient = AnnounceSettings::default();
-    impatient.conflict_patience = Some(Duration::ZERO);
+    let mut impatient = RegistrationSettings::default();
+    impatient.conflict_timeout = Some(Duration::ZERO);
     let serving = stage
         .serve("a")
-        .announcing(impatient)
-        .propagation_delay(Duration::ZERO)
+        .registration(impatient)
+        .deregister_delay(Duration::ZERO)
         .start(listener().await, |listener, shutdown| serve_echo("a", listener, shutdown))
         .unwrap();
     on_board(&serving).await;
-    let (_newer, _announcement) = stage.server("a").await;
+    let (_newer, _registration) = stage.server("a").await;
     let error = in_time(serving.ended()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
     // What is on the board is not its to remove.
@@ -379,18 +381,15 @@ async fn weight_zone_and_metadata_change_in_place() {
     let stage = Stage::new();
     let serving = stage
         .serve("a")
-        .instance(|instance| instance.weight(3))
-        .instance(|mut instance| {
-            instance.id = "b".to_owned();
-            instance.zone("eu-1")
-        })
+        .instance(|instance| instance.with_weight(3))
+        .instance(|instance| instance.with_id("b").unwrap().with_zone("eu-1"))
         .start(listener().await, |listener, shutdown| serve_echo("a", listener, shutdown))
         .unwrap();
     let channel = stage.channel(stage.builder(), 1).await;
     let seen = || endpoint(&channel, "a").endpoint.instance().clone();
-    assert_eq!((seen().weight, seen().zone.as_deref()), (3, Some("eu-1")));
-    serving.update(|instance| instance.weight = 7);
-    until("the weight is the new one", || seen().weight == 7).await;
+    assert_eq!((seen().weight(), seen().zone()), (3, Some("eu-1")));
+    serving.update(|instance| instance.set_weight(7));
+    until("the weight is the new one", || seen().weight() == 7).await;
     assert_eq!(endpoint(&channel, "a").endpoint.state(), ConnectivityState::Ready);
 }
 
@@ -403,7 +402,7 @@ async fn dropping_the_wait_ends_the_server_and_leaves() {
     let waited = tokio::time::timeout(Duration::from_millis(10), serving.ended()).await;
     assert!(waited.is_err(), "nobody has asked it to stop");
     until("it has left", || has_left(&serving)).await;
-    let address = serving.instance().expect("it is bound there").address.to_string();
+    let address = serving.instance().expect("it is bound there").address().to_string();
     let bound = async {
         while TcpListener::bind(&address).await.is_err() {
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -415,14 +414,10 @@ async fn dropping_the_wait_ends_the_server_and_leaves() {
 #[tokio::test]
 async fn it_does_not_start_with_an_address_that_nobody_can_reach() {
     let stage = Stage::new();
-    // Of a socket's address, an `Address` is made unseen.
-    let unspecified = |text: &str| Address::from(text.parse::<std::net::SocketAddr>().unwrap());
     for (serve, part) in [
         (stage.serve("a"), "CALLBOARD_ADVERTISE"),
         (stage.serve("a").registry_hosts(["127.0.0.1:2379", "localhost"]), "loopback"),
         (stage.serve("a").registry_hosts(["0x0:2379", "no host"]), "CALLBOARD_ADVERTISE"),
-        (stage.serve("a").advertise(unspecified("0.0.0.0:1")), "0.0.0.0:1"),
-        (stage.serve("a").advertise(unspecified("[::ffff:0.0.0.0]:1")), "where a server listens"),
     ] {
         let anywhere = TcpListener::bind("0.0.0.0:0").await.unwrap();
         let mut started = false;
@@ -446,14 +441,14 @@ async fn a_server_whose_registry_s_name_is_not_known_yet_serves_and_says_why_it_
     let serving = stage
         .serve("a")
         .registry_hosts(["registry.invalid:2379"])
-        .until(async { drop(stopped.await) })
-        .propagation_delay(Duration::ZERO)
+        .shutdown_signal(async { drop(stopped.await) })
+        .deregister_delay(Duration::ZERO)
         .start(anywhere, |listener, shutdown| serve_echo("a", listener, shutdown))
         .unwrap();
     let direct = tonic::transport::Endpoint::new(format!("http://127.0.0.1:{port}")).unwrap().connect().await.unwrap();
     callboard_echo::client(direct).unary(request()).await.expect("it serves");
-    let mut state = serving.watch();
-    let twice = |state: &AnnouncementState| matches!(state, AnnouncementState::SigningIn { failures: 2.., .. });
+    let mut state = serving.watch_state();
+    let twice = |state: &RegistrationState| matches!(state, RegistrationState::Registering { failures: 2.., .. });
     let said = format!("{:?}", *in_time(state.wait_for(twice)).await.unwrap());
     for part in ["Unavailable", "registry.invalid", "CALLBOARD_ADVERTISE", "project/test"] {
         assert!(said.contains(part), "no {part} in {said}");

@@ -11,7 +11,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use callboard::{AnnouncementState, Incoming, Serve, Serving};
+use callboard::{Incoming, RegistrationState, Serve, Serving};
 use common::{PATIENCE, Stage, in_time};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use tempfile::TempDir;
@@ -41,7 +41,7 @@ fn the_server() {
         let (_health, health_service) = tonic_health::server::health_reporter();
         let serving = Serve::new(Arc::new(stage.board.clone()), stage.service.clone())
             .registry_hosts(host.split(',').filter(|host| !host.is_empty()))
-            .propagation_delay(Duration::ZERO)
+            .deregister_delay(Duration::ZERO)
             .start(listener, |listener, shutdown| {
                 let server = Server::builder().add_service(health_service);
                 server.serve_with_incoming_shutdown(Incoming::new(listener), shutdown)
@@ -54,15 +54,15 @@ fn the_server() {
 
 /// Says what keeps it off the board, until it is there or has left.
 async fn say(serving: &Serving) {
-    let mut state = serving.watch();
+    let mut state = serving.watch_state();
     loop {
         match &*state.borrow_and_update() {
-            AnnouncementState::SigningIn { error: Some(error), .. } => println!("\ncannot yet: {error}"),
-            AnnouncementState::OnBoard { .. } => {
-                println!("\nis on the board at {}", serving.instance().expect("it is known").address);
+            RegistrationState::Registering { error: Some(error), .. } => println!("\ncannot yet: {error}"),
+            RegistrationState::Registered { .. } => {
+                println!("\nis on the board at {}", serving.instance().expect("it is known").address());
                 return;
             }
-            AnnouncementState::Left { .. } => return,
+            RegistrationState::Deregistered { .. } => return,
             _ => {}
         }
         state.changed().await.unwrap();

@@ -9,7 +9,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use callboard::{AnnouncementState, Channel, ErrorKind, LaterSignal, Result, Serve, Serving};
+use callboard::{Channel, ErrorKind, LaterSignal, RegistrationState, Result, Serve, Serving};
 use callboard_echo::EchoServer;
 use callboard_echo::pb::EchoResponse;
 use common::{Stage, echo, endpoint, in_time, slow, until};
@@ -29,7 +29,7 @@ fn send(signal: Signal) {
 /// A server of this id, with these settings.
 async fn start(stage: &Stage, id: &'static str, set: impl FnOnce(Serve) -> Serve) -> Serving {
     let serve = Serve::new(Arc::new(stage.board.clone()), stage.service.clone());
-    set(serve.id(id).propagation_delay(Duration::ZERO))
+    set(serve.id(id).deregister_delay(Duration::ZERO))
         .start(TcpListener::bind("127.0.0.1:0").await.unwrap(), move |listener, shutdown| async move {
             let server = EchoServer::start_on(id, listener, |tonic| tonic)?;
             shutdown.await;
@@ -52,10 +52,10 @@ async fn call(stage: &Stage, id: &str, takes_ms: u32) -> (Channel, JoinHandle<to
 /// before, counted from when the first has been heard.
 async fn ended_by(serving: &Serving, signals: &[(u64, Signal)]) -> Result<()> {
     let sending = async {
-        let mut state = serving.watch();
+        let mut state = serving.watch_state();
         for (after, signal) in signals {
             if *after > 0 {
-                state.wait_for(|state| matches!(state, AnnouncementState::Left { .. })).await.unwrap();
+                state.wait_for(|state| matches!(state, RegistrationState::Deregistered { .. })).await.unwrap();
                 sleep(Duration::from_millis(*after)).await;
             }
             send(*signal);
@@ -74,7 +74,11 @@ async fn the_first_signal_drains_and_a_later_one_ends_at_once() {
         let error = ended_by(&serving, &[(0, first), (1_000, second)]).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
         assert!(error.to_string().contains(name), "{error}");
-        assert!(matches!(serving.state(), AnnouncementState::Left { error: None, .. }), "{:?}", serving.state());
+        assert!(
+            matches!(serving.state(), RegistrationState::Deregistered { error: None, .. }),
+            "{:?}",
+            serving.state()
+        );
         in_time(call).await.unwrap().unwrap_err();
     }
 }
@@ -111,12 +115,12 @@ async fn the_first_signal_of_a_server_that_is_stopping_already_is_no_second_wish
     let _turn = TURN.lock().await;
     let stage = Stage::new();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let serving = start(&stage, "b", |serve| serve.until(async { drop(stopped.await) })).await;
+    let serving = start(&stage, "b", |serve| serve.shutdown_signal(async { drop(stopped.await) })).await;
     let (_channel, call) = call(&stage, "b", 500).await;
     stop.send(()).unwrap();
     let stopping = async {
-        let mut state = serving.watch();
-        state.wait_for(|state| matches!(state, AnnouncementState::Left { .. })).await.unwrap();
+        let mut state = serving.watch_state();
+        state.wait_for(|state| matches!(state, RegistrationState::Deregistered { .. })).await.unwrap();
         send(Signal::TERM);
     };
     let (ended, ()) = in_time(async { tokio::join!(serving.ended(), stopping) }).await;

@@ -73,7 +73,7 @@ impl Echo for Handlers {
 fn serve(stage: &Stage) -> (Serve, oneshot::Sender<()>) {
     let (stop, stopped) = oneshot::channel();
     let serve = Serve::new(Arc::new(stage.board.clone()), stage.service.clone());
-    (serve.id("a").signals(false).propagation_delay(Duration::ZERO).until(async { drop(stopped.await) }), stop)
+    (serve.id("a").signals(false).deregister_delay(Duration::ZERO).shutdown_signal(async { drop(stopped.await) }), stop)
 }
 
 /// The server as it is documented, with its health.
@@ -137,7 +137,7 @@ async fn what_a_tonic_router_does_not_finish_ends_with_its_runtime() {
         runtime.block_on(async {
             let (_health, service) = tonic_health::server::health_reporter();
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let server = serve.grace(Duration::from_millis(200)).run(listener, |listener, shutdown| {
+            let server = serve.drain_timeout(Duration::from_millis(200)).run(listener, |listener, shutdown| {
                 let server = Server::builder().add_service(service);
                 server.serve_with_incoming_shutdown(Incoming::new(listener), shutdown)
             });
@@ -200,7 +200,7 @@ async fn a_unix_socket_is_served_and_advertised() {
                 server.serve_with_incoming_shutdown(Incoming::new(listener), shutdown)
             })
             .unwrap();
-        assert_eq!(serving.instance().expect("it is bound there").address.to_string(), address);
+        assert_eq!(serving.instance().expect("it is bound there").address().to_string(), address);
         let channel = stage.channel(stage.builder(), 1).await;
         in_time(echo(&channel).unary(request())).await.unwrap();
         assert_eq!(endpoint(&channel, "a").endpoint.state(), ConnectivityState::Ready);

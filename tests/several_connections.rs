@@ -33,7 +33,7 @@ fn calls(channel: &Channel, count: usize, delay_ms: u32) -> Vec<JoinHandle<Answe
 #[tokio::test]
 async fn three_connections_carry_three_times_as_many_calls_and_there_is_no_fourth() {
     let stage = Stage::new();
-    let (server, _announcement) = stage.limited("a", PLACES as u32).await;
+    let (server, _registration) = stage.limited("a", PLACES as u32).await;
     let channel = stage.channel(stage.builder().max_connections(3), 1).await;
     let all = calls(&channel, 3 * PLACES, 15_000);
     in_time(server.until(|server| server.in_flight() == 3 * PLACES as u64)).await;
@@ -53,7 +53,7 @@ async fn three_connections_carry_three_times_as_many_calls_and_there_is_no_fourt
 #[tokio::test]
 async fn a_further_connection_is_opened_only_when_those_there_are_are_full() {
     let stage = Stage::new();
-    let (server, _announcement) = stage.limited("a", PLACES as u32).await;
+    let (server, _registration) = stage.limited("a", PLACES as u32).await;
     let channel = stage.channel(stage.builder().max_connections(3), 1).await;
     let mut held = Vec::new();
     for connections in 1..=3 {
@@ -69,7 +69,7 @@ async fn a_further_connection_is_opened_only_when_those_there_are_are_full() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_are_answered_when_there_are_more_calls_than_places() {
     let stage = Stage::new();
-    let (server, _announcement) = stage.limited("a", PLACES as u32).await;
+    let (server, _registration) = stage.limited("a", PLACES as u32).await;
     let channel = stage.channel(stage.builder().max_connections(3), 1).await;
     for call in calls(&channel, 60, 50) {
         in_time(call).await.unwrap().unwrap();
@@ -81,7 +81,7 @@ async fn all_are_answered_when_there_are_more_calls_than_places() {
 #[tokio::test]
 async fn by_default_there_is_one() {
     let stage = Stage::new();
-    let (server, _announcement) = stage.limited("a", PLACES as u32).await;
+    let (server, _registration) = stage.limited("a", PLACES as u32).await;
     let channel = stage.channel(stage.builder(), 1).await;
     for call in calls(&channel, 60, 5) {
         in_time(call).await.unwrap().unwrap();
@@ -134,7 +134,7 @@ async fn calls_on_the_other_connections_go_on_when_one_is_lost() {
     for lost in [1, 2] {
         let stage = Stage::new();
         let (lines, mut opened) = mpsc::unbounded_channel();
-        let (server, _announcement) = stage.raw("a", move |peer| obey(peer, lines.clone())).await;
+        let (server, _registration) = stage.raw("a", move |peer| obey(peer, lines.clone())).await;
         let builder = stage.builder().max_connections(3).backoff(quick());
         let channel = stage.channel(builder, 1).await;
         let mut lines = Vec::new();
@@ -179,7 +179,7 @@ async fn no_call_fails_when_one_connection_ends_gracefully() {
     for ending in [1, 2] {
         let stage = Stage::new();
         let (lines, mut opened) = mpsc::unbounded_channel();
-        let (server, _announcement) = stage.raw("a", move |peer| obey(peer, lines.clone())).await;
+        let (server, _registration) = stage.raw("a", move |peer| obey(peer, lines.clone())).await;
         let channel = stage.channel(stage.builder().max_connections(2), 1).await;
         let all = calls(&channel, 2 * PLACES, 0);
         in_time(server.until(|stats| stats.open == 2 * PLACES)).await;
@@ -218,7 +218,7 @@ async fn a_further_connection_that_fails_is_tried_again_although_nobody_asks_onc
         let lines = lines.clone();
         async move { if peer.number() == 2 { peer.cut() } else { obey(peer, lines).await } }
     };
-    let (server, _announcement) = stage.raw("a", script).await;
+    let (server, _registration) = stage.raw("a", script).await;
     let channel = stage.channel(stage.builder().max_connections(2), 1).await;
     // The last of these waits, and all the others go on for ever.
     let all = calls(&channel, PLACES + 1, 0);
@@ -253,7 +253,7 @@ async fn a_further_connection_stands_in_for_the_first_one_if_it_is_open_sooner()
             }
         }
     };
-    let (server, _announcement) = stage.raw("a", script).await;
+    let (server, _registration) = stage.raw("a", script).await;
     let channel = stage.channel(stage.builder().max_connections(2), 1).await;
     let all = calls(&channel, PLACES + 1, 0);
     in_time(server.until(|stats| stats.accepted == 2 && stats.open == PLACES)).await;
@@ -277,7 +277,7 @@ async fn a_further_connection_stands_in_for_the_first_one_if_it_is_open_sooner()
 #[tokio::test]
 async fn calls_that_wait_for_a_place_take_those_of_a_connection_that_was_opened_for_others() {
     let stage = Stage::new();
-    let (server, _announcement) = stage.limited("a", PLACES as u32).await;
+    let (server, _registration) = stage.limited("a", PLACES as u32).await;
     let channel = stage.channel(stage.builder().max_connections(2), 1).await;
     let hogs = calls(&channel, PLACES, 15_000);
     in_time(server.until(|server| server.in_flight() == PLACES as u64)).await;
@@ -291,7 +291,7 @@ async fn calls_that_wait_for_a_place_take_those_of_a_connection_that_was_opened_
 #[tokio::test]
 async fn connections_that_a_burst_has_opened_are_closed_when_they_are_idle_and_not_before() {
     let stage = Stage::new();
-    let (server, _announcement) = stage.limited("a", PLACES as u32).await;
+    let (server, _registration) = stage.limited("a", PLACES as u32).await;
     let builder = stage.builder().max_connections(3).extra_connection_idle_timeout(Duration::from_secs(1));
     let channel = stage.channel(builder, 1).await;
     // The first and the second connection are full for a moment, and one call on the third goes on.

@@ -17,7 +17,7 @@ use tonic::Code;
 async fn calls_of_one_deadline_that_all_run_out_harm_no_other_call_on_the_connection() {
     for round in 0..3 {
         let stage = Stage::new();
-        let (server, _announcement) = stage.limited("a", 200).await;
+        let (server, _registration) = stage.limited("a", 200).await;
         let channel = stage.channel(stage.builder(), 1).await;
         let mut client = echo(&channel);
         let long = tokio::spawn(async move { client.unary(slow(3_000)).await });
@@ -54,7 +54,7 @@ fn tokio_stream_of(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_calls_that_are_given_up_at_once_harm_no_other_call_on_the_connection() {
     let stage = Stage::new();
-    let (server, _announcement) = stage.limited("a", 1_000).await;
+    let (server, _registration) = stage.limited("a", 1_000).await;
     let channel = stage.channel(stage.builder(), 1).await;
     let mut client = echo(&channel);
     let long = tokio::spawn(async move { client.unary(slow(8_000)).await });
@@ -111,7 +111,7 @@ async fn a_server_that_stands_still_does_not_meet_all_resets_at_once() {
     for still in [0, 200, 500, 800].map(Duration::from_millis) {
         let server = Moody::start();
         let stage = Stage::new();
-        let _announcement = stage.sign_in("a", server.address.into(), 1).await;
+        let _registration = stage.sign_in("a", server.address.try_into().unwrap(), 1).await;
         let channel = stage.channel(stage.builder(), 1).await;
         let mut client = echo(&channel);
         let innocent = tokio::spawn(async move { client.unary(slow(3_000)).await });

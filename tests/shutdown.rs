@@ -45,7 +45,7 @@ async fn all_tasks_end_and_all_sockets_close_with_the_last_clone() {
 async fn a_channel_that_connects_to_nobody_ends() {
     let stage = Stage::new();
     let (hole, deaf) = (Odd::silent().await, Deaf::new());
-    let _announcements =
+    let _registrations =
         [stage.sign_in("a", hole.address.clone(), 1).await, stage.sign_in("b", deaf.address.clone(), 1).await];
     let before = tasks();
     let channel = stage.builder().connect_timeout(Duration::from_secs(3600)).build().unwrap();
@@ -60,7 +60,7 @@ async fn a_channel_that_connects_to_nobody_ends() {
 async fn a_channel_that_waits_to_dial_again_ends() {
     let stage = Stage::new();
     let refusing = Refusing::new();
-    let _announcement = stage.sign_in("a", refusing.address.clone(), 1).await;
+    let _registration = stage.sign_in("a", refusing.address.clone(), 1).await;
     let before = tasks();
     let channel = stage.builder().build().unwrap();
     until("it has failed", || channel.endpoints().iter().any(|status| status.retry_at.is_some())).await;
@@ -87,7 +87,7 @@ async fn a_channel_whose_registry_is_silent_or_down_ends() {
 #[tokio::test]
 async fn a_channel_that_is_dropped_before_its_task_has_begun_ends() {
     let stage = Stage::new();
-    let (server, _announcement) = stage.server("a").await;
+    let (server, _registration) = stage.server("a").await;
     let before = tasks();
     drop(stage.builder().build().unwrap());
     until_all_ended(before).await;
@@ -97,7 +97,7 @@ async fn a_channel_that_is_dropped_before_its_task_has_begun_ends() {
 #[tokio::test]
 async fn a_call_in_flight_outlives_the_channel_and_then_all_ends() {
     let stage = Stage::new();
-    let (server, _announcement) = stage.server("a").await;
+    let (server, _registration) = stage.server("a").await;
     let before = tasks();
     let channel = stage.channel(stage.builder(), 1).await;
     let mut client = echo(&channel);
@@ -112,7 +112,7 @@ async fn a_call_in_flight_outlives_the_channel_and_then_all_ends() {
 #[tokio::test]
 async fn streams_in_flight_outlive_the_channel_and_then_all_ends() {
     let stage = Stage::new();
-    let (server, _announcement) = stage.server("a").await;
+    let (server, _registration) = stage.server("a").await;
     let before = tasks();
     let channel = stage.channel(stage.builder(), 1).await;
     let (requests, body) = mpsc::channel(1);
@@ -145,10 +145,10 @@ async fn a_call_that_waits_keeps_the_channel_and_is_answered() {
     until("nobody is there", || channel.state() == ConnectivityState::TransientFailure).await;
     drop(channel);
     {
-        let (server, announcement) = stage.server("a").await;
+        let (server, registration) = stage.server("a").await;
         assert_eq!(in_time(call).await.unwrap().unwrap().into_inner().server, "a");
         until("the socket is closed", || server.connections() == 0).await;
-        announcement.leave().await.unwrap();
+        registration.deregister().await.unwrap();
         server.stop().await;
     }
     until_all_ended(before).await;
@@ -174,7 +174,7 @@ async fn a_call_that_waits_and_is_dropped_ends_the_channel() {
 #[tokio::test]
 async fn a_response_that_nobody_reads_on_ends_with_its_reader() {
     let stage = Stage::new();
-    let (server, _announcement) = stage.server("a").await;
+    let (server, _registration) = stage.server("a").await;
     let before = tasks();
     let channel = stage.channel(stage.builder(), 1).await;
     let endless = EchoRequest { repeat: u32::MAX, ..request() };
@@ -240,7 +240,7 @@ async fn a_balancer_that_panics_leaves_no_call_waiting() {
     let channel = stage.channel(stage.builder().balancer(Fragile::default()), 1).await;
     shares(&channel, 5).await;
     let (_b, _b2) = stage.server("b").await;
-    leaver.leave().await.unwrap();
+    leaver.deregister().await.unwrap();
     until("the task has ended", || channel.state() == ConnectivityState::Shutdown).await;
     assert_ended(&channel).await;
 }

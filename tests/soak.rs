@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use callboard::balancer::Weighted;
-use callboard::{Announcement, Channel, ConnectivityState};
+use callboard::{Channel, ConnectivityState, Registration};
 use callboard_echo::EchoServer;
 use callboard_echo::pb::EchoRequest;
 use callboard_echo::pb::echo_client::EchoClient;
@@ -126,18 +126,18 @@ struct Player {
     address: SocketAddr,
     weight: u32,
     server: EchoServer,
-    announcement: Announcement,
+    registration: Registration,
 }
 
 impl Player {
     async fn enter(stage: &Stage, id: String) -> Self {
-        let (server, announcement) = stage.server(&id).await;
-        Self { address: server.address(), weight: 1, id, server, announcement }
+        let (server, registration) = stage.server(&id).await;
+        Self { address: server.address(), weight: 1, id, server, registration }
     }
 
     /// Starts again where it was. If `signs_in`, it is another incarnation; if not, its entry has outlived it.
     async fn back(stage: &Stage, former: Former, signs_in: bool, rng: &mut Rng) -> Self {
-        let Former { id, address, weight, announcement } = former;
+        let Former { id, address, weight, registration } = former;
         // A connection on its way out may have been given the port for a moment.
         let server = in_time(async {
             loop {
@@ -148,12 +148,12 @@ impl Player {
             }
         });
         let server = server.await;
-        if let Some(announcement) = announcement.filter(|_| !signs_in) {
-            return Self { id, address, weight, server, announcement };
+        if let Some(registration) = registration.filter(|_| !signs_in) {
+            return Self { id, address, weight, server, registration };
         }
         let weight = rng.u32(1..5);
-        let announcement = stage.sign_in(&id, address.into(), weight).await;
-        Self { id, address, weight, server, announcement }
+        let registration = stage.sign_in(&id, address.try_into().unwrap(), weight).await;
+        Self { id, address, weight, server, registration }
     }
 
     /// Lives through its fate. None if it ends there.
@@ -161,13 +161,13 @@ impl Player {
         let (id, address, weight) = (self.id.clone(), self.address, self.weight);
         let mut some_time = || Duration::from_millis(rng.u64(50..1_000));
         let (first, then) = (some_time(), some_time());
-        let Self { server, announcement, .. } = self;
-        let mut still = Some(announcement);
+        let Self { server, registration, .. } = self;
+        let mut still = Some(registration);
         match fate {
             Fate::Reweighted => {
                 let weight = rng.u32(0..6);
-                still.as_ref()?.update(|instance| instance.weight = weight);
-                return Some(Self { id, address, weight, server, announcement: still? });
+                still.as_ref()?.update(|instance| instance.set_weight(weight));
+                return Some(Self { id, address, weight, server, registration: still? });
             }
             Fate::Suspended | Fate::Reset => {
                 if matches!(fate, Fate::Reset) {
@@ -177,7 +177,7 @@ impl Player {
                     tokio::time::sleep(first).await;
                     server.resume();
                 }
-                return Some(Self { id, address, weight, server, announcement: still? });
+                return Some(Self { id, address, weight, server, registration: still? });
             }
             Fate::KilledWhileSuspended => {
                 server.pause();
@@ -187,7 +187,7 @@ impl Player {
             Fate::Killed | Fate::Added => journal.cut(address, server.kill()).await,
             Fate::Stopped => in_time(server.stop()).await,
             Fate::Drained | Fate::Removed => {
-                in_time(still.take()?.leave()).await.unwrap();
+                in_time(still.take()?.deregister()).await.unwrap();
                 in_time(server.stop()).await;
                 if matches!(fate, Fate::Removed) {
                     return None;
@@ -196,7 +196,7 @@ impl Player {
         }
         tokio::time::sleep(then).await;
         let signs_in = rng.bool();
-        Some(Self::back(stage, Former { id, address, weight, announcement: still }, signs_in, &mut rng).await)
+        Some(Self::back(stage, Former { id, address, weight, registration: still }, signs_in, &mut rng).await)
     }
 }
 
@@ -205,7 +205,7 @@ struct Former {
     id: String,
     address: SocketAddr,
     weight: u32,
-    announcement: Option<Announcement>,
+    registration: Option<Registration>,
 }
 
 /// Gives a server its fate each 200 ms, for so long. Gives back those that live, once all fates are over.
@@ -342,7 +342,7 @@ async fn only_calls_in_flight_on_a_server_that_is_cut_off_fail_whatever_happens(
     drop(channel);
     for player in players {
         in_time(player.server.until(|server| server.connections() == 0)).await;
-        in_time(player.announcement.leave()).await.unwrap();
+        in_time(player.registration.deregister()).await.unwrap();
         in_time(player.server.kill()).await;
     }
     drop(stage);
@@ -355,7 +355,7 @@ async fn assert_recovered(channel: &Channel, players: &[Player]) {
     until("the endpoints are those that live", || {
         let endpoints = channel.endpoints();
         let instances = endpoints.iter().map(|status| status.endpoint.instance());
-        endpoints.len() == players.len() && instances.into_iter().all(|one| weight(&one.id) == Some(one.weight))
+        endpoints.len() == players.len() && instances.into_iter().all(|one| weight(one.id()) == Some(one.weight()))
     })
     .await;
     until_ready(channel, players.len()).await;
@@ -366,7 +366,7 @@ async fn assert_recovered(channel: &Channel, players: &[Player]) {
     let weights: u32 = endpoints.iter().map(|status| status.endpoint.weight()).sum();
     let shares = tokio::time::timeout(PATIENCE, shares(channel, 10 * weights as usize)).await.unwrap();
     for status in &endpoints {
-        let (id, weight) = (&status.endpoint.instance().id, status.endpoint.weight());
+        let (id, weight) = (status.endpoint.instance().id(), status.endpoint.weight());
         let share = shares.get(id).copied().unwrap_or(0);
         assert_eq!(share, 10 * weight as usize, "{id} of weight {weight}: {shares:?}");
     }

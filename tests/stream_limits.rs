@@ -16,7 +16,7 @@ use tonic::Code;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_calls_share_few_places_and_all_are_answered() {
     let stage = Stage::new();
-    let (server, _announcement) = stage.limited("a", 4).await;
+    let (server, _registration) = stage.limited("a", 4).await;
     let channel = stage.channel(stage.builder(), 1).await;
     let most = Arc::new(AtomicUsize::new(0));
     let calls: Vec<_> = (0..100)
@@ -40,7 +40,7 @@ async fn many_calls_share_few_places_and_all_are_answered() {
 #[tokio::test]
 async fn a_call_that_is_cancelled_gives_its_place_to_one_that_waits() {
     let stage = Stage::new();
-    let (server, _announcement) = stage.limited("a", 1).await;
+    let (server, _registration) = stage.limited("a", 1).await;
     let channel = stage.channel(stage.builder(), 1).await;
     let mut client = echo(&channel);
     let hog = tokio::spawn(async move { client.unary(slow(15_000)).await });
@@ -79,7 +79,7 @@ async fn a_call_goes_where_there_is_a_place() {
 #[tokio::test]
 async fn a_deadline_ends_a_call_that_waits_for_a_place() {
     let stage = Stage::new();
-    let (server, _announcement) = stage.limited("a", 1).await;
+    let (server, _registration) = stage.limited("a", 1).await;
     let channel = stage.channel(stage.builder(), 1).await;
     let mut client = echo(&channel);
     let hog = tokio::spawn(async move { client.unary(slow(15_000)).await });
@@ -93,7 +93,7 @@ async fn a_deadline_ends_a_call_that_waits_for_a_place() {
 #[tokio::test]
 async fn calls_that_wait_for_a_place_go_elsewhere_when_the_server_dies() {
     let stage = Stage::new();
-    let (server, announcement) = stage.limited("a", 1).await;
+    let (server, registration) = stage.limited("a", 1).await;
     let channel = stage.channel(stage.builder().wait_for_ready(true), 1).await;
     let mut client = echo(&channel);
     let hog = tokio::spawn(async move { client.unary(slow(15_000)).await });
@@ -107,7 +107,7 @@ async fn calls_that_wait_for_a_place_go_elsewhere_when_the_server_dies() {
     tokio::task::yield_now().await;
     server.kill().await;
     assert_eq!(in_time(hog).await.unwrap().unwrap_err().code(), Code::Unavailable);
-    drop(announcement);
+    drop(registration);
     let (_other, _b) = stage.server("b").await;
     for call in waiting {
         assert_eq!(in_time(call).await.unwrap().unwrap().into_inner().server, "b");
@@ -155,7 +155,10 @@ impl Balancer for Directed {
     }
 
     fn picker(&self, ready: &[Endpoint]) -> Box<dyn Picker> {
-        Box::new(DirectedPicker { ids: ready.iter().map(|e| e.instance().id.clone()).collect(), told: self.clone() })
+        Box::new(DirectedPicker {
+            ids: ready.iter().map(|e| e.instance().id().to_owned()).collect(),
+            told: self.clone(),
+        })
     }
 }
 

@@ -7,7 +7,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use callboard::{Announcement, Channel, ServedBy};
+use callboard::{Channel, Registration, ServedBy};
 use callboard_echo::EchoServer;
 use callboard_echo::pb::EchoRequest;
 use common::{Stage, echo, endpoint, in_time, request, slow, until};
@@ -18,11 +18,11 @@ use tonic::Code;
 
 const MIB: usize = 1 << 20;
 
-async fn one_server() -> (Stage, EchoServer, Announcement, Channel) {
+async fn one_server() -> (Stage, EchoServer, Registration, Channel) {
     let stage = Stage::new();
-    let (server, announcement) = stage.server("a").await;
+    let (server, registration) = stage.server("a").await;
     let channel = stage.channel(stage.builder(), 1).await;
-    (stage, server, announcement, channel)
+    (stage, server, registration, channel)
 }
 
 /// A payload in which every stretch is different.
@@ -44,7 +44,7 @@ async fn assert_nothing_is_left(server: &EchoServer, channel: &Channel) {
 
 #[tokio::test]
 async fn a_server_streams() {
-    let (_stage, server, _announcement, channel) = one_server().await;
+    let (_stage, server, _registration, channel) = one_server().await;
     let response = echo(&channel).server_streaming(EchoRequest { repeat: 5, ..request() }).await.unwrap();
     assert!(response.extensions().get::<ServedBy>().is_some());
     let answers: Vec<_> = response.into_inner().collect().await;
@@ -55,7 +55,7 @@ async fn a_server_streams() {
 
 #[tokio::test]
 async fn a_client_streams() {
-    let (_stage, server, _announcement, channel) = one_server().await;
+    let (_stage, server, _registration, channel) = one_server().await;
     let requests = stream::iter(0..10u8).map(|index| message(vec![index]));
     let answer = echo(&channel).client_streaming(requests).await.unwrap().into_inner();
     assert_eq!(answer.payload, (0..10).collect::<Vec<u8>>());
@@ -64,7 +64,7 @@ async fn a_client_streams() {
 
 #[tokio::test]
 async fn a_client_that_streams_nothing_is_answered() {
-    let (_stage, server, _announcement, channel) = one_server().await;
+    let (_stage, server, _registration, channel) = one_server().await;
     let answer = echo(&channel).client_streaming(stream::iter([])).await.unwrap().into_inner();
     assert!(answer.payload.is_empty());
     let answers = echo(&channel).bidirectional(stream::iter([])).await.unwrap().into_inner();
@@ -74,7 +74,7 @@ async fn a_client_that_streams_nothing_is_answered() {
 
 #[tokio::test]
 async fn both_sides_stream_and_each_message_is_answered_before_the_next() {
-    let (_stage, server, _announcement, channel) = one_server().await;
+    let (_stage, server, _registration, channel) = one_server().await;
     let (requests, body) = mpsc::channel(1);
     let mut answers = echo(&channel).bidirectional(ReceiverStream::new(body)).await.unwrap().into_inner();
     for index in 0..20u8 {
@@ -90,7 +90,7 @@ async fn both_sides_stream_and_each_message_is_answered_before_the_next() {
 
 #[tokio::test]
 async fn four_mebibytes_go_both_ways() {
-    let (_stage, server, _announcement, channel) = one_server().await;
+    let (_stage, server, _registration, channel) = one_server().await;
     let payload = bytes(4 * MIB);
     let answer = in_time(echo(&channel).unary(message(payload.clone()))).await.unwrap().into_inner();
     assert!(answer.payload == payload);
@@ -99,7 +99,7 @@ async fn four_mebibytes_go_both_ways() {
 
 #[tokio::test]
 async fn a_request_larger_than_every_window_is_sent() {
-    let (_stage, server, _announcement, channel) = one_server().await;
+    let (_stage, server, _registration, channel) = one_server().await;
     let payload = bytes(MIB);
     let requests = stream::iter(vec![message(payload.clone()); 15]);
     let answer = in_time(echo(&channel).client_streaming(requests)).await.unwrap().into_inner();
@@ -109,7 +109,7 @@ async fn a_request_larger_than_every_window_is_sent() {
 
 #[tokio::test]
 async fn a_response_larger_than_every_window_is_read() {
-    let (_stage, server, _announcement, channel) = one_server().await;
+    let (_stage, server, _registration, channel) = one_server().await;
     let all = EchoRequest { repeat: 72, ..message(bytes(MIB)) };
     let mut answers = in_time(echo(&channel).server_streaming(all)).await.unwrap().into_inner();
     let mut count = 0;
@@ -123,7 +123,7 @@ async fn a_response_larger_than_every_window_is_read() {
 
 #[tokio::test]
 async fn both_sides_stream_large_messages() {
-    let (_stage, server, _announcement, channel) = one_server().await;
+    let (_stage, server, _registration, channel) = one_server().await;
     let payload = bytes(4 * MIB);
     let requests = stream::iter(vec![message(payload.clone()); 4]);
     let mut answers = in_time(echo(&channel).bidirectional(requests)).await.unwrap().into_inner();
@@ -137,7 +137,7 @@ async fn both_sides_stream_large_messages() {
 
 #[tokio::test]
 async fn a_response_that_nobody_reads_does_not_hold_up_other_calls() {
-    let (_stage, server, _announcement, channel) = one_server().await;
+    let (_stage, server, _registration, channel) = one_server().await;
     let all = EchoRequest { repeat: 100, ..message(bytes(MIB)) };
     let unread = in_time(echo(&channel).server_streaming(all)).await.unwrap();
     let begun = Instant::now();
@@ -152,7 +152,7 @@ async fn a_response_that_nobody_reads_does_not_hold_up_other_calls() {
 
 #[tokio::test]
 async fn a_server_that_reads_slowly_holds_the_client_back() {
-    let (_stage, server, _announcement, channel) = one_server().await;
+    let (_stage, server, _registration, channel) = one_server().await;
     let (requests, body) = mpsc::channel(1);
     let mut client = echo(&channel);
     let call = tokio::spawn(async move { client.client_streaming(ReceiverStream::new(body)).await });
@@ -177,7 +177,7 @@ async fn a_server_that_reads_slowly_holds_the_client_back() {
 
 #[tokio::test]
 async fn a_request_that_fails_in_the_middle_fails_the_call_with_its_own_status() {
-    let (_stage, server, _announcement, channel) = one_server().await;
+    let (_stage, server, _registration, channel) = one_server().await;
     let mut client = echo(&channel).max_encoding_message_size(1_000);
     let (requests, body) = mpsc::channel(1);
     let call = tokio::spawn(async move { client.client_streaming(ReceiverStream::new(body)).await });
@@ -191,7 +191,7 @@ async fn a_request_that_fails_in_the_middle_fails_the_call_with_its_own_status()
 
 #[tokio::test]
 async fn a_request_that_fails_while_the_response_is_read_fails_the_call_with_its_own_status() {
-    let (_stage, server, _announcement, channel) = one_server().await;
+    let (_stage, server, _registration, channel) = one_server().await;
     let mut client = echo(&channel).max_encoding_message_size(1_000);
     let (requests, body) = mpsc::channel(1);
     let mut answers = client.bidirectional(ReceiverStream::new(body)).await.unwrap().into_inner();
@@ -205,7 +205,7 @@ async fn a_request_that_fails_while_the_response_is_read_fails_the_call_with_its
 
 #[tokio::test]
 async fn a_request_that_fails_at_its_first_message_is_not_sent() {
-    let (_stage, server, _announcement, channel) = one_server().await;
+    let (_stage, server, _registration, channel) = one_server().await;
     let mut client = echo(&channel).max_encoding_message_size(1_000);
     let status = in_time(client.unary(message(vec![0; 2_000]))).await.unwrap_err();
     assert_eq!(status.code(), Code::OutOfRange, "{status:?}");
@@ -214,7 +214,7 @@ async fn a_request_that_fails_at_its_first_message_is_not_sent() {
 
 #[tokio::test]
 async fn a_request_that_panics_fails_the_call_and_nothing_else() {
-    let (_stage, server, _announcement, channel) = one_server().await;
+    let (_stage, server, _registration, channel) = one_server().await;
     let (begin, begun) = tokio::sync::oneshot::channel::<()>();
     let requests = stream::once(async { request() }).chain(stream::once(async {
         begun.await.unwrap();
@@ -234,7 +234,7 @@ async fn a_request_that_panics_fails_the_call_and_nothing_else() {
 async fn a_server_that_answers_before_the_request_has_ended_ends_it() {
     let stage = Stage::new();
     let server = common::scripted::Scripted::start(|_| unreachable!()).await;
-    let _announcement = stage.sign_in("a", server.address.into(), 1).await;
+    let _registration = stage.sign_in("a", server.address.try_into().unwrap(), 1).await;
     let channel = stage.channel(stage.builder(), 1).await;
     let (requests, body) = mpsc::channel(1);
     requests.send(request()).await.unwrap();

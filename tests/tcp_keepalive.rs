@@ -35,7 +35,7 @@ impl Still {
         ];
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         SockRef::from(&listener).set_recv_buffer_size(64 << 10).unwrap();
-        let address = listener.local_addr().unwrap().into();
+        let address = listener.local_addr().unwrap().try_into().unwrap();
         let accepted: Arc<Mutex<Vec<_>>> = Arc::default();
         let all = Arc::clone(&accepted);
         tokio::spawn(async move {

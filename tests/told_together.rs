@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use callboard::lookaside::FallbackReason;
 use callboard::lookaside::v1::{LoadBalanceResponse, Server};
-use callboard::{AnnounceSettings, Channel, Instance, Registry, announce, configure, dial, registry};
+use callboard::{Channel, Instance, RegistrationSettings, Registry, dial, put_service_config, register, registry};
 use callboard_echo::pb::EchoResponse;
 use common::lookaside::{Balancer, decides, until_fallback, until_listed};
 use common::{PATIENCE, Stage, echo, in_time, request, shares, until, until_ready};
@@ -32,20 +32,20 @@ async fn a_config_that_is_put_by_url_is_obeyed_until_it_is_removed() {
     let url = format!("file:///project/test?root={}", folder.path().display());
     let server = reporting(None, 1.0, 0.5).await;
     let (board, service) = registry(&url).unwrap();
-    let instance = Instance::at(server.address.into()).unwrap();
-    let announcement = announce(board, &service, instance, AnnounceSettings::default());
-    announcement.on_board(PATIENCE).await.unwrap();
+    let instance = Instance::at(server.address.try_into().unwrap()).unwrap();
+    let registration = register(board, &service, instance, RegistrationSettings::default());
+    registration.wait_registered(PATIENCE).await.unwrap();
     let channel = dial(&format!("{url}&balancer=weighted")).await.unwrap();
     until_ready(&channel, 1).await;
     assert_eq!(balancer(&channel), "weighted");
 
-    configure(&url, Some(r#"{"loadBalancingConfig":[{"pick_first":{}}]}"#)).await.unwrap();
+    put_service_config(&url, Some(r#"{"loadBalancingConfig":[{"pick_first":{}}]}"#)).await.unwrap();
     until("the config is in force", || balancer(&channel) == "pick_first").await;
-    let error = configure(&url, Some(r#"{"loadBalancingConfig":7}"#)).await.unwrap_err().to_string();
+    let error = put_service_config(&url, Some(r#"{"loadBalancingConfig":7}"#)).await.unwrap_err().to_string();
     assert!(error.contains("loadBalancingConfig"), "{error}");
     in_time(echo(&channel).unary(request())).await.unwrap();
     assert_eq!(balancer(&channel), "pick_first", "what cannot be read is not put");
-    configure(&url, None).await.unwrap();
+    put_service_config(&url, None).await.unwrap();
     until("the default is back", || balancer(&channel) == "weighted").await;
     in_time(echo(&channel).unary(request())).await.unwrap();
 }
@@ -104,11 +104,14 @@ impl Caller {
 async fn balancers_configs_and_reports_come_and_go_and_no_call_fails() {
     let (a, b) = (named("a", 0.2).await, named("b", 0.8).await);
     let stage = Stage::new();
-    let _signed_in = [stage.sign_in("a", a.address.into(), 1).await, stage.sign_in("b", b.address.into(), 1).await];
+    let _signed_in = [
+        stage.sign_in("a", a.address.try_into().unwrap(), 1).await,
+        stage.sign_in("b", b.address.try_into().unwrap(), 1).await,
+    ];
     let channel = stage.builder().build().unwrap();
     until_ready(&channel, 2).await;
     let caller = Caller::start(&channel);
-    let put = async |config: &str| stage.board.configure(&stage.service, Some(config)).await.unwrap();
+    let put = async |config: &str| stage.board.put_service_config(&stage.service, Some(config)).await.unwrap();
     let list = || [Server::at(a.address, "one"), Server::at(b.address, "two")];
     let by_load = r#"{"loadBalancingConfig":[{"weighted_round_robin":{"enableOobLoadReport":true,
         "oobReportingPeriod":"0.1s","blackoutPeriod":"0s","weightUpdatePeriod":"0.1s"}}]}"#;
@@ -147,9 +150,9 @@ async fn balancers_configs_and_reports_come_and_go_and_no_call_fails() {
         balancer_server.list(list());
         until_listed(&channel, 2).await;
         caller.some_more().await;
-        signed_in.leave().await.unwrap();
+        signed_in.deregister().await.unwrap();
         until("nobody else decides", || decides(&channel).is_none()).await;
-        stage.board.configure(&stage.service, None).await.unwrap();
+        stage.board.put_service_config(&stage.service, None).await.unwrap();
         until("the default is back", || balancer(&channel) == "round_robin").await;
         until_ready(&channel, 2).await;
         caller.some_more().await;

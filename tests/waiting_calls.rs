@@ -30,7 +30,7 @@ async fn one_call_too_many_fails_at_once_and_says_how_many_wait() {
     for part in ["10 calls wait", "max_waiting_calls", "project/test"] {
         assert!(status.message().contains(part), "{status:?}");
     }
-    let (_server, _announcement) = stage.server("a").await;
+    let (_server, _registration) = stage.server("a").await;
     for wait in waits {
         in_time(wait).await.unwrap().unwrap();
     }
@@ -43,7 +43,7 @@ async fn calls_that_wait_for_a_place_count_and_those_that_run_do_not() {
     let stage = Stage::new();
     let configure = |server: tonic::transport::Server| server.max_concurrent_streams(2);
     let server = EchoServer::start_with("a", (Ipv4Addr::LOCALHOST, 0).into(), configure).await.unwrap();
-    let _announcement = stage.sign_in("a", server.address().into(), 1).await;
+    let _registration = stage.sign_in("a", server.address().try_into().unwrap(), 1).await;
     let channel = stage.channel(stage.builder().max_waiting_calls(1), 1).await;
     let running: Vec<_> = (0..3)
         .map(|_| {
@@ -79,7 +79,7 @@ async fn with_backpressure_the_channel_is_not_ready_while_too_many_wait_and_load
     let ready = tokio::spawn(async move { other.ready().await.map(drop) });
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert!(!ready.is_finished());
-    let (_server, _announcement) = stage.server("a").await;
+    let (_server, _registration) = stage.server("a").await;
     in_time(wait).await.unwrap().unwrap();
     in_time(ready).await.unwrap().unwrap();
 }
@@ -87,7 +87,7 @@ async fn with_backpressure_the_channel_is_not_ready_while_too_many_wait_and_load
 #[tokio::test]
 async fn a_channel_in_which_no_call_may_wait_is_ready_all_the_same() {
     let stage = Stage::new();
-    let (_server, _announcement) = stage.server("a").await;
+    let (_server, _registration) = stage.server("a").await;
     let channel = stage.channel(stage.builder().max_waiting_calls(0).backpressure(true), 1).await;
     in_time(echo(&channel).unary(request())).await.unwrap();
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use callboard::balancer::RoundRobin;
 use callboard::{
-    Address, Balancer, Channel, ConnectivityState, Endpoint, Error, ErrorKind, Picker, Resolver, Result, Service,
+    Address, Balancer, Channel, ConnectivityState, Endpoint, Error, ErrorKind, Picker, Resolver, Result, ServiceName,
     Snapshot,
 };
 use common::{PATIENCE, Stage, in_time, quick, until};
@@ -25,7 +25,7 @@ use futures_util::stream::{self, BoxStream};
 struct Refusing(ErrorKind);
 
 impl Resolver for Refusing {
-    fn watch(&self, _: &Service) -> BoxStream<'static, Result<Snapshot>> {
+    fn watch(&self, _: &ServiceName) -> BoxStream<'static, Result<Snapshot>> {
         let error = Error::new(self.0, "no").in_backend("test");
         stream::once(ready(Err(error))).boxed()
     }
@@ -72,7 +72,7 @@ async fn endpoints_that_all_fail_for_good_are_not_waited_for_and_one_that_may_co
     let refused = Arc::new(AtomicBool::new(false));
     let note = Arc::clone(&refused);
     let dial = tower::service_fn(move |address: Address| {
-        let known = (address == Address::from(gone)).then_some(gone);
+        let known = (address == Address::try_from(gone).unwrap()).then_some(gone);
         note.fetch_or(known.is_some(), Ordering::SeqCst);
         not_there(known)
     });
@@ -83,7 +83,7 @@ async fn endpoints_that_all_fail_for_good_are_not_waited_for_and_one_that_may_co
     assert!(error.chain().contains("does not let us through"), "{}", error.chain());
 
     // Nobody listens there yet: it may come up.
-    let _other = stage.sign_in("other", gone.into(), 1).await;
+    let _other = stage.sign_in("other", gone.try_into().unwrap(), 1).await;
     let channel = build();
     let error = in_time(channel.wait_ready(Duration::from_millis(500))).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
@@ -114,7 +114,7 @@ async fn a_channel_whose_task_has_ended_is_not_waited_for() {
     let (_a, leaver) = stage.server("a").await;
     let channel = stage.channel(stage.builder().balancer(Fragile::default()), 1).await;
     let (_b, _b2) = stage.server("b").await;
-    leaver.leave().await.unwrap();
+    leaver.deregister().await.unwrap();
     until("the task has ended", || channel.state() == ConnectivityState::Shutdown).await;
     let error = in_time(channel.wait_ready(PATIENCE * 10)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Closed, "{error}");

@@ -41,7 +41,7 @@ async fn a_bad_config(log: &Log) {
     let (_other, _b) = stage.server("b").await;
     until_ready(&channel, 2).await;
     assert_one(&warnings(log), &["the service config is refused", "project/test", "EOF while parsing an object"]);
-    stage.configure(Some("{}")).await;
+    stage.put_service_config(Some("{}")).await;
     until_config(&channel, Some("{}")).await;
     assert!(warnings(log).is_empty());
     // Obeyed, and no call comes back from it.
@@ -60,7 +60,7 @@ async fn a_balancer_that_takes_over(log: &Log) {
     until_listed(&channel, 1).await;
     // Another list, and another time.
     balancer.list([Server::at(server.address(), "token")]);
-    in_time(record.leave()).await.unwrap();
+    in_time(record.deregister()).await.unwrap();
     until("it is gone", || channel.lookaside().is_none()).await;
     let _again = stage.balancer("zz", balancer.address()).await;
     until_listed(&channel, 1).await;

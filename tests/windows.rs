@@ -36,7 +36,7 @@ async fn told(configure: impl FnOnce(ChannelBuilder) -> ChannelBuilder) -> (Vec<
             }
         }
     };
-    let (_server, _announcement) = stage.raw("a", script).await;
+    let (_server, _registration) = stage.raw("a", script).await;
     let _channel = configure(stage.builder()).build().unwrap();
     let (mut settings, mut window) = (None, 65_535);
     while settings.is_none() || window == 65_535 {
@@ -96,7 +96,7 @@ async fn what_http2_does_not_permit_is_refused_by_its_name() {
 #[tokio::test]
 async fn the_least_and_the_most_of_each_setting_serve() {
     let stage = Stage::new();
-    let (_server, _announcement) = stage.server("a").await;
+    let (_server, _registration) = stage.server("a").await;
     let extremes: [Configure; 8] = [
         |builder| builder.initial_stream_window_size(0).initial_connection_window_size(0),
         |builder| builder.initial_stream_window_size((1 << 31) - 1).initial_connection_window_size((1 << 31) - 1),
@@ -137,7 +137,7 @@ async fn a_stream_over_a_long_way_is_as_fast_as_the_way_permits() {
     let server = EchoServer::start("a").await.unwrap();
     let proxy = Proxy::to(server.address()).await;
     proxy.set(Mode::Delay(LONG_WAY / 2)).await;
-    let _announcement = stage.sign_in("a", proxy.address().into(), 1).await;
+    let _registration = stage.sign_in("a", proxy.address().try_into().unwrap(), 1).await;
     let fixed = stage.channel(stage.builder().http2_adaptive_window(false), 1).await;
     let adaptive = stage.channel(stage.builder(), 1).await;
     let (fixed, adaptive) = (speed(&fixed, 8).await, speed(&adaptive, 48).await);
@@ -167,7 +167,7 @@ async fn calls_with_small_answers_cost_no_ping() {
             }
         }
     };
-    let (_server, _announcement) = stage.raw("a", script).await;
+    let (_server, _registration) = stage.raw("a", script).await;
     let channel = stage.channel(stage.builder(), 1).await;
     for _ in 0..300 {
         in_time(echo(&channel).unary(request())).await.unwrap();

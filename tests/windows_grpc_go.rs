@@ -30,7 +30,7 @@ async fn a_server_of_grpc_gos_bears_the_pings_that_measure_the_path() {
     let proxy = Proxy::to(tap.address).await;
     proxy.set(Mode::Delay(Duration::from_millis(10))).await;
     let stage = Stage::new();
-    let _announcement = stage.sign_in("a", proxy.address().into(), 1).await;
+    let _registration = stage.sign_in("a", proxy.address().try_into().unwrap(), 1).await;
     let channel = stage.channel(stage.builder(), 1).await;
     for _ in 0..2 {
         let mut stream = in_time(echo(&channel).server_streaming(request())).await.unwrap().into_inner();

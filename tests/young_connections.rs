@@ -101,8 +101,8 @@ async fn no_call_fails_at_servers_with_a_maximum_age_be_they_busy_or_hardly_call
             let address = (Ipv4Addr::LOCALHOST, 0).into();
             let configure = |server: tonic::transport::Server| server.max_connection_age(age);
             let server = EchoServer::start_with(id, address, configure).await.unwrap();
-            let announcement = stage.sign_in(id, server.address().into(), 1).await;
-            running.push((server, announcement));
+            let registration = stage.sign_in(id, server.address().try_into().unwrap(), 1).await;
+            running.push((server, registration));
         }
         let channel = stage.channel(stage.builder(), 3).await;
         assert_none(&format!("age {age:?}, busy"), load(&channel, Duration::from_secs(4)).await);
@@ -142,7 +142,7 @@ async fn a_server_that_ends_unused_connections_is_well_and_dialled_at_most_once_
                 }
             }
         };
-        let (server, _announcement) = stage.raw("a", script).await;
+        let (server, _registration) = stage.raw("a", script).await;
         let channel = stage.builder().build().unwrap();
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_secs(4) {
@@ -164,7 +164,7 @@ async fn a_server_that_ends_unused_connections_is_well_and_dialled_at_most_once_
 #[tokio::test]
 async fn a_server_that_takes_calls_and_hangs_up_is_failing_with_backoff_and_says_so() {
     let stage = Stage::new();
-    let (server, _announcement) = stage
+    let (server, _registration) = stage
         .raw("a", |mut peer: Peer| async move {
             peer.settings(&[]);
             peer.request().await;
@@ -186,7 +186,7 @@ async fn a_server_that_takes_calls_and_hangs_up_is_failing_with_backoff_and_says
 }
 
 /// Ends its first connections in good order when a request has come, which it has not processed.
-async fn overtaken(stage: &Stage, connections: usize) -> (callboard_raw::RawServer, callboard::Announcement) {
+async fn overtaken(stage: &Stage, connections: usize) -> (callboard_raw::RawServer, callboard::Registration) {
     let script = move |mut peer: Peer| async move {
         if peer.number() > connections {
             return serve("a", peer).await;
@@ -203,13 +203,13 @@ async fn overtaken(stage: &Stage, connections: usize) -> (callboard_raw::RawServ
 async fn a_call_that_is_overtaken_by_the_orderly_end_of_its_connection_is_sent_again_up_to_four_times() {
     for connections in [1, 2, 4] {
         let stage = Stage::new();
-        let (server, _announcement) = overtaken(&stage, connections).await;
+        let (server, _registration) = overtaken(&stage, connections).await;
         let channel = stage.channel(stage.builder(), 1).await;
         in_time(echo(&channel).unary(request())).await.unwrap();
         assert_eq!(server.stats().requests, connections + 1);
     }
     let stage = Stage::new();
-    let (server, _announcement) = overtaken(&stage, usize::MAX).await;
+    let (server, _registration) = overtaken(&stage, usize::MAX).await;
     let channel = stage.channel(stage.builder(), 1).await;
     let status = in_time(echo(&channel).unary(request())).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable, "{status:?}");
@@ -238,7 +238,7 @@ async fn dials(sets: impl Fn(Instance) -> Vec<Vec<Instance>>) -> [usize; 2] {
 #[tokio::test]
 async fn a_server_that_is_said_to_restart_all_the_time_is_dialled_with_backoff() {
     let restarts = |instance: Instance| {
-        let restarted = |micros| vec![instance.clone().incarnation(Incarnation::from_micros(micros))];
+        let restarted = |micros| vec![instance.clone().with_incarnation(Incarnation::from_micros(micros))];
         (1..=5_000).map(restarted).collect()
     };
     // Twice for each second and once more; after SETTINGS one may have any reason, so twice as often.

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use callboard::balancer::{RoundRobin, Weighted};
 use callboard::{
-    Balancer, Call, Channel, ConnectivityState, Endpoint, FollowSettings, Instance, Outcome, Pick, Picker, Snapshot,
-    follow,
+    Balancer, Call, Channel, ConnectivityState, Endpoint, Instance, Outcome, Pick, Picker, Snapshot, WatchSettings,
+    watch,
 };
 use callboard_bench::{Silent, cpu, feed, instances, service};
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -24,8 +24,8 @@ fn runtime() -> Runtime {
 }
 
 /// Changes are passed on at once, however soon after one another.
-fn at_once() -> FollowSettings {
-    let mut settings = FollowSettings::default();
+fn at_once() -> WatchSettings {
+    let mut settings = WatchSettings::default();
     settings.coalesce = Duration::ZERO;
     settings
 }
@@ -81,12 +81,12 @@ fn build(c: &mut Criterion) {
 
 fn fold(c: &mut Criterion) {
     let (runtime, (registry, resolver), mut set) = (runtime(), feed(), Changing::new());
-    let mut follow = follow(std::sync::Arc::new(resolver), &service(), at_once());
+    let mut watcher = watch(std::sync::Arc::new(resolver), &service(), at_once());
     let mut change = || {
         let next = set.next();
         let begun = cpu::thread();
         registry.send(next).expect("the set is followed");
-        runtime.block_on(follow.changed());
+        runtime.block_on(watcher.changed());
         cpu::thread() - begun
     };
     change();
@@ -144,7 +144,7 @@ fn connected(runtime: &Runtime, resolver: callboard_bench::Feed) -> (Channel, Un
     let (retired, retirements) = unbounded_channel();
     let connector = tower::service_fn(async |_| Ok::<_, std::io::Error>(Silent::default()));
     let channel = runtime.block_on(async {
-        let builder = Channel::builder(service()).resolver(resolver).connector(connector).follow(at_once());
+        let builder = Channel::builder(service()).resolver(resolver).connector(connector).watch_settings(at_once());
         let channel = builder.balancer(Telling { balancer: Weighted::new(), retired }).build().expect("a channel");
         let ready = |channel: &Channel| {
             let endpoints = channel.endpoints();

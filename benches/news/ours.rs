@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use callboard::{
-    Channel, ConnectivityState, Dialer, Follow, FollowSettings, Instance, Lease, Registry, Service, View, WaitForReady,
-    follow,
+    Channel, ConnectivityState, Dialer, Instance, Lease, Registry, Resolution, ServiceName, WaitForReady,
+    WatchSettings, Watcher, watch,
 };
 use callboard_echo::pb::EchoRequest;
 use callboard_echo::{EchoServer, client};
@@ -16,8 +16,8 @@ use crate::Result;
 /// A client that follows a service, and one instance that is there all the time.
 pub(crate) struct Follower {
     registry: Arc<dyn Registry>,
-    service: Service,
-    follow: Follow,
+    service: ServiceName,
+    watcher: Watcher,
     lease: Box<dyn Lease>,
     instance: Instance,
 }
@@ -29,17 +29,17 @@ impl Follower {
         let instance = Instance::new("there", "127.0.0.1:1".parse()?)?;
         let lease = registry.register(&service, &instance).await?;
         let resolver = callboard::backend::Etcd::builder([etcd.to_string()]).build()?;
-        let mut follow = follow(Arc::new(resolver), &service, FollowSettings::default());
-        until(&mut follow, |view| has(view, "there", 1)).await;
-        Ok(Self { registry, service, follow, lease, instance })
+        let mut watcher = watch(Arc::new(resolver), &service, WatchSettings::default());
+        until(&mut watcher, |view| has(view, "there", 1)).await;
+        Ok(Self { registry, service, watcher, lease, instance })
     }
 
     pub(crate) async fn new_weight(&mut self, round: usize) -> Result<Duration> {
         let weight = round as u32 + 2;
-        self.instance.weight = weight;
+        self.instance.set_weight(weight);
         let start = Instant::now();
         self.lease.update(&self.instance).await?;
-        until(&mut self.follow, |view| has(view, "there", weight)).await;
+        until(&mut self.watcher, |view| has(view, "there", weight)).await;
         Ok(start.elapsed())
     }
 
@@ -48,22 +48,22 @@ impl Follower {
         let instance = Instance::new(&id, "127.0.0.1:2".parse()?)?;
         let start = Instant::now();
         let lease = self.registry.register(&self.service, &instance).await?;
-        until(&mut self.follow, |view| has(view, &id, 1)).await;
+        until(&mut self.watcher, |view| has(view, &id, 1)).await;
         let time = start.elapsed();
         lease.revoke().await?;
-        until(&mut self.follow, |view| !has(view, &id, 1)).await;
+        until(&mut self.watcher, |view| !has(view, &id, 1)).await;
         Ok(time)
     }
 }
 
-async fn until(follow: &mut Follow, seen: impl Fn(&View) -> bool) {
-    while !seen(follow.view()) {
-        follow.changed().await;
+async fn until(watcher: &mut Watcher, seen: impl Fn(&Resolution) -> bool) {
+    while !seen(watcher.resolution()) {
+        watcher.changed().await;
     }
 }
 
-fn has(view: &View, id: &str, weight: u32) -> bool {
-    view.instances.iter().flat_map(|set| set.iter()).any(|instance| instance.id == id && instance.weight == weight)
+fn has(view: &Resolution, id: &str, weight: u32) -> bool {
+    view.instances.iter().flat_map(|set| set.iter()).any(|instance| instance.id() == id && instance.weight() == weight)
 }
 
 /// From the moment when a server that listens begins to sign in, until a call is answered that has been waiting for it.
@@ -79,7 +79,7 @@ pub(crate) async fn first_call(etcd: SocketAddr, round: usize) -> Result<Duratio
     let call = tokio::spawn(waiting_call(channel));
     // It waits now, and nothing has been passed on for a while.
     tokio::time::sleep(crate::APART).await;
-    let instance = Instance::at(server.address().into())?;
+    let instance = Instance::at(server.address().try_into()?)?;
     let start = Instant::now();
     let lease = registry.register(&service, &instance).await?;
     call.await??;

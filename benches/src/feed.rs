@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
-use callboard::{Resolver, Service, Snapshot, Snapshots};
+use callboard::{Resolver, ServiceName, Snapshot, Snapshots};
 use futures_util::{StreamExt, stream};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -17,7 +17,7 @@ pub fn feed() -> (UnboundedSender<Snapshot>, Feed) {
 }
 
 impl Resolver for Feed {
-    fn watch(&self, _: &Service) -> Snapshots {
+    fn watch(&self, _: &ServiceName) -> Snapshots {
         match self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
             Some(mut said) => stream::poll_fn(move |cx| said.poll_recv(cx).map(|set| set.map(Ok))).boxed(),
             None => stream::pending().boxed(),

@@ -40,7 +40,7 @@ pub(crate) fn watch(borne: Option<&str>, every: Option<Duration>, into: &Path) -
 async fn try_on(server: &mut Server, every: Option<Duration>) -> Result<()> {
     let address: SocketAddr = server.said(GRACE).await?.parse()?;
     let (registry, resolver) = feed();
-    registry.send(Snapshot::new(vec![Instance::at(address.into())?]))?;
+    registry.send(Snapshot::new(vec![Instance::at(address.try_into()?)?]))?;
     let (keepalive, interval) = match every {
         Some(every) => (Keepalive::every(every), every),
         None => (Keepalive::default(), Duration::from_secs(310)),

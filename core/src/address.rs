@@ -16,6 +16,12 @@ use crate::{Error, Result, masked_url, short};
 /// RFC 4007 writes it: `[fe80::1%eth0]:50051`, or with the interface's number. A zone means something on one machine
 /// alone.
 ///
+/// An address is always checked: it is parsed, or made by a function that fails.
+///
+/// ```compile_fail,E0423
+/// let address = callboard_core::Address("0.0.0.0:0".to_owned());
+/// ```
+///
 /// [`Display`](fmt::Display) prints the form that [`FromStr`] reads.
 ///
 /// ```
@@ -26,21 +32,14 @@ use crate::{Error, Result, masked_url, short};
 /// assert!("localhost".parse::<Address>().is_err());
 /// # Ok::<(), callboard_core::Error>(())
 /// ```
-#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Address {
-    /// A host and a port, reached over TCP.
-    #[non_exhaustive]
-    Tcp {
-        /// An IP address without brackets, an IPv6 address with its zone (`fe80::1%eth0`), or a host name.
-        host: String,
-        /// The port; never 0.
-        port: u16,
-    },
-    /// The absolute path of a Unix socket.
+pub struct Address(Kind);
+
+/// Made by [`Address`]'s checks alone.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Kind {
+    Tcp { host: String, port: u16 },
     Unix(PathBuf),
-    /// The name of a Unix socket in Linux's abstract namespace, without the NUL that the system has before it. It is in
-    /// no file system, and gone with the last process that has it open.
     UnixAbstract(String),
 }
 
@@ -55,7 +54,7 @@ impl Address {
     pub fn tcp(host: impl Into<String>, port: u16) -> Result<Self> {
         let host = host.into();
         match host_complaint(&host).or((port == 0).then_some("port 0 cannot be reached")) {
-            None => Ok(Self::Tcp { host, port }),
+            None => Ok(Self(Kind::Tcp { host, port })),
             Some(why) => Err(invalid(&format!("{host}:{port}"), why)),
         }
     }
@@ -72,7 +71,7 @@ impl Address {
                 "the path of a Unix socket is absolute, UTF-8 and without control characters",
             ));
         }
-        Ok(Self::Unix(path.to_owned()))
+        Ok(Self(Kind::Unix(path.to_owned())))
     }
 
     /// Checks the name of a socket in Linux's abstract namespace and makes an address of it. Dialling it on another
@@ -86,17 +85,33 @@ impl Address {
             let why = "the name of an abstract Unix socket is 1 to 107 bytes without control characters";
             return Err(invalid(&format!("unix-abstract:{name}"), why));
         }
-        Ok(Self::UnixAbstract(name))
+        Ok(Self(Kind::UnixAbstract(name)))
     }
 
-    /// The variants can be made without a check.
-    pub(crate) fn check(&self) -> Result<()> {
-        match self.clone() {
-            Self::Tcp { host, port } => Self::tcp(host, port),
-            Self::Unix(path) => Self::unix(path),
-            Self::UnixAbstract(name) => Self::unix_abstract(name),
+    /// The host and the port of an address that is reached over TCP. The host is an IP address without brackets, an IPv6
+    /// address with its zone (`fe80::1%eth0`), or a host name. The port is never 0.
+    pub fn host_and_port(&self) -> Option<(&str, u16)> {
+        match &self.0 {
+            Kind::Tcp { host, port } => Some((host, *port)),
+            _ => None,
         }
-        .map(drop)
+    }
+
+    /// The absolute path of a Unix socket.
+    pub fn unix_path(&self) -> Option<&Path> {
+        match &self.0 {
+            Kind::Unix(path) => Some(path),
+            _ => None,
+        }
+    }
+
+    /// The name of a Unix socket in Linux's abstract namespace, without the NUL that the system has before it. It is in
+    /// no file system, and gone with the last process that has it open.
+    pub fn unix_abstract_name(&self) -> Option<&str> {
+        match &self.0 {
+            Kind::UnixAbstract(name) => Some(name),
+            _ => None,
+        }
     }
 }
 
@@ -171,25 +186,30 @@ impl FromStr for Address {
     }
 }
 
-impl From<std::net::SocketAddr> for Address {
-    /// The socket's IP and port as they are, and the zone of IPv6, as a number, if there is one. For what a client
-    /// dialled or a server bound to a specific address; an unspecified IP is not caught here.
-    fn from(socket: std::net::SocketAddr) -> Self {
+impl TryFrom<std::net::SocketAddr> for Address {
+    type Error = Error;
+
+    /// The socket's IP and port as they are, and the zone of IPv6, as a number, if there is one: for what a client
+    /// dialled or a server bound to a specific address.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid), if the IP is unspecified or the port is 0.
+    fn try_from(socket: std::net::SocketAddr) -> Result<Self> {
         let host = match socket {
             std::net::SocketAddr::V6(v6) if v6.scope_id() != 0 => format!("{}%{}", v6.ip(), v6.scope_id()),
             _ => socket.ip().to_string(),
         };
-        Self::Tcp { host, port: socket.port() }
+        Self::tcp(host, socket.port())
     }
 }
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
-            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-            Self::UnixAbstract(name) => write!(f, "unix-abstract:{name}"),
+        match &self.0 {
+            Kind::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Kind::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Kind::Unix(path) => write!(f, "unix:{}", path.display()),
+            Kind::UnixAbstract(name) => write!(f, "unix-abstract:{name}"),
         }
     }
 }
@@ -224,7 +244,7 @@ mod tests {
     #[test]
     fn a_socket_s_zone_is_kept() {
         let socket = std::net::SocketAddrV6::new("fe80::1".parse().expect("an address"), 80, 0, 7);
-        let address = Address::from(std::net::SocketAddr::from(socket));
+        let address = Address::try_from(std::net::SocketAddr::from(socket)).expect("a specific address");
         assert_eq!(address.to_string(), "[fe80::1%7]:80");
         assert_eq!(address.to_string().parse::<Address>().expect("the printed form"), address);
     }

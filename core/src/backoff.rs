@@ -65,12 +65,12 @@ impl Backoff {
 
 /// The failures of one thing that is tried again and again.
 #[derive(Clone, Debug)]
-pub struct Retry {
+pub struct BackoffState {
     backoff: Backoff,
     failures: u32,
 }
 
-impl Retry {
+impl BackoffState {
     /// Starts with no failures.
     pub fn new(backoff: Backoff) -> Self {
         Self { backoff, failures: 0 }
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn waits_grow_to_the_cap_within_the_jitter() {
-        let mut retry = Retry::new(Backoff::CONNECTION);
+        let mut retry = BackoffState::new(Backoff::CONNECTION);
         for attempt in 0..200 {
             let plain = 1.6f64.powi(attempt).min(120.0);
             let wait = retry.failed().as_secs_f64();
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn an_error_that_time_does_not_cure_waits_the_longest_at_once() {
-        let mut retry = Retry::new(Backoff::REGISTRY);
+        let mut retry = BackoffState::new(Backoff::REGISTRY);
         assert!(retry.after(&Error::new(ErrorKind::Unavailable, "down")) <= Duration::from_millis(150));
         assert!(retry.after(&Error::new(ErrorKind::Denied, "no")) >= Duration::from_millis(1000));
         assert_eq!(retry.failures(), 2);
@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn only_a_lasting_success_starts_the_waits_over() {
-        let mut retry = Retry::new(Backoff::REGISTRY);
+        let mut retry = BackoffState::new(Backoff::REGISTRY);
         retry.failed();
         retry.lasted(Backoff::REGISTRY.longest());
         assert_eq!(retry.failures(), 1);
@@ -184,7 +184,7 @@ mod tests {
         ) {
             let (base, max) = (base.max(Duration::from_nanos(1)).min(max), max.max(Duration::from_nanos(1)));
             let base = base.max(Duration::from_nanos(1));
-            let mut retry = Retry::new(Backoff::new(base, max, factor, jitter).unwrap());
+            let mut retry = BackoffState::new(Backoff::new(base, max, factor, jitter).unwrap());
             for _ in 0..50 {
                 let wait = retry.failed();
                 let _ = crate::later(tokio::time::Instant::now(), wait);

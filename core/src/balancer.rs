@@ -30,14 +30,14 @@ pub trait Balancer: fmt::Debug + Send + Sync + 'static {
 
     /// How often to make a new picker although nothing has changed, for a balancer that looks at live figures. Never,
     /// unless overridden. Times below 10 ms count as that.
-    fn renew_every(&self) -> Option<Duration> {
+    fn refresh_interval(&self) -> Option<Duration> {
         None
     }
 
     /// How often each connected endpoint is asked to report its load out of band: over gRPC's
     /// `xds.service.orca.v3.OpenRcaService`, on its connection. The server may report less often, or not at all; see
     /// [`Endpoint::out_of_band_load`]. Never, unless overridden: endpoints may report with each response all the same.
-    fn load_reports(&self) -> Option<Duration> {
+    fn oob_report_interval(&self) -> Option<Duration> {
         None
     }
 }
@@ -55,12 +55,12 @@ impl<B: Balancer + ?Sized> Balancer for std::sync::Arc<B> {
         (**self).picker(ready)
     }
 
-    fn renew_every(&self) -> Option<Duration> {
-        (**self).renew_every()
+    fn refresh_interval(&self) -> Option<Duration> {
+        (**self).refresh_interval()
     }
 
-    fn load_reports(&self) -> Option<Duration> {
-        (**self).load_reports()
+    fn oob_report_interval(&self) -> Option<Duration> {
+        (**self).oob_report_interval()
     }
 }
 
@@ -70,14 +70,14 @@ impl<B: Balancer + ?Sized> Balancer for std::sync::Arc<B> {
 pub enum Connect {
     /// All of them, and keep them connected.
     All,
-    /// One of them: each index in turn, the next one when the one before has failed or `stagger` after it was
+    /// One of them: each index in turn, the next one when the one before has failed or `attempt_delay` after it was
     /// started, until one is ready. That one is kept while it works and the others are closed. An endpoint that is
     /// ready already is kept whatever the order says; one that is not listed is not tried.
     InOrder {
         /// Indices into the endpoints that were given.
         order: Vec<usize>,
         /// How long an attempt runs alone before the next one is started beside it.
-        stagger: Duration,
+        attempt_delay: Duration,
     },
 }
 
@@ -169,7 +169,7 @@ impl<'a> Call<'a> {
         let Avoid { ready, failed, full } = self.avoid;
         full.contains(&index)
             || !failed.is_empty()
-                && ready.get(index).is_some_and(|endpoint| failed.contains(&endpoint.instance().address))
+                && ready.get(index).is_some_and(|endpoint| failed.contains(endpoint.instance().address()))
     }
 
     /// The method's path: `/package.Service/Method`.

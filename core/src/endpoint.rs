@@ -1,8 +1,8 @@
 //! An instance as a channel sees it.
 
+mod attributes;
 mod calls;
 mod reported;
-mod slots;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use self::attributes::Attributes;
 use self::calls::Calls;
 use self::reported::Reported;
-use self::slots::Slots;
 use crate::{Instance, Load};
 
 /// The state of a connection, of an endpoint, or of a whole channel: gRPC's five.
@@ -71,7 +71,7 @@ struct Live {
     latency: AtomicU64,
     reported_by_calls: Reported,
     reported_out_of_band: Reported,
-    slots: Slots,
+    attributes: Attributes,
 }
 
 impl Endpoint {
@@ -93,7 +93,7 @@ impl Endpoint {
 
     /// Shorthand for the instance's weight.
     pub fn weight(&self) -> u32 {
-        self.0.instance.weight
+        self.0.instance.weight()
     }
 
     /// The state of its connections: `READY` if one of them is.
@@ -133,15 +133,15 @@ impl Endpoint {
     }
 
     /// What it has reported of its load last out of band, which it does only if the balancer
-    /// [asks for it](crate::Balancer::load_reports).
+    /// [asks for it](crate::Balancer::oob_report_interval).
     pub fn out_of_band_load(&self) -> Option<Load> {
         self.0.live.reported_out_of_band.get()
     }
 
     /// What a picker remembers of this endpoint from one picker to the next: one value for each type, shared by clones,
     /// its default until somebody changes it. A type that nobody else can name is nobody else's to change.
-    pub fn slot<T: Default + Send + Sync + 'static>(&self) -> Arc<T> {
-        self.0.live.slots.get()
+    pub fn attribute<T: Default + Send + Sync + 'static>(&self) -> Arc<T> {
+        self.0.live.attributes.get()
     }
 
     /// Notes the state, and when it became `READY`. Called by the channel, and by tests of pickers.
@@ -182,10 +182,11 @@ impl Endpoint {
 
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let id = self.0.instance.id();
         f.debug_struct("Endpoint")
-            .field("id", &self.0.instance.id)
-            .field("address", &format_args!("{}", self.0.instance.address))
-            .field("weight", &self.0.instance.weight)
+            .field("id", &id)
+            .field("address", &format_args!("{}", self.0.instance.address()))
+            .field("weight", &self.0.instance.weight())
             .field("state", &self.state())
             .field("in_flight", &self.in_flight())
             .finish_non_exhaustive()
@@ -205,7 +206,7 @@ mod tests {
         let before = endpoint();
         before.call_started();
         before.set_state(ConnectivityState::Ready);
-        let after = before.with_instance(before.instance().as_ref().clone().weight(7));
+        let after = before.with_instance(before.instance().as_ref().clone().with_weight(7));
         assert_eq!((after.in_flight(), after.calls(), after.state()), (1, 1, ConnectivityState::Ready));
         after.call_ended(None);
         assert_eq!((before.in_flight(), before.weight(), after.weight()), (0, 1, 7));

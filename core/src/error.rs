@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::Service;
+use crate::ServiceName;
 
 /// What callboard's fallible functions return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -47,7 +47,7 @@ struct Inner {
     kind: ErrorKind,
     message: Cow<'static, str>,
     backend: Option<Cow<'static, str>>,
-    service: Option<Service>,
+    service: Option<ServiceName>,
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -72,7 +72,7 @@ impl Error {
 
     /// Says which service it was about.
     #[must_use]
-    pub fn for_service(mut self, service: &Service) -> Self {
+    pub fn for_service(mut self, service: &ServiceName) -> Self {
         Arc::make_mut(&mut self.0).service = Some(service.clone());
         self
     }
@@ -100,7 +100,7 @@ impl Error {
     }
 
     /// The service that it was about, if it was about one.
-    pub fn service(&self) -> Option<&Service> {
+    pub fn service(&self) -> Option<&ServiceName> {
         self.0.service.as_ref()
     }
 
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn display_says_where_and_leaves_the_source_to_source() {
-        let service: Service = "project/test".parse().expect("a valid name");
+        let service: ServiceName = "project/test".parse().expect("a valid name");
         let io = std::io::Error::other("connection refused");
         let error =
             Error::new(ErrorKind::Unavailable, "cannot list").in_backend("etcd").for_service(&service).with_source(io);

@@ -12,27 +12,28 @@ pub const MAX_WEIGHT: u32 = 65_535;
 /// ```
 /// use callboard_core::Instance;
 ///
-/// let instance = Instance::new("a", "10.0.0.7:50051".parse()?)?.weight(3).zone("eu-1").metadata("version", "2.4.0");
-/// assert_eq!(instance.weight, 3);
+/// let instance = Instance::new("a", "10.0.0.7:50051".parse()?)?.with_weight(3).with_zone("eu-1");
+/// assert_eq!(instance.weight(), 3);
 /// # Ok::<(), callboard_core::Error>(())
 /// ```
-#[non_exhaustive]
+///
+/// Its id and its address are checked when it is made, and whenever they are changed: an instance can always stand in a
+/// registry. No field can be set without a check:
+///
+/// ```compile_fail,E0616
+/// # let mut instance = callboard_core::Instance::at("10.0.0.7:50051".parse()?)?;
+/// instance.id() = "a/b".to_owned();
+/// # Ok::<(), callboard_core::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Instance {
-    /// Unique within its service, and the same after a restart. See [`Instance::new`] for its form.
-    pub id: String,
-    /// Where it can be reached.
-    pub address: Address,
-    /// Its share of the calls relative to the others', for balancers that look at it. 1 by default; 0 asks for none.
-    pub weight: u32,
-    /// Where it runs, for filters that prefer the near. None by default.
-    pub zone: Option<String>,
-    /// What its owner wants clients to know. Empty by default. Sorted, so that equal sets are stored alike.
-    pub metadata: BTreeMap<String, String>,
-    /// What answers at the address. A backend by default.
-    pub kind: InstanceKind,
-    /// When its process started; orders two records of one id. [`Incarnation::of_this_process`] by default.
-    pub incarnation: Incarnation,
+    id: String,
+    address: Address,
+    weight: u32,
+    zone: Option<String>,
+    metadata: BTreeMap<String, String>,
+    kind: InstanceKind,
+    incarnation: Incarnation,
 }
 
 /// What answers at an instance's address.
@@ -75,57 +76,117 @@ impl Instance {
         Self::new(address.to_string().replace(['/', '%'], "-"), address)
     }
 
-    /// Whether it can stand in a registry: its id is as [`new`](Self::new) asks for, and its address as [`Address`] does.
-    /// The fields are public, so that an instance that was changed after it was made may be neither.
-    ///
-    /// [`announce`](crate::announce) asks it, and so does a backend's `register` and `update` before an id becomes part
-    /// of a key.
-    ///
-    /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid), naming the field and what is in it.
-    pub fn check(&self) -> Result<()> {
-        check_id(&self.id)?;
-        self.address.check().map_err(|error| Error::invalid(format!("instance {:?}: {}", self.id, error.message())))
+    /// Unique within its service, and the same after a restart. See [`Instance::new`] for its form.
+    pub fn id(&self) -> &str {
+        &self.id
     }
 
-    /// Sets the weight. 1 by default; above [`MAX_WEIGHT`] it counts as that.
+    /// Where it can be reached.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Its share of the calls relative to the others', for balancers that look at it. 1 by default; 0 asks for none.
+    pub fn weight(&self) -> u32 {
+        self.weight
+    }
+
+    /// Where it runs, for balancers that prefer what is near. None by default.
+    pub fn zone(&self) -> Option<&str> {
+        self.zone.as_deref()
+    }
+
+    /// What its owner wants clients to know. Empty by default. Sorted, so that equal sets are stored alike.
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.metadata
+    }
+
+    /// What answers at the address. A backend by default.
+    pub fn kind(&self) -> InstanceKind {
+        self.kind
+    }
+
+    /// When its process started; orders two records of one id. [`Incarnation::of_this_process`] by default.
+    pub fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+
+    /// The same with this weight. 1 by default; above [`MAX_WEIGHT`] it counts as that.
     #[must_use]
-    pub fn weight(mut self, weight: u32) -> Self {
+    pub fn with_weight(mut self, weight: u32) -> Self {
         self.weight = weight;
         self
     }
 
-    /// Sets the zone. None by default.
+    /// The same in this zone.
     #[must_use]
-    pub fn zone(mut self, zone: impl Into<String>) -> Self {
+    pub fn with_zone(mut self, zone: impl Into<String>) -> Self {
         self.zone = Some(zone.into());
         self
     }
 
-    /// Adds one entry of metadata, replacing an earlier one of the same key.
+    /// The same with one more entry of metadata, which replaces an earlier one of the same key.
     #[must_use]
-    pub fn metadata(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+    pub fn with_metadata(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.metadata.insert(key.into(), value.into());
         self
     }
 
-    /// Sets what answers at the address. A backend by default.
+    /// The same with something else at the address.
     #[must_use]
-    pub fn kind(mut self, kind: InstanceKind) -> Self {
+    pub fn with_kind(mut self, kind: InstanceKind) -> Self {
         self.kind = kind;
         self
     }
 
-    /// With this process's incarnation, if it has none that is known.
-    pub(crate) fn of_known_incarnation(self) -> Self {
-        if self.incarnation.as_micros() == 0 { self.incarnation(Incarnation::of_this_process()) } else { self }
-    }
-
-    /// Sets the incarnation. This process's by default.
+    /// The same of this incarnation.
     #[must_use]
-    pub fn incarnation(mut self, incarnation: Incarnation) -> Self {
+    pub fn with_incarnation(mut self, incarnation: Incarnation) -> Self {
         self.incarnation = incarnation;
         self
+    }
+
+    /// The same under this id.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_id(self, id: impl Into<String>) -> Result<Self> {
+        let id = id.into();
+        check_id(&id)?;
+        Ok(Self { id, ..self })
+    }
+
+    /// The same at this address.
+    #[must_use]
+    pub fn with_address(mut self, address: Address) -> Self {
+        self.address = address;
+        self
+    }
+
+    /// Changes the weight. Above [`MAX_WEIGHT`] it counts as that.
+    pub fn set_weight(&mut self, weight: u32) {
+        self.weight = weight;
+    }
+
+    /// Changes the zone.
+    pub fn set_zone(&mut self, zone: Option<String>) {
+        self.zone = zone;
+    }
+
+    /// The metadata, to be changed.
+    pub fn metadata_mut(&mut self) -> &mut BTreeMap<String, String> {
+        &mut self.metadata
+    }
+
+    /// The same under the id and at the address of another, which were checked when that was made.
+    #[must_use]
+    pub fn with_name_of(self, other: &Self) -> Self {
+        Self { id: other.id.clone(), address: other.address.clone(), ..self }
+    }
+
+    /// With this process's incarnation, if it has none that is known.
+    pub(crate) fn of_known_incarnation(self) -> Self {
+        if self.incarnation.as_micros() == 0 { self.with_incarnation(Incarnation::of_this_process()) } else { self }
     }
 }
 
@@ -146,7 +207,7 @@ fn check_id(id: &str) -> Result<()> {
 /// ```
 /// use callboard_core::{ErrorKind, Incarnation, Instance, conflict};
 ///
-/// let there = Instance::new("a", "10.0.0.8:50051".parse()?)?.incarnation(Incarnation::from_micros(9));
+/// let there = Instance::new("a", "10.0.0.8:50051".parse()?)?.with_incarnation(Incarnation::from_micros(9));
 /// let error = conflict(Incarnation::from_micros(7), &there);
 /// assert_eq!(error.kind(), ErrorKind::Conflict);
 /// assert_eq!(error.message(), "the id \"a\" is taken by 10.0.0.8:50051, of incarnation 9; this one is of incarnation 7");
@@ -176,20 +237,10 @@ mod tests {
     }
 
     #[test]
-    fn what_was_changed_after_it_was_made_is_checked_again() {
+    fn no_change_makes_an_instance_that_cannot_stand_in_a_registry() {
         let good = Instance::at("127.0.0.1:1".parse().expect("an address")).expect("an id");
-        good.check().expect("it was not changed");
-        let id = Instance { id: "../a".to_owned(), ..good.clone() };
-        assert!(id.check().expect_err("a path").message().starts_with("instance id \"../a\""));
-        for (address, why) in [
-            (Address::Unix("relative".into()), "absolute"),
-            (Address::UnixAbstract("a\nb".to_owned()), "control"),
-            (std::net::SocketAddr::from(([0, 0, 0, 0], 80)).into(), "listens"),
-            (std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into(), "port 0"),
-        ] {
-            let error = Instance { address, ..good.clone() }.check().expect_err(why).to_string();
-            assert!(error.starts_with("instance \"127.0.0.1:1\": address") && error.contains(why), "{error}");
-        }
+        assert!(good.clone().with_id("../a").expect_err("a path").message().starts_with("instance id \"../a\""));
+        assert_eq!(good.with_id("b").expect("an id").id(), "b");
     }
 
     #[test]

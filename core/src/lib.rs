@@ -6,7 +6,7 @@
 //!
 //! | to write | implement | then |
 //! |---|---|---|
-//! | a backend | [`Registry`] and [`Lease`], [`Resolver`], or only one side | [`announce`] and [`follow`] supervise them |
+//! | a backend | [`Registry`] and [`Lease`], [`Resolver`], or only one side | [`register`] and [`watch`] supervise them |
 //! | a balancer | [`Balancer`] and [`Picker`] | the channel calls them |
 //!
 //! The division of labour: **a backend makes one attempt, and this crate never gives up.** A backend fails at the first
@@ -15,13 +15,13 @@
 //! [callboard]: https://docs.rs/callboard
 
 mod address;
-mod announce;
 mod backoff;
 mod balancer;
 mod breaks;
 mod endpoint;
 mod error;
-mod follow;
+mod registration;
+
 mod incarnation;
 mod instance;
 mod later;
@@ -32,23 +32,22 @@ mod records;
 mod registry;
 mod registry_tls;
 mod resolver;
-mod service;
 mod service_config;
+mod service_name;
 mod short;
 mod snapshot;
 mod status;
 mod target;
 mod thread_number;
 mod turns;
+mod watcher;
 
 pub use address::Address;
-pub use announce::{AnnounceSettings, Announcement, AnnouncementState, announce};
-pub use backoff::{Backoff, Retry};
+pub use backoff::{Backoff, BackoffState};
 pub use balancer::{Balancer, Call, Connect, Outcome, Pick, Picker};
 pub use breaks::{Breaks, aside, drop_aside};
 pub use endpoint::{ConnectivityState, Endpoint};
 pub use error::{BoxError, Error, ErrorKind, Result};
-pub use follow::{Follow, FollowSettings, Stale, View, follow};
 pub use incarnation::Incarnation;
 pub use instance::{Instance, InstanceKind, MAX_WEIGHT, conflict};
 pub use later::later;
@@ -56,13 +55,15 @@ pub use load::{Load, LoadReport};
 pub use proto_duration::{deserialize_proto_duration, proto_duration};
 pub use record::{decode, encode};
 pub use records::{Record, RecordReader, Remark, holder, unbelieved};
+pub use registration::{Registration, RegistrationSettings, RegistrationState, register};
 pub use registry::{Lease, Registry};
 pub use registry_tls::{RegistryPems, RegistryTls};
 pub use resolver::{Resolver, Snapshots};
-pub use service::Service;
 pub use service_config::{
-    BalancerSettings, CONFIG_NAME, MethodConfig, PolicyConfig, RetryPolicy, RetryThrottling, ServiceConfig, configure,
+    BalancerSettings, CONFIG_NAME, MethodConfig, PolicyConfig, RetryPolicy, RetryThrottling, ServiceConfig,
+    put_service_config,
 };
+pub use service_name::ServiceName;
 pub use short::short;
 pub use snapshot::Snapshot;
 pub use status::{Code, Status};
@@ -70,3 +71,4 @@ pub use target::{Target, TargetOptions, masked_url};
 /// The clock of everything here, which a test can pause.
 pub use tokio::time::Instant;
 pub use turns::Turns;
+pub use watcher::{Resolution, Stale, WatchSettings, Watcher, watch};

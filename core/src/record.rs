@@ -51,24 +51,23 @@ fn one() -> u32 {
 /// ```
 /// use callboard_core::{Incarnation, Instance, encode};
 ///
-/// let instance = Instance::new("a", "10.0.0.7:50051".parse()?)?.incarnation(Incarnation::from_micros(7));
+/// let instance = Instance::new("a", "10.0.0.7:50051".parse()?)?.with_incarnation(Incarnation::from_micros(7));
 /// assert_eq!(encode(&instance), r#"{"v":1,"id":"a","address":"10.0.0.7:50051","weight":1,"incarnation":7}"#);
 /// # Ok::<(), callboard_core::Error>(())
 /// ```
 pub fn encode(instance: &Instance) -> String {
-    let Instance { id, address, weight, zone, metadata, kind, incarnation } = instance;
     let record = Fields {
         v: VERSION,
-        id: id.clone(),
-        address: address.to_string(),
-        weight: *weight,
-        zone: zone.clone(),
-        metadata: metadata.clone(),
-        kind: match kind {
+        id: instance.id().to_owned(),
+        address: instance.address().to_string(),
+        weight: instance.weight(),
+        zone: instance.zone().map(str::to_owned),
+        metadata: instance.metadata().clone(),
+        kind: match instance.kind() {
             InstanceKind::Backend => Kind::Backend,
             InstanceKind::Balancer => Kind::Balancer,
         },
-        incarnation: incarnation.as_micros(),
+        incarnation: instance.incarnation().as_micros(),
     };
     serde_json::to_string(&record).expect("strings and numbers are always JSON")
 }
@@ -85,7 +84,7 @@ pub fn encode(instance: &Instance) -> String {
 /// [`Invalid`](crate::ErrorKind::Invalid), if it is not JSON of this form, of a later version, or has a bad id or
 /// address. What it quotes is [short](crate::short).
 pub fn decode(stored: &[u8]) -> Result<Instance> {
-    parse(stored).map(|Stored { instance, incarnation }| instance.incarnation(incarnation.believed()))
+    parse(stored).map(|Stored { instance, incarnation }| instance.with_incarnation(incarnation.believed()))
 }
 
 /// What a record says.
@@ -105,14 +104,14 @@ pub(crate) fn parse(stored: &[u8]) -> Result<Stored> {
         return Err(Error::invalid(format!("record of version {}, this callboard reads version {VERSION}", record.v)));
     }
     let mut instance = Instance::new(record.id, record.address.parse()?)?
-        .weight(record.weight)
-        .incarnation(Incarnation::from_micros(0))
-        .kind(match record.kind {
+        .with_weight(record.weight)
+        .with_incarnation(Incarnation::from_micros(0))
+        .with_kind(match record.kind {
             Kind::Backend => InstanceKind::Backend,
             Kind::Balancer => InstanceKind::Balancer,
         });
-    instance.zone = record.zone;
-    instance.metadata = record.metadata;
+    instance.set_zone(record.zone);
+    *instance.metadata_mut() = record.metadata;
     Ok(Stored { instance, incarnation: Incarnation::from_micros(record.incarnation) })
 }
 
@@ -126,8 +125,8 @@ mod tests {
     fn a_record_written_by_hand_needs_only_id_and_address() {
         let instance = decode(br#"{"v":1,"id":"a","address":"127.0.0.1:1","note":"unknown fields are ignored"}"#)
             .expect("a good record");
-        assert_eq!((instance.weight, instance.incarnation.as_micros()), (1, 0));
-        assert_eq!(instance.kind, InstanceKind::Backend);
+        assert_eq!((instance.weight(), instance.incarnation().as_micros()), (1, 0));
+        assert_eq!(instance.kind(), InstanceKind::Backend);
     }
 
     #[test]
@@ -152,11 +151,12 @@ mod tests {
             metadata in proptest::collection::btree_map("\\PC{0,20}", "\\PC{0,200}", 0..5), incarnation in 0..1u64 << 50, balancer: bool,
         ) {
             let mut instance = Instance::new(id, crate::Address::tcp("h", port)?)?
-                .weight(weight)
-                .incarnation(Incarnation::from_micros(incarnation));
-            instance.zone = zone;
-            instance.metadata = metadata;
-            instance.kind = if balancer { InstanceKind::Balancer } else { InstanceKind::Backend };
+                .with_weight(weight)
+                .with_incarnation(Incarnation::from_micros(incarnation));
+            instance.set_zone(zone);
+            *instance.metadata_mut() = metadata;
+            let kind = if balancer { InstanceKind::Balancer } else { InstanceKind::Backend };
+            let instance = instance.with_kind(kind);
             prop_assert_eq!(decode(encode(&instance).as_bytes())?, instance);
         }
 

@@ -15,7 +15,7 @@ const SMALL: usize = 4 << 10;
 /// Something about one record that a person should know: that it cannot be read, or that it is not taken at its word. It
 /// quotes no more than a few hundred characters of what somebody else has written.
 ///
-/// [`follow`](crate::follow) says each at level WARN, once.
+/// [`watch`](crate::watch) says each at level WARN, once.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Remark {
     backend: &'static str,
@@ -85,7 +85,7 @@ impl Record {
 ///
 /// let mut reader = RecordReader::new("etcd");
 /// let record = reader.read("/callboard/project/test/zz", "zz", br#"{"v":1,"id":"a","address":"10.0.0.7:50051"}"#);
-/// assert_eq!(record.instance().map(|instance| instance.id.as_str()), Some("zz"));
+/// assert_eq!(record.instance().map(|instance| instance.id()), Some("zz"));
 /// assert!(record.remarked().is_some_and(|remark| remark.to_string().contains("it says that it is \"a\"")));
 /// ```
 #[derive(Debug)]
@@ -157,9 +157,9 @@ impl Reading {
     fn of(id: &str, incarnation: Option<Incarnation>, stored: &[u8]) -> Result<Self> {
         let Stored { mut instance, incarnation: said } = parse(stored)?;
         let mut doubts = Vec::new();
-        if instance.id != id {
-            doubts.push(format!("it says that it is {:?}, and counts as {id:?}, as its key says", instance.id));
-            instance = Instance { id: Instance::new(id, instance.address.clone())?.id, ..instance };
+        if instance.id() != id {
+            doubts.push(format!("it says that it is {:?}, and counts as {id:?}, as its key says", instance.id()));
+            instance = instance.with_id(id)?;
         }
         let counts = incarnation.unwrap_or(said);
         if counts != said {
@@ -167,7 +167,7 @@ impl Reading {
                 .push(format!("it says that it is of incarnation {said}, and counts as of {counts}, as its key says"));
         }
         doubts.extend(unbelieved(counts));
-        Ok(Self { instance: instance.incarnation(counts.believed()), doubts })
+        Ok(Self { instance: instance.with_incarnation(counts.believed()), doubts })
     }
 }
 
@@ -190,20 +190,20 @@ mod tests {
     #[test]
     fn what_is_as_its_key_says_gives_no_cause_for_remarks() {
         let (instance, remark) = read("a", r#"{"v":1,"id":"a","address":"h:1","incarnation":7}"#);
-        assert_eq!((instance.map(|i| i.incarnation.as_micros()), remark.as_str()), (Some(7), ""));
+        assert_eq!((instance.map(|i| i.incarnation().as_micros()), remark.as_str()), (Some(7), ""));
     }
 
     #[test]
     fn the_key_says_who_it_is() {
         let (instance, remark) = read("zz", r#"{"v":1,"id":"a","address":"h:1"}"#);
-        assert_eq!(instance.map(|instance| instance.id).as_deref(), Some("zz"));
+        assert_eq!(instance.as_ref().map(super::super::instance::Instance::id), Some("zz"));
         assert_eq!(remark, r#"test: "/key": it says that it is "a", and counts as "zz", as its key says"#);
         let (instance, remark) = read("z z", r#"{"v":1,"id":"a","address":"h:1"}"#);
         assert!(instance.is_none() && remark.contains("record skipped: instance id \"z z\""), "{remark}");
         let mut reader = RecordReader::new("test");
         let stored = br#"{"v":1,"id":"a","address":"h:1","incarnation":9}"#;
         let record = reader.read_incarnation("/key", "a", Incarnation::from_micros(5), stored);
-        assert_eq!(record.instance().map(|instance| instance.incarnation.as_micros()), Some(5));
+        assert_eq!(record.instance().map(|instance| instance.incarnation().as_micros()), Some(5));
         assert!(record.remarked().is_some_and(|remark| remark.text.contains("of incarnation 9, and counts as of 5")));
     }
 
@@ -211,9 +211,9 @@ mod tests {
     fn an_incarnation_of_the_far_future_is_none_that_is_known() {
         let stored = format!(r#"{{"v":1,"id":"a","address":"h:1","incarnation":{}}}"#, u64::MAX);
         let (instance, remark) = read("a", &stored);
-        assert_eq!(instance.map(|instance| instance.incarnation.as_micros()), Some(0));
+        assert_eq!(instance.map(|instance| instance.incarnation().as_micros()), Some(0));
         assert!(remark.contains(&format!("its incarnation {} is more than a day ahead", u64::MAX)), "{remark}");
-        assert_eq!(holder("a", stored.as_bytes()).map(|there| there.incarnation.as_micros()), Some(0));
+        assert_eq!(holder("a", stored.as_bytes()).map(|there| there.incarnation().as_micros()), Some(0));
     }
 
     #[test]

@@ -4,13 +4,13 @@ use std::fmt;
 
 use async_trait::async_trait;
 
-use crate::{Error, ErrorKind, Instance, Result, Service};
+use crate::{Error, ErrorKind, Instance, Result, ServiceName};
 
 /// Where instances are published: the server's side of a backend.
 ///
 /// # Contract
 /// - **One attempt.** `register` does the simple, honest thing and fails at the first doubt. It never retries:
-///   [`announce`](crate::announce) calls it, bounds it by a timeout, and calls it again for ever.
+///   [`register`](crate::register) calls it, bounds it by a timeout, and calls it again for ever.
 /// - **One entry per service and id.** Where the id is there already: an entry of an older or the same incarnation is
 ///   replaced; one of a newer incarnation stays and gives [`Conflict`](crate::ErrorKind::Conflict), as
 ///   [`conflict`](crate::conflict) makes it. If the registry shows that the owner of the newer one is dead, that entry may
@@ -27,18 +27,18 @@ pub trait Registry: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// See [`ErrorKind`](crate::ErrorKind) for which kind tells what. An instance whose id could not be part of a key is
     /// [`Invalid`](ErrorKind::Invalid), before anything is asked: [`Instance::check`] tells.
-    async fn register(&self, service: &Service, instance: &Instance) -> Result<Box<dyn Lease>>;
+    async fn register(&self, service: &ServiceName, instance: &Instance) -> Result<Box<dyn Lease>>;
 
     /// Puts the service's config beside its instances, in place of the one that is there; with None, removes it, and it is
     /// no error if there is none. Returns once that is acknowledged. The config has no lease: it stays until it is removed.
     ///
     /// Called by whoever operates the service, with a text that [`ServiceConfig::parse`](crate::ServiceConfig::parse)
-    /// has read: see [`configure`](crate::configure). Watchers get it as [`Snapshot::config`](crate::Snapshot::config).
+    /// has read: see [`put_service_config`](crate::put_service_config). Watchers get it as [`Snapshot::config`](crate::Snapshot::config).
     ///
     /// # Errors
     /// [`Unsupported`](ErrorKind::Unsupported), unless overridden. After another error it is not known which config is
     /// there.
-    async fn configure(&self, service: &Service, config: Option<&str>) -> Result<()> {
+    async fn put_service_config(&self, service: &ServiceName, config: Option<&str>) -> Result<()> {
         let _ = config;
         Err(Error::new(ErrorKind::Unsupported, "this registry keeps no service config").for_service(service))
     }
@@ -90,11 +90,11 @@ pub trait Lease: fmt::Debug + Send + 'static {
 
 #[async_trait]
 impl<R: Registry + ?Sized> Registry for std::sync::Arc<R> {
-    async fn register(&self, service: &Service, instance: &Instance) -> Result<Box<dyn Lease>> {
+    async fn register(&self, service: &ServiceName, instance: &Instance) -> Result<Box<dyn Lease>> {
         (**self).register(service, instance).await
     }
 
-    async fn configure(&self, service: &Service, config: Option<&str>) -> Result<()> {
-        (**self).configure(service, config).await
+    async fn put_service_config(&self, service: &ServiceName, config: Option<&str>) -> Result<()> {
+        (**self).put_service_config(service, config).await
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use futures_core::stream::BoxStream;
 
-use crate::{Result, Service, Snapshot};
+use crate::{Result, ServiceName, Snapshot};
 
 /// What a watch yields: complete sets, until an error ends it.
 pub type Snapshots = BoxStream<'static, Result<Snapshot>>;
@@ -17,17 +17,17 @@ pub type Snapshots = BoxStream<'static, Result<Snapshot>>;
 ///   heard of is an empty set, not an error. "Not known yet" is no item.
 /// - **Each item is complete.** A backend that hears of changes folds them. Equal sets in a row are allowed.
 /// - **One attempt.** The stream yields an error at the first doubt (connection gone, session expired, history
-///   compacted) and is then dropped, not polled again. [`follow`](crate::follow) watches again, for ever, and keeps
+///   compacted) and is then dropped, not polled again. [`watch`](crate::watch) watches again, for ever, and keeps
 ///   the last good set meanwhile. The end of the stream counts as such an error.
 /// - A record that cannot be read is skipped and counted ([`Snapshot::skipped`]); it never fails the set.
 /// - Dropping the stream ends the watch: nothing is left in the registry, no task goes on.
 pub trait Resolver: fmt::Debug + Send + Sync + 'static {
     /// Watches one service.
-    fn watch(&self, service: &Service) -> Snapshots;
+    fn watch(&self, service: &ServiceName) -> Snapshots;
 }
 
 impl<R: Resolver + ?Sized> Resolver for std::sync::Arc<R> {
-    fn watch(&self, service: &Service) -> Snapshots {
+    fn watch(&self, service: &ServiceName) -> Snapshots {
         (**self).watch(service)
     }
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::methods::Methods;
-pub use self::put::{CONFIG_NAME, configure};
+pub use self::put::{CONFIG_NAME, put_service_config};
 pub use self::retry::{RetryPolicy, RetryThrottling};
 pub use self::settings::{BalancerSettings, PolicyConfig};
 use crate::Result;

@@ -73,7 +73,7 @@ mod tests {
         ];
         let snapshot: Snapshot = records.iter().collect();
         assert_eq!((snapshot.skipped, snapshot.remarks.len()), (2, 2));
-        assert_eq!(snapshot.instances.iter().map(|i| i.id.as_str()).collect::<Vec<_>>(), ["a"]);
+        assert_eq!(snapshot.instances.iter().map(|i| i.id()).collect::<Vec<_>>(), ["a"]);
         let many: Snapshot = std::iter::repeat_n(&records[1], 10_000).collect();
         assert_eq!((many.skipped, many.remarks.len()), (10_000, MOST_REMARKS));
     }

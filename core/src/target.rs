@@ -12,7 +12,7 @@ use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode
 use self::masked::MASK;
 pub use self::masked::masked_url;
 pub use self::options::TargetOptions;
-use crate::{Error, Result, Service};
+use crate::{Error, Result, ServiceName};
 
 /// A parsed dial URL: `scheme://[user[:password]@]host[:port][,host[:port]...]/service/name[?key=value&...]`.
 ///
@@ -82,10 +82,10 @@ impl Target {
     /// The service: the path without its leading `/`.
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid), if that is no [`Service`].
-    pub fn service(&self) -> Result<Service> {
+    /// [`Invalid`](crate::ErrorKind::Invalid), if that is no [`ServiceName`].
+    pub fn service(&self) -> Result<ServiceName> {
         let name = self.path.strip_prefix('/').unwrap_or(&self.path);
-        Service::new(name).map_err(|error| invalid(self, &format!("path: {}", error.message())))
+        ServiceName::new(name).map_err(|error| invalid(self, &format!("path: {}", error.message())))
     }
 
     /// Begins to read the options of the query. Whoever begins also [finishes](TargetOptions::finish), once everybody

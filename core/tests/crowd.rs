@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use callboard_conformance::Bystander;
-use callboard_core::{FollowSettings, Instance, Service, encode, follow};
+use callboard_core::{Instance, ServiceName, WatchSettings, encode, watch};
 use callboard_memory::Memory;
 
 const RECORDS: usize = 100_000;
@@ -13,14 +13,14 @@ const RECORDS: usize = 100_000;
 const TURN: Duration = Duration::from_millis(50);
 const TRIES: usize = 3;
 
-fn service() -> Service {
+fn service() -> ServiceName {
     "project/test".parse().unwrap()
 }
 
 fn record(number: usize, weight: u32) -> (String, String) {
     let address = format!("10.{}.{}.{}:1", number >> 16, number >> 8 & 255, number & 255).parse().unwrap();
-    let instance = Instance::new(format!("i{number}"), address).unwrap().weight(weight);
-    (instance.id.clone(), encode(&instance))
+    let instance = Instance::new(format!("i{number}"), address).unwrap().with_weight(weight);
+    (instance.id().to_owned(), encode(&instance))
 }
 
 /// What others write is written by a thread of its own.
@@ -41,16 +41,16 @@ async fn a_hundred_thousand_records_hold_nobody_up_and_a_part_of_them_counts() {
     let (bystander, mut waits) = (Bystander::new(), Vec::new());
     for number in 0..TRIES {
         bystander.longest_wait();
-        let mut follow = follow(Arc::new(memory.clone()), &service(), FollowSettings::default());
-        let view = follow.changed().await;
+        let mut watcher = watch(Arc::new(memory.clone()), &service(), WatchSettings::default());
+        let view = watcher.changed().await;
         assert_eq!((view.instances.as_ref().unwrap().len(), view.left_out), (10_000, 90_000));
         // Among a thousand that change is one of each ten that are kept.
         write(&memory, 0..1_000, number as u32 + 2).await;
-        let before = follow.view().instances.clone().unwrap();
-        let after = follow.changed().await.instances.clone().unwrap();
+        let before = watcher.resolution().instances.clone().unwrap();
+        let after = watcher.changed().await.instances.clone().unwrap();
         assert_eq!(before.len(), after.len());
-        assert!(before.iter().zip(after.iter()).any(|(before, after)| before.weight != after.weight));
-        drop(follow);
+        assert!(before.iter().zip(after.iter()).any(|(before, after)| before.weight() != after.weight()));
+        drop(watcher);
         waits.push(bystander.longest_wait());
     }
     println!("others were kept from their turn for {waits:?}");

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use callboard_core::{
-    AnnounceSettings, Error, ErrorKind, Follow, FollowSettings, Incarnation, Instance, Registry, announce, follow,
+    Error, ErrorKind, Incarnation, Instance, RegistrationSettings, Registry, WatchSettings, Watcher, register, watch,
 };
 use callboard_memory::Memory;
 use tokio::time::sleep;
@@ -57,29 +57,41 @@ async fn what_a_person_should_know_is_said_once() {
 async fn an_outage_is_said_once_and_within_the_span_of_who_asked(log: &Log) {
     let (memory, service) = (Memory::default(), "project/test".parse().unwrap());
     let instance = Instance::new("a", "127.0.0.1:1".parse().unwrap()).unwrap();
-    let announcement = tracing::info_span!("server")
-        .in_scope(|| announce(Arc::new(memory.clone()), &service, instance, AnnounceSettings::default()));
-    announcement.on_board(MINUTE).await.unwrap();
-    let mut follow = follow(Arc::new(memory.clone()), &service, FollowSettings::default());
-    assert!(follow.changed().await.stale.is_none());
+    let registration = tracing::info_span!("server")
+        .in_scope(|| register(Arc::new(memory.clone()), &service, instance, RegistrationSettings::default()));
+    registration.wait_registered(MINUTE).await.unwrap();
+    let mut watcher = watch(Arc::new(memory.clone()), &service, WatchSettings::default());
+    assert!(watcher.changed().await.stale.is_none());
     assert!(log.lines().is_empty());
 
     memory.faults(|faults| faults.down = Some(Error::new(ErrorKind::Unavailable, "connection refused")));
     let _ = tokio::time::timeout(MINUTE, async {
         loop {
-            follow.changed().await;
+            watcher.changed().await;
         }
     })
     .await;
-    let expected = ["WARN", "the registry cannot be heard", "service=project/test", "error=\"connection refused\""];
+    let expected = ["WARN", "the registry does not answer", "service=project/test", "error=\"connection refused\""];
     assert_one(&log.lines(), &expected);
 
     memory.put(&service, "a", None);
     sleep(MINUTE).await;
     let expected =
-        ["WARN server:", "lost its place on the board", "service=project/test", "instance=\"a\"", "error=\"memory"];
+        ["WARN server:", "the registration is lost", "service=project/test", "instance=\"a\"", "error=\"memory"];
     assert_one(&log.lines(), &expected);
-    announcement.leave().await.unwrap();
+
+    // That it is over is said once, too, and how long it was.
+    memory.faults(|faults| faults.down = None);
+    hear(&mut watcher, MINUTE).await;
+    let lines = log.lines();
+    for expected in [
+        ["INFO", "the registry answers again", "service=project/test", "after="],
+        ["INFO server:", "registered again", "instance=\"a\"", "after="],
+    ] {
+        let of: Vec<_> = lines.iter().filter(|line| line.contains(expected[1])).cloned().collect();
+        assert_one(&of, &expected);
+    }
+    registration.deregister().await.unwrap();
     assert!(log.lines().is_empty());
 }
 
@@ -88,22 +100,22 @@ async fn a_conflict_is_an_error_that_says_whose_the_id_is(log: &Log) {
     let (memory, service) = (Memory::default(), "project/test".parse().unwrap());
     let instance = |address: &str, incarnation| {
         let instance = Instance::new("a", address.parse().unwrap()).unwrap();
-        instance.incarnation(Incarnation::from_micros(incarnation))
+        instance.with_incarnation(Incarnation::from_micros(incarnation))
     };
     let other = memory.register(&service, &instance("10.0.0.9:9", 7)).await.unwrap();
-    let ours = announce(Arc::new(memory.clone()), &service, instance("10.0.0.7:7", 5), AnnounceSettings::default());
+    let ours = register(Arc::new(memory.clone()), &service, instance("10.0.0.7:7", 5), RegistrationSettings::default());
     sleep(MINUTE).await;
     assert_one(&log.lines(), &["ERROR", "another server has its id", "10.0.0.9:9, of incarnation 7"]);
     other.revoke().await.unwrap();
-    ours.on_board(MINUTE).await.unwrap();
-    ours.leave().await.unwrap();
+    ours.wait_registered(MINUTE).await.unwrap();
+    ours.deregister().await.unwrap();
 }
 
 /// Hears what there is to hear for so long.
-async fn hear(follow: &mut Follow, time: Duration) {
+async fn hear(watcher: &mut Watcher, time: Duration) {
     let _ = tokio::time::timeout(time, async {
         loop {
-            follow.changed().await;
+            watcher.changed().await;
         }
     })
     .await;
@@ -118,12 +130,12 @@ async fn a_record_is_remarked_on_once(log: &Log) {
     let put = |key: &str, stored: &str| memory.put(&service, key, Some(stored.as_bytes()));
     put("garbage", &format!(r#"{{"v":1,"id":"a","address":"h:1","kind":"{}"}}"#, "x".repeat(1 << 20)));
     put("zz", &record("a", 1, u64::MAX));
-    let mut settings = FollowSettings::default();
+    let mut settings = WatchSettings::default();
     settings.max_instances = 2;
-    let mut follow = follow(Arc::new(memory.clone()), &service, settings);
+    let mut watcher = watch(Arc::new(memory.clone()), &service, settings);
     for weight in 1..100 {
         put("a", &record("a", weight, 5));
-        hear(&mut follow, Duration::from_millis(50)).await;
+        hear(&mut watcher, Duration::from_millis(50)).await;
     }
     let lines = log.lines();
     let of = |part: &str| -> Vec<String> { lines.iter().filter(|line| line.contains(part)).cloned().collect() };
@@ -137,29 +149,29 @@ async fn a_record_is_remarked_on_once(log: &Log) {
     assert_eq!((lines.len(), lines.iter().map(String::len).max() < Some(1_000)), (3, true), "{lines:.300?}");
     let other = |id: &str| put(id, &format!(r#"{{"v":1,"id":"{id}","address":"{id}.test:1"}}"#));
     other("c");
-    hear(&mut follow, Duration::from_millis(50)).await;
-    assert_eq!(follow.view().left_out, 1);
+    hear(&mut watcher, Duration::from_millis(50)).await;
+    assert_eq!(watcher.resolution().left_out, 1);
     assert_one(&log.lines(), &["there are too many instances", "instances=3", "max_instances=2"]);
     other("d");
-    hear(&mut follow, Duration::from_millis(50)).await;
-    assert_eq!((follow.view().left_out, log.lines().len()), (2, 0));
+    hear(&mut watcher, Duration::from_millis(50)).await;
+    assert_eq!((watcher.resolution().left_out, log.lines().len()), (2, 0));
 }
 
 async fn of_many_records_a_hundred_are_remarked_on(log: &Log) {
     let (memory, service) = (Memory::default(), "project/test".parse().unwrap());
-    let mut follow = follow(Arc::new(memory.clone()), &service, FollowSettings::default());
+    let mut watcher = watch(Arc::new(memory.clone()), &service, WatchSettings::default());
     let version = |number: u32| format!(r#"{{"v":{number},"id":"a","address":"h:1"}}"#);
     for round in 10..30 {
         for number in 0..1_000 {
             memory.put(&service, &format!("garbage-{number}"), Some(version(round).as_bytes()));
         }
-        hear(&mut follow, Duration::from_millis(50)).await;
-        assert_eq!(follow.view().skipped, 1_000);
+        hear(&mut watcher, Duration::from_millis(50)).await;
+        assert_eq!(watcher.resolution().skipped, 1_000);
     }
     // One of the lines says that there are no more, and one that nothing can be read.
     assert_eq!(log.lines().len(), 102);
-    hear(&mut follow, 61 * MINUTE).await;
+    hear(&mut watcher, 61 * MINUTE).await;
     memory.put(&service, "garbage-0", Some(b"garbage"));
-    hear(&mut follow, MINUTE).await;
+    hear(&mut watcher, MINUTE).await;
     assert_eq!(log.lines().len(), 101, "an hour later");
 }

@@ -11,8 +11,9 @@ const LONGEST: usize = 400;
 /// A list in which each backend stands as often as its weight says, spread evenly. The protocol knows no names, so those
 /// at a host's name or a Unix socket are left out.
 pub(crate) fn of(backends: &[Instance]) -> Vec<Server> {
-    let backends = backends.iter().filter(|backend| backend.weight > 0);
-    let servers: Vec<_> = backends.filter_map(|instance| Some((socket(&instance.address)?, instance.weight))).collect();
+    let backends = backends.iter().filter(|backend| backend.weight() > 0);
+    let servers: Vec<_> =
+        backends.filter_map(|instance| Some((socket(instance.address())?, instance.weight()))).collect();
     let weights = reduced(servers.iter().map(|(_, weight)| *weight).collect());
     // The finest share there is: of two servers, one gets at most so many times the calls of the other.
     let most = (LONGEST / servers.len().max(1)).clamp(4, 100) as u32;
@@ -29,10 +30,8 @@ pub(crate) fn of(backends: &[Instance]) -> Vec<Server> {
 }
 
 fn socket(address: &Address) -> Option<SocketAddr> {
-    match address {
-        Address::Tcp { host, port, .. } => Some(SocketAddr::new(host.parse::<IpAddr>().ok()?, *port)),
-        _ => None,
-    }
+    let (host, port) = address.host_and_port()?;
+    Some(SocketAddr::new(host.parse::<IpAddr>().ok()?, port))
 }
 
 /// Without a common factor, so that lists are as short as can be.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use callboard::balancer::{WeightedRoundRobin, WeightedRoundRobinSettings};
-use callboard::{Address, Channel, Instance, InstanceKind, Load, Resolver, Result, Service, Snapshots};
+use callboard::{Address, Channel, Instance, InstanceKind, Load, Resolver, Result, ServiceName, Snapshots};
 use futures_util::StreamExt;
 
 /// A report that is older does not count: gRPC's number.
@@ -18,7 +18,7 @@ const FINE: f64 = 100.0;
 const STEPS: f64 = 5.0;
 
 /// A channel that makes no calls. It is there for what backends report on its connections, every second if they will.
-pub(crate) fn listen(resolver: Arc<dyn Resolver>, service: &Service) -> Result<Channel> {
+pub(crate) fn listen(resolver: Arc<dyn Resolver>, service: &ServiceName) -> Result<Channel> {
     let mut settings = WeightedRoundRobinSettings::default();
     (settings.enable_oob_load_report, settings.oob_reporting_period) = (true, Duration::from_secs(1));
     let balancer = WeightedRoundRobin::with_settings(settings)?;
@@ -30,10 +30,10 @@ pub(crate) fn listen(resolver: Arc<dyn Resolver>, service: &Service) -> Result<C
 struct Backends(Arc<dyn Resolver>);
 
 impl Resolver for Backends {
-    fn watch(&self, service: &Service) -> Snapshots {
+    fn watch(&self, service: &ServiceName) -> Snapshots {
         let backends = |snapshot: Result<_>| {
             snapshot.map(|mut snapshot: callboard::Snapshot| {
-                snapshot.instances.retain(|instance| instance.kind == InstanceKind::Backend);
+                snapshot.instances.retain(|instance| instance.kind() == InstanceKind::Backend);
                 snapshot
             })
         };
@@ -47,16 +47,16 @@ pub(crate) fn weighed(instances: &[Arc<Instance>], channel: &Channel) -> Vec<Ins
     let loads: HashMap<Address, Load> = channel
         .endpoints()
         .into_iter()
-        .filter_map(|status| Some((status.endpoint.instance().address.clone(), status.endpoint.load()?)))
+        .filter_map(|status| Some((status.endpoint.instance().address().clone(), status.endpoint.load()?)))
         .collect();
-    let backends: Vec<_> = instances.iter().filter(|instance| instance.kind == InstanceKind::Backend).collect();
-    let capacities: Vec<_> = backends.iter().map(|backend| loads.get(&backend.address).and_then(capacity)).collect();
+    let backends: Vec<_> = instances.iter().filter(|instance| instance.kind() == InstanceKind::Backend).collect();
+    let capacities: Vec<_> = backends.iter().map(|backend| loads.get(backend.address()).and_then(capacity)).collect();
     let known: Vec<_> = capacities.iter().flatten().collect();
     let mean = known.iter().copied().sum::<f64>() / known.len().max(1) as f64;
     let relative = |capacity: Option<f64>| capacity.map_or(1.0, |capacity| in_steps(capacity / mean));
     let weigh = |(backend, capacity): (&&Arc<Instance>, Option<f64>)| {
-        let weight = f64::from(backend.weight) * FINE * relative(capacity);
-        Instance::clone(backend).weight(weight.ceil() as u32)
+        let weight = f64::from(backend.weight()) * FINE * relative(capacity);
+        Instance::clone(backend).with_weight(weight.ceil() as u32)
     };
     backends.iter().zip(capacities).map(weigh).collect()
 }

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use callboard::lookaside::v1::LoadBalanceResponse;
 use callboard::lookaside::{Answers, Asked, LoadBalancerServer};
-use callboard::{FollowSettings, InstanceKind, follow, resolver, serve};
+use callboard::{InstanceKind, WatchSettings, resolver, serve, watch};
 use futures_util::{StreamExt, stream};
 use lexopt::prelude::*;
 use tokio::net::TcpListener;
@@ -44,18 +44,18 @@ async fn main() -> Result<()> {
     // The weigher: a list whenever the board changes, or the load.
     let listening = load::listen(Arc::clone(&resolver), &service)?;
     let counted = Arc::clone(&calls);
-    let mut follow = follow(resolver, &service, FollowSettings::default());
+    let mut watcher = watch(resolver, &service, WatchSettings::default());
     let weigh = async move {
         let mut second = tokio::time::interval(Duration::from_secs(1));
         loop {
             tokio::select! {
-                _ = follow.changed() => {}
+                _ = watcher.changed() => {}
                 _ = second.tick() => match counted.swap(0, Ordering::Relaxed) {
                     0 => {}
                     calls => println!("{calls} calls reported"),
                 },
             }
-            let Some(instances) = &follow.view().instances else { continue };
+            let Some(instances) = &watcher.resolution().instances else { continue };
             let list = LoadBalanceResponse::servers(list::of(&load::weighed(instances, &listening)));
             say.send_if_modified(|last| std::mem::replace(last, list.clone()) != list);
         }
@@ -69,7 +69,7 @@ async fn main() -> Result<()> {
     let listener = TcpListener::bind(listen).await?;
     println!("balancing {}", listener.local_addr()?);
     serve(&url)?
-        .instance(|instance| instance.kind(InstanceKind::Balancer))
+        .instance(|instance| instance.with_kind(InstanceKind::Balancer))
         .run(listener, |listener, shutdown| {
             // The lists end when the balancer is to shut down, and with them the conversations, which else would not.
             let weighing = async {

@@ -18,7 +18,9 @@ use std::time::Duration;
 
 use callboard::backend::Memory;
 use callboard::balancer::Weighted;
-use callboard::{AnnounceSettings, Announcement, Channel, ConnectivityState, Endpoint, Instance, Service, announce};
+use callboard::{
+    Channel, ConnectivityState, Endpoint, Instance, Registration, RegistrationSettings, ServiceName, register,
+};
 use callboard_echo::EchoServer;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -47,7 +49,7 @@ async fn main() -> Result<ExitCode> {
 
 async fn play() -> Result<Report> {
     let board = Memory::default();
-    let service: Service = "quickstart/echo".parse()?;
+    let service: ServiceName = "quickstart/echo".parse()?;
 
     // The client: one channel for the whole run. It needs neither a server nor the registry to be up.
     let channel = Channel::builder(service.clone())
@@ -88,7 +90,7 @@ async fn play() -> Result<Report> {
 struct Server {
     echo: EchoServer,
     /// Dropping this takes the entry off the board.
-    announcement: Announcement,
+    registration: Registration,
     weight: u32,
 }
 
@@ -103,7 +105,7 @@ struct Cut {
 
 struct Play {
     board: Memory,
-    service: Service,
+    service: ServiceName,
     channel: Channel,
     ledger: Arc<Ledger>,
     table: Arc<Table>,
@@ -117,7 +119,7 @@ struct Play {
 }
 
 impl Play {
-    fn new(board: Memory, service: Service, channel: Channel) -> Self {
+    fn new(board: Memory, service: ServiceName, channel: Channel) -> Self {
         let ledger = Arc::new(Ledger::default());
         let table = Arc::new(Table::new(channel.clone(), Arc::clone(&ledger)));
         let (servers, accepted, followed, scenes) = Default::default();
@@ -127,10 +129,10 @@ impl Play {
     /// Starts a server, and puts it on the board once it listens.
     async fn sign_in(&mut self, id: &'static str, weight: u32) -> Result<()> {
         let echo = EchoServer::start(id).await?;
-        let instance = Instance::new(id, echo.address().into())?.weight(weight);
+        let instance = Instance::new(id, echo.address().try_into()?)?.with_weight(weight);
         let registry = Arc::new(self.board.clone());
-        let announcement = announce(registry, &self.service, instance, AnnounceSettings::default());
-        self.servers.insert(id, Server { echo, announcement, weight });
+        let registration = register(registry, &self.service, instance, RegistrationSettings::default());
+        self.servers.insert(id, Server { echo, registration, weight });
         Ok(())
     }
 
@@ -149,10 +151,10 @@ impl Play {
     /// A server leaves: first the board, and only then, when clients have heard of it, the network.
     async fn leave(&mut self, id: &'static str) -> Result<(&'static str, Aftermath)> {
         self.table.say(&format!("{id} leaves the board, and then stops"));
-        let Server { echo, announcement, .. } = self.take(id)?;
+        let Server { echo, registration, .. } = self.take(id)?;
         let since = Instant::now();
         let aftermath = Aftermath::watch(self.endpoint(id)?, since);
-        announcement.leave().await?;
+        registration.deregister().await?;
         // A server cannot see its clients; one of its own would wait for as long as news takes to spread.
         self.followed(since).await?;
         timeout(PATIENCE, echo.stop()).await.map_err(|_| format!("{id} did not stop within {PATIENCE:?}"))?;
@@ -162,7 +164,7 @@ impl Play {
     /// A server dies: its sockets are reset with calls in flight. Its entry stays on the board for a while.
     async fn cut(&mut self, id: &'static str) -> Result<Cut> {
         self.table.say(&format!("{id} is cut off without warning; its entry stays for {TIME_TO_LIVE:?}"));
-        let Server { echo, announcement, .. } = self.take(id)?;
+        let Server { echo, registration, .. } = self.take(id)?;
         let (endpoint, at) = (self.endpoint(id)?, Instant::now());
         let (address, in_flight) = (echo.address().to_string(), endpoint.in_flight());
         let aftermath = Aftermath::watch(endpoint, at);
@@ -170,7 +172,7 @@ impl Play {
         self.followed(at).await?;
         tokio::spawn(async move {
             sleep(TIME_TO_LIVE).await;
-            drop(announcement);
+            drop(registration);
         });
         Ok(Cut { id, address, at, in_flight, aftermath })
     }
@@ -181,7 +183,7 @@ impl Play {
         self.table.say(&format!("{id} changes its weight from {} to {weight}", server.weight));
         server.weight = weight;
         let since = Instant::now();
-        server.announcement.update(|instance| instance.weight = weight);
+        server.registration.update(|instance| instance.set_weight(weight));
         self.followed(since).await
     }
 
@@ -211,12 +213,12 @@ impl Play {
     fn ready(&self) -> BTreeMap<String, u32> {
         let endpoints = self.channel.endpoints().into_iter().map(|status| status.endpoint);
         let ready = endpoints.filter(|endpoint| endpoint.state() == ConnectivityState::Ready);
-        ready.map(|endpoint| (endpoint.instance().id.clone(), endpoint.weight())).collect()
+        ready.map(|endpoint| (endpoint.instance().id().to_owned(), endpoint.weight())).collect()
     }
 
     fn endpoint(&self, id: &str) -> Result<Endpoint> {
         let mut endpoints = self.channel.endpoints().into_iter().map(|status| status.endpoint);
-        Ok(endpoints.find(|endpoint| endpoint.instance().id == id).ok_or("the client does not know it")?)
+        Ok(endpoints.find(|endpoint| endpoint.instance().id() == id).ok_or("the client does not know it")?)
     }
 
     /// Takes a server off the list of those that serve.

@@ -146,7 +146,7 @@ impl Screen {
         self.endpoints.iter_mut().for_each(|(_, on_board)| *on_board = false);
         for endpoint in channel.endpoints().into_iter().map(|status| status.endpoint) {
             self.most_in_flight = self.most_in_flight.max(endpoint.in_flight());
-            match self.endpoints.iter_mut().find(|(known, _)| known.instance().id == endpoint.instance().id) {
+            match self.endpoints.iter_mut().find(|(known, _)| known.instance().id() == endpoint.instance().id()) {
                 Some(known) => *known = (endpoint, true),
                 None => self.endpoints.push((endpoint, true)),
             }
@@ -166,11 +166,11 @@ impl Screen {
         let all = after.values().sum::<u64>() - before.values().sum::<u64>();
         let seconds = (*now - *then).as_secs_f64();
         let row = |(endpoint, on_board): &(Endpoint, bool)| {
-            let id = &endpoint.instance().id;
+            let id = endpoint.instance().id();
             let calls = of(after, id);
             let fresh = (calls - of(before, id)) as f64;
             Row {
-                id: id.clone(),
+                id: id.to_owned(),
                 weight: if *on_board { endpoint.weight().to_string() } else { "-".to_owned() },
                 state: if *on_board { endpoint.state().to_string() } else { "off the board".to_owned() },
                 share: if all > 0 { 100.0 * fresh / all as f64 } else { 0.0 },

@@ -2,7 +2,7 @@
 #![no_main]
 
 use callboard_consul::fuzzing::{entry_id, instance_id, snapshot};
-use callboard_core::{Service, decode, encode};
+use callboard_core::{ServiceName, decode, encode};
 use callboard_fuzz::{assert_short, within};
 use libfuzzer_sys::fuzz_target;
 
@@ -14,7 +14,7 @@ fuzz_target!(|data: &[u8]| {
     });
 });
 
-fn listed(service: &Service, list: &[u8]) {
+fn listed(service: &ServiceName, list: &[u8]) {
     let Some((set, rows)) = snapshot(service, list) else { return };
     assert!(set.instances.len() + set.skipped <= rows, "{} and {} of {rows}", set.instances.len(), set.skipped);
     assert!(set.remarks.len() >= set.skipped.min(100));

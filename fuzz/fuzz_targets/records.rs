@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use callboard_core::{Incarnation, Instance, Record, RecordReader, Service, decode, encode, holder};
+use callboard_core::{Incarnation, Instance, Record, RecordReader, ServiceName, decode, encode, holder};
 use callboard_fuzz::{SHORT, assert_short, paused, within};
 use libfuzzer_sys::fuzz_target;
 
@@ -122,6 +122,6 @@ fn in_a_file(name: &str) {
     }
 }
 
-fn service() -> Service {
+fn service() -> ServiceName {
     "project/test".parse().expect("a name")
 }

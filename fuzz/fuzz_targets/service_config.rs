@@ -70,11 +70,11 @@ async fn used(config: &[u8]) {
     for path in &METHODS[..3] {
         call(&channel, path).await;
     }
-    let ConfigStatus { in_force, refused, .. } = channel.service_config();
+    let ConfigStatus { active, rejected: refused, .. } = channel.service_config();
     match refused {
         // A balancer's settings are read by the channel alone.
-        Some(error) => assert!(in_force.is_none() && error.chain().len() <= SHORT, "{:.500}", error.chain()),
-        None => assert_eq!(in_force.as_deref().map(str::as_bytes), Some(config)),
+        Some(error) => assert!(active.is_none() && error.chain().len() <= SHORT, "{:.500}", error.chain()),
+        None => assert_eq!(active.as_deref().map(str::as_bytes), Some(config)),
     }
     stage.board.put(&stage.service, CONFIG_NAME, Some(b"{}"));
     call(&channel, METHODS[0]).await;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use callboard::backend::Memory;
-use callboard::{Address, Channel, ChannelBuilder, Service};
+use callboard::{Address, Channel, ChannelBuilder, ServiceName};
 use tokio::io::DuplexStream;
 use tokio::runtime::{Builder, Handle};
 use tokio::time::sleep;
@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A board with one service.
 pub struct Stage {
     pub board: Memory,
-    pub service: Service,
+    pub service: ServiceName,
 }
 
 /// Does some work with a clock that moves when nothing else does, and with jitter that is always the same.

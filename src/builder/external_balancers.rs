@@ -32,18 +32,18 @@ impl ChannelBuilder {
     /// How long calls wait for the first list of an external balancer, if the registry lists any; after that they go to the
     /// backends that it lists itself, and at once if no balancer can be connected. It is also how long a balancer may take to answer before the next one is asked. 10 s
     /// by default, as in gRPC. See [`lookaside`](crate::lookaside).
-    pub fn lookaside_patience(mut self, patience: Duration) -> Self {
-        self.lookaside_patience = patience;
+    pub fn fallback_timeout(mut self, patience: Duration) -> Self {
+        self.fallback_timeout = patience;
         self
     }
 
     /// How balancers are asked, if they are.
     pub(super) fn terms(&self) -> Result<Option<Terms>> {
-        let patience = self.lookaside_patience;
+        let patience = self.fallback_timeout;
         if patience.is_zero() {
-            let why = "lookaside_patience is 0, in which no balancer can answer";
+            let why = "fallback_timeout is 0, in which no balancer can answer";
             return Err(Error::invalid(why).for_service(&self.service));
         }
-        Ok(self.external_balancers.then_some(Terms { patience, most: self.follow.max_instances.max(1) }))
+        Ok(self.external_balancers.then_some(Terms { patience, most: self.watch.max_instances.max(1) }))
     }
 }

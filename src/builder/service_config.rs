@@ -27,14 +27,14 @@ impl ChannelBuilder {
     ///
     /// fn closest(settings: &BalancerSettings) -> Result<Arc<dyn Balancer>> {
     ///     let Settings { stagger_ms } = settings.read()?;
-    ///     Ok(Arc::new(PickFirst::new().stagger(std::time::Duration::from_millis(stagger_ms))))
+    ///     Ok(Arc::new(PickFirst::new().attempt_delay(std::time::Duration::from_millis(stagger_ms))))
     /// }
     ///
     /// let builder = Channel::builder("project/test".parse()?).resolver(Memory::default());
-    /// let channel = builder.balancer_named("closest", closest).build()?;
+    /// let channel = builder.register_balancer("closest", closest).build()?;
     /// # Ok(()) }
     /// ```
-    pub fn balancer_named(
+    pub fn register_balancer(
         mut self,
         name: &str,
         make: impl Fn(&BalancerSettings) -> Result<Arc<dyn Balancer>> + Send + Sync + 'static,

@@ -109,7 +109,7 @@ impl Cause {
                 (Code::Cancelled, Err(origin::local(status, Phase::Credentials, Some(at))))
             }
         };
-        tracing::debug!(service = %shared.service, address = %ticket.endpoint().instance().address, ?code, "attempt failed");
+        tracing::debug!(service = %shared.service, address = %ticket.endpoint().instance().address(), ?code, "attempt failed");
         ticket.done(code);
         ended
     }
@@ -126,7 +126,7 @@ pub(super) async fn again(
     let begin = || Box::new(Repetition::new(kept.extension(), ticket.rules(), kept.path()));
     let repetition = past.get_or_insert_with(begin);
     let within = |body: &Outgoing| body.is_within(shared.defaults.retry_buffer);
-    let at = &ticket.endpoint().instance().address;
+    let at = ticket.endpoint().instance().address();
     let wait = body.as_ref().and_then(|body| cause.wait(repetition, at, within(body)));
     let served_by = ServedBy(ticket.endpoint().clone());
     let ended = cause.end(shared, ticket);

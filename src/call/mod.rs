@@ -38,7 +38,7 @@ pub use timeout::Timeout;
 /// Makes a call wait until an endpoint is ready, or makes it fail at once although the channel waits by default.
 ///
 /// Put it into a request's extensions. Without it a call fails fast, as in gRPC: when every endpoint is failing, or
-/// nobody is signed in, it ends with `UNAVAILABLE` at once. A waiting call waits within its deadline.
+/// no instances are registered, it ends with `UNAVAILABLE` at once. A waiting call waits within its deadline.
 ///
 /// ```
 /// let mut request = tonic::Request::new(());
@@ -70,7 +70,7 @@ pub struct Idempotent;
 /// ```no_run
 /// # async fn doc(response: tonic::Response<()>) {
 /// if let Some(callboard::ServedBy(endpoint)) = response.extensions().get() {
-///     println!("served by {}", endpoint.instance().address);
+///     println!("served by {}", endpoint.instance().address());
 /// }
 /// # }
 /// ```

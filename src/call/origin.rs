@@ -92,7 +92,7 @@ impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the channel has failed the call {}", self.phase)?;
         match &self.endpoint {
-            Some(endpoint) => write!(f, ", endpoint {}", endpoint.instance().address),
+            Some(endpoint) => write!(f, ", endpoint {}", endpoint.instance().address()),
             None => Ok(()),
         }
     }
@@ -101,7 +101,7 @@ impl fmt::Display for CallError {
 impl fmt::Debug for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // An endpoint is long, and a status prints its source.
-        let address = self.endpoint.as_ref().map(|endpoint| &endpoint.instance().address);
+        let address = self.endpoint.as_ref().map(|endpoint| endpoint.instance().address());
         let Self { phase, cause, .. } = self;
         f.debug_struct("CallError").field("phase", phase).field("endpoint", &address).field("cause", cause).finish()
     }

@@ -20,7 +20,7 @@ use callboard_core::{Endpoint, Load};
 /// if let Err(status) = client.unary(request).await
 ///     && let Some(endpoint) = peer.endpoint()
 /// {
-///     println!("{} said {:?}", endpoint.instance().address, status.code());
+///     println!("{} said {:?}", endpoint.instance().address(), status.code());
 /// }
 /// # }
 /// ```

@@ -211,7 +211,7 @@ fn ask(ready: &Ready, rules: Option<&Arc<Rules>>, wish: &Wish<'_>) -> Look {
             return Look::Fail(Unchosen::Failed(Status::internal(message)));
         };
         let picked = Picked(Some((Arc::clone(choice), index, mark)));
-        if choice.endpoints.len() > 1 && wish.avoid.contains(&endpoint.instance().address) {
+        if choice.endpoints.len() > 1 && wish.avoid.contains(endpoint.instance().address()) {
             found.failed.get_or_insert(picked);
         } else if let Some(slot) = connections.iter().find_map(Connection::try_reserve) {
             return Look::Chosen(slot, wish.ticket(picked, rules));

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use callboard_core::{Code, Endpoint, Load, Outcome, Service};
+use callboard_core::{Code, Endpoint, Load, Outcome, ServiceName};
 use http::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
 use tonic::Status;
@@ -96,8 +96,8 @@ impl Ticket {
     }
 
     /// Where the call is, for messages about it.
-    pub(super) fn whence(&self, service: &Service) -> String {
-        let address = &self.endpoint().instance().address;
+    pub(super) fn whence(&self, service: &ServiceName) -> String {
+        let address = self.endpoint().instance().address();
         match self.attempt {
             1 => format!("service {service}, endpoint {address}"),
             attempt => format!("service {service}, endpoint {address}, attempt {attempt}"),

@@ -26,9 +26,9 @@ impl Control {
             return None;
         }
         match self.parts.balancer.connect(self.roster.endpoints()) {
-            Connect::InOrder { order, stagger } => {
+            Connect::InOrder { order, attempt_delay } => {
                 let subchannels = order.iter().filter_map(|index| self.roster.subchannels().get(*index));
-                Some(Walk::new(subchannels.map(Subchannel::number), stagger))
+                Some(Walk::new(subchannels.map(Subchannel::number), attempt_delay))
             }
             // `Connect` may grow; what this channel does not know it treats as the default.
             _ => None,

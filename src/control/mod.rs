@@ -69,7 +69,7 @@ const MOST_EVENTS: usize = 64;
 pub(crate) struct Control {
     parts: Parts,
     policy: Policy,
-    follow: Source,
+    watcher: Source,
     /// Weak, so that the task ends with the last channel.
     shared: Weak<Shared>,
     standing: Arc<Standing>,
@@ -94,7 +94,7 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    pub(crate) fn new(parts: Parts, policy: Policy, follow: Source, shared: &Arc<Shared>) -> Self {
+    pub(crate) fn new(parts: Parts, policy: Policy, watcher: Source, shared: &Arc<Shared>) -> Self {
         let (reports, events) = mpsc::unbounded_channel();
         let Settings { connect_timeout, .. } = parts.settings;
         let bounds = Bounds { extra_idle: parts.extra_idle, connect_timeout };
@@ -102,7 +102,7 @@ impl Control {
             roster: Roster::new(parts.backoff.clone(), bounds),
             parts,
             policy,
-            follow,
+            watcher,
             shared: Arc::downgrade(shared),
             standing: Arc::clone(&shared.standing),
             walk: None,
@@ -125,7 +125,7 @@ impl Control {
             let (wake, may_follow) = (self.next_wake(), self.follow_from <= Instant::now());
             tokio::select! {
                 _ = &mut dropped => return,
-                () = self.follow.changed(), if may_follow => self.take_view().await,
+                () = self.watcher.changed(), if may_follow => self.take_resolution().await,
                 () = sleep_until(self.follow_from), if !may_follow => continue,
                 // This task holds a sender, so the channel never ends.
                 Some((attempt, event)) = self.events.recv() => self.take_event(attempt, event),
@@ -142,8 +142,8 @@ impl Control {
                 let Ok((attempt, event)) = self.events.try_recv() else { break };
                 self.take_event(attempt, event);
             }
-            if self.follow.heed(|| self.roster.any_ready()) {
-                self.take_view().await;
+            if self.watcher.heed(|| self.roster.any_ready()) {
+                self.take_resolution().await;
             }
             self.dial_what_is_due();
             if !self.publish() {
@@ -155,10 +155,10 @@ impl Control {
     }
 
     /// Takes over what the registry says: connections of what stays are kept, whatever the balancer.
-    async fn take_view(&mut self) {
+    async fn take_resolution(&mut self) {
         let switched = self.take_config();
-        let Some(instances) = self.follow.view().instances.clone() else { return };
-        let by_list = self.follow.list().is_some();
+        let Some(instances) = self.watcher.resolution().instances.clone() else { return };
+        let by_list = self.watcher.list().is_some();
         let other_decides = std::mem::replace(&mut self.by_list, by_list) != by_list;
         let begun = Instant::now();
         if self.roster.take(&instances).await || switched || other_decides {
@@ -170,10 +170,10 @@ impl Control {
     /// Takes over the service's config, as soon as the registry has answered, whoever decides about endpoints. True if it
     /// has brought another balancer.
     fn take_config(&mut self) -> bool {
-        if !self.follow.has_answered() {
+        if !self.watcher.has_answered() {
             return false;
         }
-        let Some(balancer) = self.policy.take(self.follow.view().config.as_ref()) else { return false };
+        let Some(balancer) = self.policy.take(self.watcher.resolution().config.as_ref()) else { return false };
         self.parts.balancer = balancer;
         self.rotation.renew();
         true
@@ -197,7 +197,7 @@ impl Control {
 
     /// Asks each ready endpoint to report out of band, if the balancer wants that.
     fn ask_for_reports(&mut self, defaults: &Defaults) {
-        let every = self.parts.balancer.load_reports();
+        let every = self.parts.balancer.oob_report_interval();
         let (asked, edition) = std::mem::replace(&mut self.asked_for_reports, (every, self.roster.edition()));
         let changed = asked != every || edition != self.roster.edition();
         if changed && (asked.is_some() || every.is_some()) {
@@ -209,11 +209,12 @@ impl Control {
     fn publish(&mut self) -> bool {
         let Some(shared) = self.shared.upgrade() else { return false };
         self.ask_for_reports(&shared.defaults);
-        self.rotation.update(&*self.parts.balancer, &self.roster, self.follow.list());
-        let view = self.follow.view();
-        let summary = Summary::of(&shared.service, view, &self.roster);
-        let summary = Arc::new(summary.beside(self.follow.lookaside()));
-        let published = Published::new(&self.rotation, summary, &self.policy, view.instances.is_some(), &self.roster);
+        self.rotation.update(&*self.parts.balancer, &self.roster, self.watcher.list());
+        let resolution = self.watcher.resolution();
+        let summary = Summary::of(&shared.service, resolution, &self.roster);
+        let summary = Arc::new(summary.beside(self.watcher.lookaside()));
+        let published =
+            Published::new(&self.rotation, summary, &self.policy, resolution.instances.is_some(), &self.roster);
         shared.publish(published);
         true
     }

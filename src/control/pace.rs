@@ -1,6 +1,6 @@
 //! When an endpoint is dialled again.
 
-use callboard_core::{Backoff, Retry, later};
+use callboard_core::{Backoff, BackoffState, later};
 use tokio::time::{Duration, Instant};
 
 use crate::transport::Parting;
@@ -55,9 +55,9 @@ impl Rest {
 #[derive(Debug)]
 pub(super) struct Pace {
     /// Of attempts that fail.
-    failed: Retry,
+    failed: BackoffState,
     /// Of connections that end young and by a fault, or with calls on them of which none was answered.
-    unanswered: Retry,
+    unanswered: BackoffState,
     /// Whether the last connection ended young and unanswered.
     young: bool,
     /// The last wait that was asked for.
@@ -68,7 +68,7 @@ pub(super) struct Pace {
 
 impl Pace {
     pub(super) fn new(backoff: Backoff) -> Self {
-        let (failed, unanswered) = (Retry::new(backoff.clone()), Retry::new(backoff));
+        let (failed, unanswered) = (BackoffState::new(backoff.clone()), BackoffState::new(backoff));
         Self { failed, unanswered, young: false, wait: Duration::ZERO, restarted: None }
     }
 

@@ -11,7 +11,7 @@ use super::subchannel::Subchannel;
 pub(super) struct Walk {
     /// The numbers of their subchannels.
     order: Vec<u64>,
-    stagger: Duration,
+    attempt_delay: Duration,
     /// How many have been started in the first pass.
     begun: usize,
     /// When the next one is started, if the one before has not failed by then.
@@ -19,8 +19,8 @@ pub(super) struct Walk {
 }
 
 impl Walk {
-    pub(super) fn new(order: impl Iterator<Item = u64>, stagger: Duration) -> Self {
-        Self { order: order.collect(), stagger, begun: 0, next_at: None }
+    pub(super) fn new(order: impl Iterator<Item = u64>, attempt_delay: Duration) -> Self {
+        Self { order: order.collect(), attempt_delay, begun: 0, next_at: None }
     }
 
     /// Notes a failed attempt: if it was the one begun last, the next one need not wait.
@@ -64,11 +64,11 @@ impl Walk {
             let subchannel = &roster.subchannels()[place];
             if subchannel.is_due(now) {
                 dial.push(place);
-                self.next_at = Some(later(now, self.stagger));
+                self.next_at = Some(later(now, self.attempt_delay));
             } else if let Some(since) = subchannel.connecting_since() {
                 // Its head start began with its attempt, not with this walk: changes in the registry that come faster
-                // than the stagger must not keep the others from their turn.
-                self.next_at = Some(later(since, self.stagger));
+                // than the attempt_delay must not keep the others from their turn.
+                self.next_at = Some(later(since, self.attempt_delay));
             }
         }
         dial

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use callboard_core::{Balancer, Error, PolicyConfig, Result, Service, ServiceConfig};
+use callboard_core::{Balancer, Error, PolicyConfig, Result, ServiceConfig, ServiceName};
 
 use super::Rules;
 use crate::dial::Balancers;
@@ -14,20 +14,20 @@ pub struct ConfigStatus {
     /// The config in force, as it stands in the registry, or the builder's
     /// [`default_service_config`](crate::ChannelBuilder::default_service_config) while the registry gives none, has not
     /// answered yet, or is not to be heard about it. None if the channel's own defaults are in force.
-    pub in_force: Option<Arc<str>>,
+    pub active: Option<Arc<str>>,
     /// The paths of what stands in it, has a meaning to gRPC, and is not obeyed: see
     /// [`ServiceConfig::not_obeyed`](crate::ServiceConfig::not_obeyed).
     pub not_obeyed: Vec<String>,
     /// The name of the balancer in use.
     pub balancer: String,
     /// Why the config that stands in the registry now is refused. The one in force is then a former one, or none.
-    pub refused: Option<Error>,
+    pub rejected: Option<Error>,
 }
 
 /// The service config in force, and the balancer that it chooses.
 #[derive(Debug)]
 pub(crate) struct Policy {
-    service: Service,
+    service: ServiceName,
     /// Whether the registry's config counts.
     obeys: bool,
     /// What a config can choose among.
@@ -65,9 +65,9 @@ struct Accepted {
 }
 
 impl Policy {
-    pub(crate) fn new(service: &Service, default: Arc<dyn Balancer>, known: Balancers, obeys: bool) -> Self {
+    pub(crate) fn new(service: &ServiceName, default: Arc<dyn Balancer>, known: Balancers, obeys: bool) -> Self {
         let balancer = default.name().to_owned();
-        let status = ConfigStatus { in_force: None, not_obeyed: Vec::new(), balancer, refused: None };
+        let status = ConfigStatus { active: None, not_obeyed: Vec::new(), balancer, rejected: None };
         Self {
             service: service.clone(),
             obeys,
@@ -126,10 +126,10 @@ impl Policy {
         match self.read(stored) {
             Ok(accepted) => self.accept(accepted),
             Err(error) => {
-                let (service, in_force) = (&self.service, self.status.in_force.is_some());
+                let (service, active) = (&self.service, self.status.active.is_some());
                 let error = error.for_service(service);
-                tracing::warn!(%service, former_stays = in_force, error = error.chain(), "the service config is refused");
-                self.note(|status| status.refused = Some(error));
+                tracing::warn!(%service, former_stays = active, error = error.chain(), "the service config is refused");
+                self.note(|status| status.rejected = Some(error));
                 None
             }
         }
@@ -185,10 +185,10 @@ impl Policy {
             if let Some(balancer) = &balancer {
                 balancer.name().clone_into(&mut status.balancer);
             }
-            (status.in_force, status.refused) = (text, None);
+            (status.active, status.rejected) = (text, None);
         });
-        let ConfigStatus { in_force, balancer: name, .. } = &*self.status;
-        tracing::debug!(service = %self.service, config = in_force.is_some(), balancer = name, "the service config has changed");
+        let ConfigStatus { active, balancer: name, .. } = &*self.status;
+        tracing::debug!(service = %self.service, config = active.is_some(), balancer = name, "the service config has changed");
         balancer
     }
 

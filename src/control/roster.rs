@@ -74,7 +74,8 @@ impl Roster {
         if of_one_length && changed.is_empty() {
             return false;
         }
-        if of_one_length && changed.iter().all(|index| instances[*index].address == self.instances[*index].address) {
+        if of_one_length && changed.iter().all(|index| instances[*index].address() == self.instances[*index].address())
+        {
             // The common change, of a weight or of metadata: nothing has to be looked up.
             let mut endpoints = self.endpoints.to_vec();
             for place in changed {
@@ -129,7 +130,7 @@ impl Roster {
 
     fn welcome(&mut self, instance: &Arc<Instance>) -> Subchannel {
         self.last_number += 1;
-        let mut subchannel = match self.departed.take(&instance.address) {
+        let mut subchannel = match self.departed.take(instance.address()) {
             Some(left) => left.come_back(self.last_number, instance),
             None => Subchannel::new(self.last_number, Arc::clone(instance), self.backoff.clone()),
         };

@@ -111,7 +111,7 @@ impl Rotation {
         if old.is_some_and(same) && !stale {
             return;
         }
-        let life = balancer.renew_every().filter(|_| !endpoints.is_empty() && list.is_none());
+        let life = balancer.refresh_interval().filter(|_| !endpoints.is_empty() && list.is_none());
         self.renew_at = life.map(|life| later(now, life.max(SHORTEST_LIFE)));
         self.stale = false;
         self.ready = (!endpoints.is_empty()).then(|| {

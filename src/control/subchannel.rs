@@ -74,7 +74,7 @@ impl Subchannel {
         if Arc::ptr_eq(instance, self.endpoint.instance()) {
             return;
         }
-        let restarted = instance.incarnation != self.endpoint.instance().incarnation;
+        let restarted = instance.incarnation() != self.endpoint.instance().incarnation();
         self.endpoint = self.endpoint.with_instance(Arc::clone(instance));
         if restarted && self.pace.may_restart() {
             self.reset_backoff();
@@ -108,7 +108,7 @@ impl Subchannel {
     }
 
     pub(super) fn address(&self) -> &Address {
-        &self.endpoint.instance().address
+        self.endpoint.instance().address()
     }
 
     pub(super) fn last_error(&self) -> Option<&Error> {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use callboard_core::{Address, ConnectivityState, Error, Service, Stale, View};
+use callboard_core::{Address, ConnectivityState, Error, Resolution, ServiceName, Stale};
 
 use super::roster::Roster;
 use super::subchannel::Subchannel;
@@ -14,7 +14,7 @@ use crate::lookaside::{Decides, Lookaside};
 /// the registry says.
 #[derive(Clone, Debug)]
 pub(crate) struct Summary {
-    service: Service,
+    service: ServiceName,
     /// None until the first set has come.
     known: Option<usize>,
     states: Vec<(ConnectivityState, usize)>,
@@ -31,19 +31,19 @@ pub(crate) struct Summary {
 }
 
 impl Summary {
-    pub(super) fn of(service: &Service, view: &View, roster: &Roster) -> Self {
+    pub(super) fn of(service: &ServiceName, resolution: &Resolution, roster: &Roster) -> Self {
         use ConnectivityState::{Connecting, Idle, Ready, TransientFailure};
         let states = [Ready, Connecting, Idle, TransientFailure].map(|state| (state, roster.census().count(state)));
         let failed = roster.census().last_failing().map(|place| &roster.subchannels()[place]);
         let error = |failed: &Subchannel| Some((failed.address().clone(), failed.last_error()?.clone()));
         Self {
             service: service.clone(),
-            known: view.instances.as_ref().map(|instances| instances.len()),
+            known: resolution.instances.as_ref().map(|instances| instances.len()),
             states: states.into_iter().filter(|(_, count)| *count > 0).collect(),
             connection_error: failed.and_then(error),
-            stale: view.stale.clone(),
-            skipped: view.skipped,
-            left_out: view.left_out,
+            stale: resolution.stale.clone(),
+            skipped: resolution.skipped,
+            left_out: resolution.left_out,
             lookaside: None,
             ended: false,
         }
@@ -55,7 +55,7 @@ impl Summary {
     }
 
     /// Of a channel whose task has not looked yet.
-    pub(crate) fn unknown(service: Service) -> Self {
+    pub(crate) fn unknown(service: ServiceName) -> Self {
         let (states, stale, lookaside) = Default::default();
         let (skipped, left_out) = (0, 0);
         Self { service, known: None, states, connection_error: None, stale, skipped, left_out, lookaside, ended: false }
@@ -67,7 +67,7 @@ impl Summary {
     }
 
     /// The service that was dialled.
-    pub(crate) fn service(&self) -> &Service {
+    pub(crate) fn service(&self) -> &ServiceName {
         &self.service
     }
 
@@ -134,7 +134,7 @@ impl fmt::Display for Summary {
             None => f.write_str("the registry has not answered yet")?,
             Some(0) if self.is_steered() => f.write_str("the balancer's list has no server")?,
             Some(0) if self.skipped > 0 => f.write_str("no record in the registry can be read")?,
-            Some(0) => f.write_str("nobody is signed in")?,
+            Some(0) => f.write_str("no instances are registered")?,
             Some(1) => f.write_str("1 endpoint")?,
             Some(count) => write!(f, "{count} endpoints")?,
         }

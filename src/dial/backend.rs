@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use callboard_core::{Registry, Resolver, Result, Service, Target, TargetOptions};
+use callboard_core::{Registry, Resolver, Result, ServiceName, Target, TargetOptions};
 
 use super::clients::{Both, shared};
 use super::names::Names;
@@ -11,25 +11,25 @@ use crate::features::{self, Known};
 pub(crate) type MakeBackend = dyn Fn(&Target, &mut TargetOptions<'_>) -> Result<Arc<dyn Both>> + Send + Sync;
 pub(crate) type MakeResolver = dyn Fn(&Target, &mut TargetOptions<'_>) -> Result<Arc<dyn Resolver>> + Send + Sync;
 
-/// The registry and the service that a URL names, to [`announce`](crate::announce) a server with.
+/// The registry and the service that a URL names, to [`register`](crate::register) a server with.
 ///
 /// The URL is that of [`dial`](crate::dial), with the query keys of the scheme's backend alone: those about calls, such
 /// as `balancer`, are a client's. No I/O happens here but the reading of files that it names, and the registry need not be up.
 ///
 /// Whatever a process makes by URLs that say the same of the registry (scheme, user, password, hosts, and the backend's own
-/// keys, word by word; not the service) shares one client of it, and so its connections: this, [`resolver`], [`configure`],
+/// keys, word by word; not the service) shares one client of it, and so its connections: this, [`resolver`], [`put_service_config`],
 /// [`dial`](crate::dial) and [`serve`](crate::serve). The client ends when the last that was made of it is dropped. For a
 /// client of its own, make a backend by its builder.
 ///
 /// ```no_run
 /// # async fn doc() -> callboard::Result<()> {
 /// use std::time::Duration;
-/// use callboard::{AnnounceSettings, Instance, announce, registry};
+/// use callboard::{RegistrationSettings, Instance, register, registry};
 ///
 /// let (registry, service) = registry("etcd://127.0.0.1:2379/project/test?ttl=15s")?;
 /// let instance = Instance::at("10.0.0.7:50051".parse()?)?;
-/// let announcement = announce(registry, &service, instance, AnnounceSettings::default());
-/// announcement.on_board(Duration::from_secs(30)).await?;
+/// let registration = register(registry, &service, instance, RegistrationSettings::default());
+/// registration.wait_registered(Duration::from_secs(30)).await?;
 /// # Ok(()) }
 /// ```
 ///
@@ -37,35 +37,35 @@ pub(crate) type MakeResolver = dyn Fn(&Target, &mut TargetOptions<'_>) -> Result
 /// [`Invalid`](callboard_core::ErrorKind::Invalid) if the URL is malformed or has a key that nobody knows;
 /// [`Unsupported`](callboard_core::ErrorKind::Unsupported) if the scheme is not known, or needs a feature that is off:
 /// the message says which.
-pub fn registry(url: &str) -> Result<(Arc<dyn Registry>, Service)> {
+pub fn registry(url: &str) -> Result<(Arc<dyn Registry>, ServiceName)> {
     let (backend, service) = both(url)?;
     Ok((backend, service))
 }
 
-/// The resolver and the service that a URL names, to [`follow`](callboard_core::follow) who serves without calling them:
+/// The resolver and the service that a URL names, to [`watch`](callboard_core::watch) who serves without calling them:
 /// for dashboards, and for [external balancers](crate::lookaside).
 ///
 /// The URL is that of [`registry`], and so are the rules.
 ///
 /// ```no_run
 /// # async fn doc() -> callboard::Result<()> {
-/// use callboard::{FollowSettings, follow, resolver};
+/// use callboard::{WatchSettings, watch, resolver};
 ///
 /// let (resolver, service) = resolver("etcd://127.0.0.1:2379/project/test")?;
-/// let mut follow = follow(resolver, &service, FollowSettings::default());
-/// let view = follow.changed().await;
-/// println!("{:?}", view.instances);
+/// let mut watcher = watch(resolver, &service, WatchSettings::default());
+/// let resolution = watcher.changed().await;
+/// println!("{:?}", resolution.instances);
 /// # Ok(()) }
 /// ```
 ///
 /// # Errors
 /// As [`registry`] says.
-pub fn resolver(url: &str) -> Result<(Arc<dyn Resolver>, Service)> {
+pub fn resolver(url: &str) -> Result<(Arc<dyn Resolver>, ServiceName)> {
     let (backend, service) = both(url)?;
     Ok((backend, service))
 }
 
-fn both(url: &str) -> Result<(Arc<dyn Both>, Service)> {
+fn both(url: &str) -> Result<(Arc<dyn Both>, ServiceName)> {
     let target: Target = url.parse()?;
     let mut options = target.options();
     let schemes: Names<MakeBackend> = Names::new("scheme", features::backends());
@@ -84,13 +84,13 @@ fn made(make: &MakeBackend, target: &Target, options: &mut TargetOptions<'_>) ->
 ///
 /// The URL is that of [`registry`]. Channels to the service obey the config as soon as they hear of it, unless they are
 /// told not to ([`service_config`](crate::ChannelBuilder::service_config)). It stays until it is replaced or removed. To
-/// put it into a [`Registry`] that you hold, call its `configure`.
+/// put it into a [`Registry`] that you hold, call its `put_service_config`.
 ///
 /// ```no_run
 /// # async fn doc() -> callboard::Result<()> {
 /// let url = "etcd://127.0.0.1:2379/project/test";
-/// callboard::configure(url, Some(r#"{"loadBalancingConfig": [{"pick_first": {}}]}"#)).await?;
-/// callboard::configure(url, None).await?;
+/// callboard::put_service_config(url, Some(r#"{"loadBalancingConfig": [{"pick_first": {}}]}"#)).await?;
+/// callboard::put_service_config(url, None).await?;
 /// # Ok(()) }
 /// ```
 ///
@@ -98,9 +98,9 @@ fn made(make: &MakeBackend, target: &Target, options: &mut TargetOptions<'_>) ->
 /// As [`registry`] says; [`Invalid`](callboard_core::ErrorKind::Invalid), naming the field, if the config cannot be read;
 /// [`Timeout`](callboard_core::ErrorKind::Timeout) after 10 s without an answer; what the registry answers, and
 /// [`Unsupported`](callboard_core::ErrorKind::Unsupported) if it keeps no configs.
-pub async fn configure(url: &str, config: Option<&str>) -> Result<()> {
+pub async fn put_service_config(url: &str, config: Option<&str>) -> Result<()> {
     let (registry, service) = registry(url)?;
-    callboard_core::configure(&*registry, &service, config).await
+    callboard_core::put_service_config(&*registry, &service, config).await
 }
 
 /// The client's side of each backend that is compiled in, by scheme.

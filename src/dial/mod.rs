@@ -12,7 +12,7 @@ use callboard_core::{Balancer, BalancerSettings, Resolver, Result, Target, Targe
 
 pub(crate) use self::backend::MakeBackend;
 use self::backend::MakeResolver;
-pub use self::backend::{configure, registry, resolver};
+pub use self::backend::{put_service_config, registry, resolver};
 pub(crate) use self::balancers::{Balancers, MakeBalancer};
 pub(crate) use self::clients::Both;
 use self::names::Names;
@@ -104,9 +104,9 @@ impl Dialer {
     }
 
     /// Adds a balancer with settings, or replaces the one of that name. See
-    /// [`ChannelBuilder::balancer_named`], which does the same for one channel.
+    /// [`ChannelBuilder::register_balancer`], which does the same for one channel.
     #[must_use]
-    pub fn balancer_named(
+    pub fn register_balancer(
         mut self,
         name: &str,
         make: impl Fn(&BalancerSettings) -> Result<Arc<dyn Balancer>> + Send + Sync + 'static,

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Weak};
 
-use callboard_core::{Backoff, Endpoint, Load, Retry, later};
+use callboard_core::{Backoff, BackoffState, Endpoint, Load, later};
 use http::uri::PathAndQuery;
 use tokio::task::AbortHandle;
 use tokio::time::{Duration, Instant, sleep_until};
@@ -40,7 +40,7 @@ impl Watch {
         defaults: &Defaults,
     ) -> Self {
         let direct = Direct::new(Arc::clone(connection), endpoint.clone(), defaults.clone());
-        let span = tracing::debug_span!("load_reports", address = %endpoint.instance().address).or_current();
+        let span = tracing::debug_span!("load_reports", address = %endpoint.instance().address()).or_current();
         let task = tokio::spawn(listen(direct, endpoint, every).instrument(span)).abort_handle();
         Self { connection: Arc::downgrade(connection), every, task }
     }
@@ -63,7 +63,7 @@ async fn listen(direct: Direct, endpoint: Endpoint, every: Duration) {
         tracing::debug!("the server takes one call at a time: it is not asked for load reports");
         return;
     }
-    let mut retry = Retry::new(Backoff::CONNECTION);
+    let mut retry = BackoffState::new(Backoff::CONNECTION);
     loop {
         let begun = Instant::now();
         let status = stream(&direct, &endpoint, every, &mut retry).await;
@@ -79,7 +79,7 @@ async fn listen(direct: Direct, endpoint: Endpoint, every: Duration) {
 }
 
 /// One stream, to its end.
-async fn stream(direct: &Direct, endpoint: &Endpoint, every: Duration, retry: &mut Retry) -> Status {
+async fn stream(direct: &Direct, endpoint: &Endpoint, every: Duration, retry: &mut BackoffState) -> Status {
     let path = PathAndQuery::from_static(STREAM_CORE_METRICS);
     let codec = ProstCodec::<OrcaLoadReportRequest, OrcaLoadReport>::default();
     let request = Request::new(OrcaLoadReportRequest::new(every));

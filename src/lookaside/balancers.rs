@@ -7,8 +7,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use callboard_core::{
-    Address, Backoff, Balancer, Call, Connect, Endpoint, FollowSettings, Incarnation, Instance, Pick, Picker, Resolver,
-    Result, Service, Snapshot, Snapshots, follow,
+    Address, Backoff, Balancer, Call, Connect, Endpoint, Incarnation, Instance, Pick, Picker, Resolver, Result,
+    ServiceName, Snapshot, Snapshots, WatchSettings, watch,
 };
 use futures_core::Stream;
 
@@ -25,7 +25,7 @@ const STAGGER: Duration = Duration::from_millis(250);
 /// stream, and the name that a certificate must be for. Neither the registry nor a balancer has a say in that.
 #[derive(Clone)]
 pub(crate) struct Way {
-    pub(crate) service: Service,
+    pub(crate) service: ServiceName,
     pub(crate) defaults: Defaults,
     pub(crate) connector: Arc<dyn Connector>,
     pub(crate) settings: Settings,
@@ -67,12 +67,12 @@ impl Way {
             credentials: None,
             ..self.defaults.clone()
         };
-        let follow = follow(Arc::new(These(balancers)), &self.service, FollowSettings::default());
+        let watcher = watch(Arc::new(These(balancers)), &self.service, WatchSettings::default());
         let _span = tracing::debug_span!("balancers").entered();
         // The service's config is about calls to the service, not to its balancers.
         let policy = Policy::new(&self.service, balancer, Balancers::none(), false);
         let runtime = tokio::runtime::Handle::current();
-        Channel::start(&runtime, self.service.clone(), defaults, parts, policy, follow, None)
+        Channel::start(&runtime, self.service.clone(), defaults, parts, policy, watcher, None)
     }
 }
 
@@ -99,7 +99,7 @@ impl Balancer for FirstThatConnects {
     }
 
     fn connect(&self, endpoints: &[Endpoint]) -> Connect {
-        Connect::InOrder { order: (0..endpoints.len()).collect(), stagger: STAGGER }
+        Connect::InOrder { order: (0..endpoints.len()).collect(), attempt_delay: STAGGER }
     }
 
     fn picker(&self, _: &[Endpoint]) -> Box<dyn Picker> {
@@ -118,7 +118,7 @@ impl Picker for FirstThatConnects {
 struct These(Vec<Address>);
 
 impl Resolver for These {
-    fn watch(&self, _: &Service) -> Snapshots {
+    fn watch(&self, _: &ServiceName) -> Snapshots {
         Box::pin(self.clone())
     }
 }
@@ -131,7 +131,8 @@ impl Stream for These {
             return Poll::Pending;
         }
         let instance = |(index, address): (usize, Address)| {
-            Instance::new(index.to_string(), address).map(|instance| instance.incarnation(Incarnation::from_micros(0)))
+            Instance::new(index.to_string(), address)
+                .map(|instance| instance.with_incarnation(Incarnation::from_micros(0)))
         };
         let instances: Result<Vec<_>> = std::mem::take(&mut self.0).into_iter().enumerate().map(instance).collect();
         Poll::Ready(Some(instances.map(Snapshot::new)))

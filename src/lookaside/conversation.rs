@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
-use callboard_core::{Address, ConnectivityState, Error, ErrorKind, Result, Retry, later};
+use callboard_core::{Address, BackoffState, ConnectivityState, Error, ErrorKind, Result, later};
 use futures_core::Stream;
 use http::uri::PathAndQuery;
 use tokio::sync::{mpsc, watch};
@@ -79,7 +79,7 @@ impl Talker {
     /// One conversation after the other, from this time on. Whoever drops this future ends the one that there is.
     pub(super) async fn run(mut self, from: Instant) -> Infallible {
         sleep_until(from).await;
-        let mut retry = Retry::new(self.way.backoff.clone());
+        let mut retry = BackoffState::new(self.way.backoff.clone());
         let (mut asked_last, mut hasty) = (None, false);
         loop {
             let End { with, lasted, why } = self.converse(asked_last.as_ref()).await;
@@ -223,7 +223,7 @@ async fn until_ready(channel: &Channel, news: &mpsc::Sender<News>) {
 fn unreachable(channel: &Channel) -> Error {
     let statuses = channel.endpoints();
     let failed = statuses.iter().find_map(|EndpointStatus { endpoint, connection_error, .. }| {
-        Some(format!(": {}: {}", endpoint.instance().address, connection_error.as_ref()?.chain()))
+        Some(format!(": {}: {}", endpoint.instance().address(), connection_error.as_ref()?.chain()))
     });
     let why = failed.unwrap_or_default();
     Error::new(ErrorKind::Unavailable, format!("none of {} balancers can be reached{why}", statuses.len()))
@@ -232,7 +232,7 @@ fn unreachable(channel: &Channel) -> Error {
 /// Whom it is connected to.
 fn ready(channel: &Channel) -> Option<Address> {
     let ready = |status: &EndpointStatus| status.endpoint.state() == ConnectivityState::Ready;
-    channel.endpoints().iter().find(|status| ready(status)).map(|status| status.endpoint.instance().address.clone())
+    channel.endpoints().iter().find(|status| ready(status)).map(|status| status.endpoint.instance().address().clone())
 }
 
 /// Opens the stream, says what is to be balanced, and waits for the answer.

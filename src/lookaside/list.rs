@@ -163,7 +163,7 @@ fn read(server: &v1::Server, tally: &Arc<Tally>) -> Result<Read> {
 /// A server that the registry does not know. Its incarnation is not known, so any that signs in is newer.
 fn unlisted(address: &Address) -> Option<Instance> {
     // An IP address and a port are an id, so there is always one.
-    Instance::at(address.clone()).ok().map(|instance| instance.incarnation(Incarnation::from_micros(0)))
+    Instance::at(address.clone()).ok().map(|instance| instance.with_incarnation(Incarnation::from_micros(0)))
 }
 
 #[cfg(test)]
@@ -220,7 +220,7 @@ mod tests {
     #[test]
     fn ipv6_is_read_too() {
         let list = read_list(&[Server::at("[2001:db8::1]:50051".parse().expect("an address"), "")]).expect("a list");
-        assert_eq!(list.servers()[0].id, "[2001:db8::1]:50051");
+        assert_eq!(list.servers()[0].id(), "[2001:db8::1]:50051");
     }
 
     #[test]

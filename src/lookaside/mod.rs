@@ -33,7 +33,7 @@
 //! - **When the conversation breaks**, the next balancer is asked, at once if this one had answered, else (or if it broke
 //!   within a second, twice in a row) after the [backoff](crate::ChannelBuilder::backoff). The last list is kept.
 //! - **Fallback.** Calls go to the backends that the registry lists, by the channel's own balancer: when no list has come
-//!   [within 10 s](crate::ChannelBuilder::lookaside_patience); at once, as in gRPC's C-core, when no balancer can be
+//!   [within 10 s](crate::ChannelBuilder::fallback_timeout); at once, as in gRPC's C-core, when no balancer can be
 //!   connected; when the conversation is lost and no server of the list is
 //!   ready; when the balancer says so; and when the last balancer leaves the registry. The next list ends it. A channel
 //!   that learns of its first balancer while it is in use goes on with its backends until there is a list.

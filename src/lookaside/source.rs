@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use callboard_core::{Address, Follow, Instance, InstanceKind, View};
+use callboard_core::{Address, Instance, InstanceKind, Resolution, Watcher};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
@@ -15,13 +15,13 @@ use super::conversation::{STEADY, Talker};
 use super::list::List;
 use super::plan::{News, Plan};
 
-/// Follows the registry, and asks a balancer while it lists any. In the place of a [`Follow`].
+/// Follows the registry, and asks a balancer while it lists any. In the place of a [`Watcher`].
 pub(crate) struct Source {
-    follow: Follow,
+    watcher: Watcher,
     /// None if balancers are not to be asked.
     way: Option<Way>,
     /// What is to be connected, as a view whose instances are those.
-    view: View,
+    resolution: Resolution,
     /// None while the registry lists no balancer: then this adds nothing.
     asking: Option<Box<Asking>>,
     /// The balancer that the log has named last. All traffic goes where it says, and one record in the registry is all
@@ -45,19 +45,19 @@ struct Asking {
 }
 
 impl Source {
-    pub(crate) fn new(follow: Follow, way: Option<Way>) -> Self {
-        Self { follow, way, view: View::default(), asking: None, named: None, ask_from: Instant::now() }
+    pub(crate) fn new(watcher: Watcher, way: Option<Way>) -> Self {
+        Self { watcher, way, resolution: Resolution::default(), asking: None, named: None, ask_from: Instant::now() }
     }
 
     /// What is to be connected. Everything but the instances is as the registry says.
-    pub(crate) fn view(&self) -> &View {
-        &self.view
+    pub(crate) fn resolution(&self) -> &Resolution {
+        &self.resolution
     }
 
     /// Whether the registry has said anything yet. While a balancer's first list is awaited it has, though the view has no
     /// instances.
     pub(crate) fn has_answered(&self) -> bool {
-        self.follow.view().instances.is_some()
+        self.watcher.resolution().instances.is_some()
     }
 
     /// The list that decides, if one does.
@@ -76,9 +76,9 @@ impl Source {
     /// Cancel-safe: what was heard is kept in `self`.
     pub(crate) async fn changed(&mut self) {
         match &mut self.asking {
-            None => drop(self.follow.changed().await),
+            None => drop(self.watcher.changed().await),
             Some(asking) => tokio::select! {
-                _ = self.follow.changed() => {}
+                _ = self.watcher.changed() => {}
                 () = asking.changed() => {
                     self.name_who_decides();
                     return self.renew();
@@ -92,7 +92,7 @@ impl Source {
     /// Notes whether any endpoint is ready, which matters while no balancer is in reach. True if the view has changed.
     pub(crate) fn heed(&mut self, any_ready: impl FnOnce() -> bool) -> bool {
         let Some(asking) = &mut self.asking else { return false };
-        let backends = || self.follow.view().instances.iter().flat_map(|all| all.iter()).any(is_backend);
+        let backends = || self.watcher.resolution().instances.iter().flat_map(|all| all.iter()).any(is_backend);
         let changed = asking.plan.heed(any_ready, backends);
         if changed {
             self.renew();
@@ -102,9 +102,9 @@ impl Source {
 
     /// Takes over who the balancers are.
     fn take_registry(&mut self) {
-        let Some(instances) = &self.follow.view().instances else { return };
+        let Some(instances) = &self.watcher.resolution().instances else { return };
         let mut listed: Vec<_> =
-            instances.iter().filter(|instance| instance.kind == InstanceKind::Balancer).cloned().collect();
+            instances.iter().filter(|instance| instance.kind() == InstanceKind::Balancer).cloned().collect();
         let Some(first) = listed.first() else {
             if self.asking.take().is_some() {
                 tracing::info!("the registry lists no balancer any more");
@@ -113,16 +113,16 @@ impl Source {
         };
         let Some(way) = &self.way else {
             if self.named.is_none() {
-                let (id, address, balancers) = (&first.id, &first.address, listed.len());
+                let (id, address, balancers) = (first.id(), first.address(), listed.len());
                 tracing::warn!(id, %address, balancers, "the registry lists an external balancer, which is not asked");
-                self.named = Some((id.clone(), address.clone()));
+                self.named = Some((id.to_owned(), address.clone()));
             }
             return;
         };
-        listed.sort_by(|one, other| one.address.cmp(&other.address));
+        listed.sort_by(|one, other| one.address().cmp(other.address()));
         match &mut self.asking {
             None => {
-                let in_use = self.view.instances.as_ref().is_some_and(|instances| !instances.is_empty());
+                let in_use = self.resolution.instances.as_ref().is_some_and(|instances| !instances.is_empty());
                 let from = std::mem::replace(&mut self.ask_from, Instant::now() + STEADY);
                 self.asking = Some(Asking::begin(way.clone(), listed, in_use, from));
             }
@@ -134,8 +134,8 @@ impl Source {
     fn name_who_decides(&mut self) {
         let Some(Asking { listed, plan, .. }) = self.asking.as_deref() else { return };
         let (Some(list), Some(address)) = (plan.list(), plan.balancer()) else { return };
-        let known = listed.iter().find(|balancer| balancer.address == *address);
-        let who = (known.map(|balancer| balancer.id.clone()).unwrap_or_default(), address.clone());
+        let known = listed.iter().find(|balancer| balancer.address() == address);
+        let who = (known.map(|balancer| balancer.id().to_owned()).unwrap_or_default(), address.clone());
         if self.named.as_ref() != Some(&who) {
             tracing::warn!(id = who.0, %address, %list, "an external balancer has taken over: calls go where it says");
             self.named = Some(who);
@@ -144,8 +144,8 @@ impl Source {
 
     /// Makes the view from what the registry says and who decides.
     fn renew(&mut self) {
-        self.view = self.follow.view().clone();
-        let said = self.view.instances.as_ref();
+        self.resolution = self.watcher.resolution().clone();
+        let said = self.resolution.instances.as_ref();
         let instances = match &self.asking {
             None => said.map(backends),
             Some(asking) if asking.plan.waits_for_first_list() => None,
@@ -154,7 +154,7 @@ impl Source {
                 None => said.map(backends),
             },
         };
-        self.view.instances = instances;
+        self.resolution.instances = instances;
     }
 }
 
@@ -192,7 +192,7 @@ impl Asking {
 }
 
 fn addresses(listed: &[Arc<Instance>]) -> Arc<[Address]> {
-    let mut addresses: Vec<_> = listed.iter().map(|balancer| balancer.address.clone()).collect();
+    let mut addresses: Vec<_> = listed.iter().map(|balancer| balancer.address().clone()).collect();
     // Two records of one balancer are one to ask.
     addresses.dedup();
     addresses.into()
@@ -208,14 +208,14 @@ fn backends(said: &Arc<[Arc<Instance>]>) -> Arc<[Arc<Instance>]> {
 
 fn is_backend(instance: &Arc<Instance>) -> bool {
     // Kinds may grow; what this channel does not know does not get calls of the service.
-    instance.kind == InstanceKind::Backend
+    instance.kind() == InstanceKind::Backend
 }
 
 /// The servers of a list. What the registry knows of one is shown with it, and tells of restarts; it has no say in
 /// where calls go.
 fn listed(list: &List, said: &[Arc<Instance>]) -> Arc<[Arc<Instance>]> {
     let known: HashMap<&Address, &Arc<Instance>> =
-        said.iter().filter(|instance| is_backend(instance)).map(|instance| (&instance.address, instance)).collect();
-    let known = |server: &Arc<Instance>| Arc::clone(known.get(&server.address).copied().unwrap_or(server));
+        said.iter().filter(|instance| is_backend(instance)).map(|instance| (instance.address(), instance)).collect();
+    let known = |server: &Arc<Instance>| Arc::clone(known.get(&server.address()).copied().unwrap_or(server));
     list.servers().iter().map(known).collect()
 }

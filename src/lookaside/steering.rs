@@ -73,14 +73,14 @@ impl Steering {
 /// Where each server of the list stands among the endpoints, if it does. Endpoints mostly come in the order of the list,
 /// so the next one is looked at first.
 fn places(list: &List, endpoints: &[Endpoint]) -> Vec<Option<usize>> {
-    let address = |index: usize| endpoints.get(index).map(|endpoint: &Endpoint| &endpoint.instance().address);
+    let address = |index: usize| endpoints.get(index).map(|endpoint: &Endpoint| endpoint.instance().address());
     let (mut next, mut elsewhere) = (0, None);
     let mut place = |server: &Arc<Instance>| {
-        let found = if address(next) == Some(&server.address) {
+        let found = if address(next) == Some(server.address()) {
             Some(next)
         } else {
-            let by_address = || endpoints.iter().enumerate().map(|(index, one)| (&one.instance().address, index));
-            elsewhere.get_or_insert_with(|| by_address().collect::<HashMap<_, _>>()).get(&server.address).copied()
+            let by_address = || endpoints.iter().enumerate().map(|(index, one)| (one.instance().address(), index));
+            elsewhere.get_or_insert_with(|| by_address().collect::<HashMap<_, _>>()).get(&server.address()).copied()
         };
         next = found.map_or(next, |found| found + 1);
         found

@@ -1,15 +1,15 @@
-//! Announcing a server whose address is still to be found out.
+//! Registering a server whose address is still to be found out.
 
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
-use callboard_core::{Address, Error, ErrorKind, Instance, Lease, Registry, Result, Service};
+use callboard_core::{Address, Error, ErrorKind, Instance, Lease, Registry, Result, ServiceName};
 
 use super::shutdown::Shutdown;
 use super::way::Way;
 
-/// The registry as an announcement sees it whose server's address is not known yet: an attempt to register finds that out
-/// first, and fails if it cannot. So the announcement's own waits, state and log serve for that too.
+/// The registry as a registration sees it whose server's address is not known yet: an attempt to register finds that out
+/// first, and fails if it cannot. So the registration's own waits, state and log serve for that too.
 #[derive(Debug)]
 pub(super) struct AddressFirst {
     pub(super) registry: Arc<dyn Registry>,
@@ -31,16 +31,16 @@ impl AddressFirst {
             found = self.way.find() => found?,
             () = self.leaving.clone() => return Err(Error::new(ErrorKind::Closed, "the server is stopping")),
         };
-        let named = named_as(instance, &identity(self.id.as_deref(), address)?);
+        let named = instance.clone().with_name_of(&identity(self.id.as_deref(), address)?);
         Ok(self.named.get_or_init(|| named))
     }
 }
 
 #[async_trait]
 impl Registry for AddressFirst {
-    async fn register(&self, service: &Service, instance: &Instance) -> Result<Box<dyn Lease>> {
+    async fn register(&self, service: &ServiceName, instance: &Instance) -> Result<Box<dyn Lease>> {
         let named = self.named(instance).await.map_err(|error| error.for_service(service))?;
-        let lease = self.registry.register(service, &named_as(instance, named)).await?;
+        let lease = self.registry.register(service, &instance.clone().with_name_of(named)).await?;
         Ok(Box::new(Named { lease, named: named.clone() }))
     }
 }
@@ -59,7 +59,7 @@ impl Lease for Named {
     }
 
     async fn update(&mut self, instance: &Instance) -> Result<()> {
-        self.lease.update(&named_as(instance, &self.named)).await
+        self.lease.update(&instance.clone().with_name_of(&self.named)).await
     }
 
     async fn revoke(self: Box<Self>) -> Result<()> {
@@ -73,11 +73,4 @@ pub(super) fn identity(id: Option<&str>, address: Address) -> Result<Instance> {
         Some(id) => Instance::new(id, address),
         None => Instance::at(address),
     }
-}
-
-/// The instance, with the id and the address of another.
-pub(super) fn named_as(instance: &Instance, other: &Instance) -> Instance {
-    let mut named = instance.clone();
-    (named.id, named.address) = (other.id.clone(), other.address.clone());
-    named
 }

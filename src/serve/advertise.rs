@@ -35,7 +35,7 @@ const POD_IP: &str = "POD_IP";
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-/// let address = callboard::advertised(&listener, &[]).await?;
+/// let address = callboard::advertise_address(&listener, &[]).await?;
 /// assert_eq!(address.to_string(), listener.local_addr()?.to_string());
 /// # Ok(()) }
 /// ```
@@ -45,7 +45,7 @@ const POD_IP: &str = "POD_IP";
 ///   malformed. It will not get better by itself.
 /// - [`Unavailable`](crate::ErrorKind::Unavailable) if the registry's hosts cannot be looked up now, or there is no way to
 ///   them yet. Try again.
-pub async fn advertised(listener: &impl Listener, registry_hosts: &[String]) -> Result<Address> {
+pub async fn advertise_address(listener: &impl Listener, registry_hosts: &[String]) -> Result<Address> {
     match reach(&Bound::of(listener)?, &Place::Hosts(registry_hosts.to_vec()))? {
         Reach::At(address) => Ok(address),
         Reach::Along(way) => way.find().await,
@@ -99,7 +99,7 @@ pub(super) fn reach(bound: &Bound, place: &Place) -> Result<Reach> {
     let way = match (bound, place) {
         (Bound::Tcp { address, only_v6 }, Place::ThisMachine) => {
             let loopback = if *only_v6 { IpAddr::from(Ipv6Addr::LOCALHOST) } else { Ipv4Addr::LOCALHOST.into() };
-            let address = SocketAddr::new(loopback, address.port()).into();
+            let address = SocketAddr::new(loopback, address.port()).try_into()?;
             return Ok(Reach::At(noted(address, bound, "a registry of this machine")));
         }
         (Bound::Tcp { .. }, Place::Hosts(hosts)) => Way::new(bound, hosts),
@@ -108,11 +108,6 @@ pub(super) fn reach(bound: &Bound, place: &Place) -> Result<Reach> {
     way.map(Reach::Along).ok_or_else(|| {
         Error::invalid(format!("where do others reach the server that listens on {bound}? {}", how_to_say_it()))
     })
-}
-
-/// Checks an address that its owner has given: it may have been made of a socket's.
-pub(super) fn checked(address: &Address) -> Result<Address> {
-    address.to_string().parse()
 }
 
 /// Logs the address that others are told, and hands it back.
@@ -137,7 +132,7 @@ pub(super) fn how_to_say_it() -> String {
 fn told(bound: &Bound, variable: impl Fn(&str) -> Option<String>) -> Result<Option<(Address, &'static str)>> {
     let port = match bound {
         Bound::Tcp { address, .. } if address.ip().is_unspecified() => address.port(),
-        Bound::Tcp { address, .. } => return Ok(Some(((*address).into(), "the bound socket"))),
+        Bound::Tcp { address, .. } => return Ok(Some(((*address).try_into()?, "the bound socket"))),
         Bound::Unix(address) => return Ok(Some((address.clone(), "the bound socket"))),
     };
     for name in [ADVERTISE, POD_IP] {
@@ -162,7 +157,7 @@ pub(super) fn host_or_address(text: &str, port: u16) -> Result<Address> {
 }
 
 fn has_zone(address: &Address) -> bool {
-    matches!(address, Address::Tcp { host, .. } if host.contains('%'))
+    address.host_and_port().is_some_and(|(host, _)| host.contains('%'))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use callboard_core::{Backoff, Retry};
+use callboard_core::{Backoff, BackoffState};
 use futures_core::Stream;
 use tokio::time::{Sleep, sleep};
 
@@ -23,14 +23,14 @@ use super::listener::{Bound, Listener};
 #[derive(Debug)]
 pub struct Incoming<L> {
     listener: L,
-    retry: Retry,
+    retry: BackoffState,
     pause: Option<Pin<Box<Sleep>>>,
 }
 
 impl<L: Listener> Incoming<L> {
     /// The connections of this listener.
     pub fn new(listener: L) -> Self {
-        Self { listener, retry: Retry::new(Backoff::ACCEPT), pause: None }
+        Self { listener, retry: BackoffState::new(Backoff::ACCEPT), pause: None }
     }
 
     fn note_success(&mut self) {

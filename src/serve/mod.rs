@@ -15,7 +15,7 @@ mod way_out;
 
 use std::pin::Pin;
 
-pub use self::advertise::advertised;
+pub use self::advertise::advertise_address;
 pub use self::incoming::Incoming;
 pub use self::listener::Listener;
 pub use self::serving::Serving;

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use callboard_core::{Announcement, AnnouncementState, Error, ErrorKind, Instance, Result};
+use callboard_core::{Error, ErrorKind, Instance, Registration, RegistrationState, Result};
 use tokio::sync::watch;
 
 use super::way_out::WayOut;
@@ -11,47 +11,47 @@ use super::way_out::WayOut;
 /// [`ended`](Self::ended), which is what heeds signals.
 ///
 /// **Dropping** it ends the server at once and takes the instance off the board in the background, as dropping an
-/// [`Announcement`] does.
+/// [`Registration`] does.
 #[derive(Debug)]
 #[must_use = "dropping it ends the server at once: wait until it has `ended`"]
 pub struct Serving {
     instance: Arc<OnceLock<Instance>>,
-    state: watch::Receiver<AnnouncementState>,
+    state: watch::Receiver<RegistrationState>,
     /// Taken by who leaves.
-    announcement: Mutex<Option<Announcement>>,
+    registration: Mutex<Option<Registration>>,
     /// Taken by who waits for the end.
     way_out: Mutex<Option<WayOut>>,
 }
 
 impl Serving {
-    pub(super) fn new(instance: Arc<OnceLock<Instance>>, announcement: Announcement, way_out: WayOut) -> Self {
-        let (state, way_out) = (announcement.watch(), Mutex::new(Some(way_out)));
-        Self { instance, state, announcement: Mutex::new(Some(announcement)), way_out }
+    pub(super) fn new(instance: Arc<OnceLock<Instance>>, registration: Registration, way_out: WayOut) -> Self {
+        let (state, way_out) = (registration.watch_state(), Mutex::new(Some(way_out)));
+        Self { instance, state, registration: Mutex::new(Some(registration)), way_out }
     }
 
-    /// The instance as it was first announced. Its address is where others reach it. None as long as that is still to be
-    /// found out on the way to the registry, as [`advertised`](crate::advertised) says; it is known once it is
-    /// [on the board](AnnouncementState::OnBoard).
+    /// The instance as it was first registered. Its address is where others reach it. None as long as that is still to be
+    /// found out on the way to the registry, as [`advertise_address`](crate::advertise_address) says; it is known once it is
+    /// [on the board](RegistrationState::Registered).
     pub fn instance(&self) -> Option<&Instance> {
         self.instance.get()
     }
 
     /// How it stands on the board. While its address cannot be found out, that is
-    /// [signing in](AnnouncementState::SigningIn), with the reason.
-    pub fn state(&self) -> AnnouncementState {
+    /// [signing in](RegistrationState::Registering), with the reason.
+    pub fn state(&self) -> RegistrationState {
         self.state.borrow().clone()
     }
 
     /// Every change of how it stands. A slow reader sees the latest only.
-    pub fn watch(&self) -> watch::Receiver<AnnouncementState> {
+    pub fn watch_state(&self) -> watch::Receiver<RegistrationState> {
         self.state.clone()
     }
 
-    /// Changes the instance's weight, zone or metadata in place, as [`Announcement::update`] does. Once it is leaving,
+    /// Changes the instance's weight, zone or metadata in place, as [`Registration::update`] does. Once it is leaving,
     /// nothing happens. As long as its address is not known, `change` sees `unknown.invalid`.
     pub fn update(&self, change: impl FnOnce(&mut Instance)) {
-        if let Some(announcement) = &*locked(&self.announcement) {
-            announcement.update(change);
+        if let Some(registration) = &*locked(&self.registration) {
+            registration.update(change);
         }
     }
 
@@ -62,9 +62,9 @@ impl Serving {
     /// instance could not be taken off the board is no error here: it is logged, and in [`state`](Self::state).
     ///
     /// # Errors
-    /// - [`Timeout`](ErrorKind::Timeout): calls were still in flight after the [grace](crate::Serve::grace).
+    /// - [`Timeout`](ErrorKind::Timeout): calls were still in flight after the [grace](crate::Serve::drain_timeout).
     /// - [`Conflict`](ErrorKind::Conflict): it went because the id has been another server's for longer than
-    ///   [`conflict_patience`](callboard_core::AnnounceSettings::conflict_patience), which is not set by default.
+    ///   [`conflict_timeout`](callboard_core::RegistrationSettings::conflict_timeout), which is not set by default.
     /// - [`Closed`](ErrorKind::Closed): the server has ended with an error, which is the source; or a
     ///   [later signal](crate::Serve::later_signal) has ended it; or somebody has waited for the end before.
     ///
@@ -78,25 +78,25 @@ impl Serving {
         let Some(way_out) = way_out else {
             return Err(Error::new(ErrorKind::Closed, "somebody has waited for the server's end before"));
         };
-        let on_board = OnBoard(&self.announcement);
-        way_out.go(async { on_board.leave().await }).await
+        let on_board = Registered(&self.registration);
+        way_out.go(async { on_board.deregister().await }).await
     }
 }
 
 /// The instance does not outlive the wait for the server's end on the board, however that ends.
-struct OnBoard<'s>(&'s Mutex<Option<Announcement>>);
+struct Registered<'s>(&'s Mutex<Option<Registration>>);
 
-impl OnBoard<'_> {
-    async fn leave(&self) -> Result<()> {
-        let announcement = locked(self.0).take();
-        match announcement {
-            Some(announcement) => announcement.leave().await,
+impl Registered<'_> {
+    async fn deregister(&self) -> Result<()> {
+        let registration = locked(self.0).take();
+        match registration {
+            Some(registration) => registration.deregister().await,
             None => Ok(()),
         }
     }
 }
 
-impl Drop for OnBoard<'_> {
+impl Drop for Registered<'_> {
     fn drop(&mut self) {
         drop(locked(self.0).take());
     }

@@ -5,7 +5,7 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
-use callboard_core::{Address, AnnounceSettings, Instance, Registry, Result, Service};
+use callboard_core::{Address, Instance, RegistrationSettings, Registry, Result, ServiceName};
 use tokio::sync::watch;
 
 use super::Later;
@@ -30,21 +30,21 @@ pub fn serve(url: &str) -> Result<Serve> {
 /// when a future resolves: tonic's, axum's, hyper's.
 ///
 /// **The way in.** The listener is bound before, by you, so that nobody is sent to a server that is not there yet. Then
-/// signals are listened for, the server is started and the instance announced, for ever, whether the registry is up or not,
+/// signals are listened for, the server is started and the instance registered, for ever, whether the registry is up or not,
 /// and whether its name can be looked up or not.
 ///
-/// **The way out** begins at SIGTERM or SIGINT (Ctrl-C), or when [`until`](Self::until) resolves. That another server has
+/// **The way out** begins at SIGTERM or SIGINT (Ctrl-C), or when [`shutdown_signal`](Self::shutdown_signal) resolves. That another server has
 /// taken the instance's id does not begin it: this one serves on, says so as an error, and waits for the id, unless
-/// [`conflict_patience`](AnnounceSettings::conflict_patience) is set and over. Each step is logged by `tracing`, and has a
+/// [`conflict_timeout`](RegistrationSettings::conflict_timeout) is set and over. Each step is logged by `tracing`, and has a
 /// bound:
 /// 1. Health says NOT_SERVING: [`not_serving`](Self::not_serving), 1 s.
-/// 2. The instance leaves the board, acknowledged by the registry: [`leave_timeout`](Self::leave_timeout), 5 s with the
+/// 2. The instance leaves the board, acknowledged by the registry: [`deregister_timeout`](Self::deregister_timeout), 5 s with the
 ///    first step. If the registry has not answered by then, the way out goes on, and leaving beside it, for at most twice
-///    [`attempt_timeout`](AnnounceSettings::attempt_timeout); what is left on the board then ends by its time to live.
+///    [`attempt_timeout`](RegistrationSettings::attempt_timeout); what is left on the board then ends by its time to live.
 /// 3. The server goes on serving, new connections too, while that gets around:
-///    [`propagation_delay`](Self::propagation_delay), 3 s.
+///    [`deregister_delay`](Self::deregister_delay), 3 s.
 /// 4. [`Shutdown`] resolves: the server sends GOAWAY, accepts no more connections, and finishes the calls in flight:
-///    at most [`grace`](Self::grace), 20 s.
+///    at most [`drain_timeout`](Self::drain_timeout), 20 s.
 ///
 /// That is 24 s at most with a registry that answers at once, and 28 s whatever happens: less than the 30 s that Kubernetes gives
 /// (`terminationGracePeriodSeconds`), in which a `preStop` hook counts too. Who sets longer times tells Kubernetes so.
@@ -66,7 +66,7 @@ pub fn serve(url: &str) -> Result<Serve> {
 ///     let (health, health_service) = tonic_health::server::health_reporter();
 ///     health.set_service_status("", tonic_health::ServingStatus::Serving).await;
 ///     callboard::serve("etcd://10.0.0.1:2379/project/test")?
-///         .instance(|instance| instance.weight(3).zone("eu-1"))
+///         .instance(|instance| instance.with_weight(3).with_zone("eu-1"))
 ///         .not_serving(async move { health.set_service_status("", tonic_health::ServingStatus::NotServing).await })
 ///         .run(listener, |listener, shutdown| {
 ///             Server::builder()
@@ -85,22 +85,22 @@ pub fn serve(url: &str) -> Result<Serve> {
 /// The windows are HTTP/2's: what a client may send before a handler has read it, for one call and for all of a connection.
 /// tonic has 1 MiB for either. With those above, some 250 uploads on one connection may be left unread.
 ///
-/// Who runs a server in another way has the same pieces one by one: [`advertised`](crate::advertised), [`announce`](crate::announce), and
-/// [`Announcement::leave`](crate::Announcement::leave), after which a server goes on serving for a while.
+/// Who runs a server in another way has the same pieces one by one: [`advertise_address`](crate::advertise_address), [`register`](crate::register), and
+/// [`Registration::deregister`](crate::Registration::deregister), after which a server goes on serving for a while.
 #[must_use = "nothing happens until it runs"]
 pub struct Serve {
     pub(super) registry: Arc<dyn Registry>,
-    pub(super) service: Service,
+    pub(super) service: ServiceName,
     pub(super) place: Place,
     pub(super) address: Option<Address>,
     pub(super) id: Option<String>,
     pub(super) change: Box<dyn FnOnce(Instance) -> Instance + Send>,
-    pub(super) announcing: AnnounceSettings,
+    pub(super) registration: RegistrationSettings,
     pub(super) not_serving: Option<Later>,
-    pub(super) leave_timeout: Duration,
-    pub(super) propagation_delay: Duration,
-    pub(super) grace: Duration,
-    pub(super) until: Later,
+    pub(super) deregister_timeout: Duration,
+    pub(super) deregister_delay: Duration,
+    pub(super) drain_timeout: Duration,
+    pub(super) shutdown_signal: Later,
     pub(super) signals: bool,
     pub(super) later_signal: LaterSignal,
     /// Whoever holds the first shuts the server down by dropping it.
@@ -108,15 +108,15 @@ pub struct Serve {
 }
 
 impl Serve {
-    /// The default of [`leave_timeout`](Self::leave_timeout): 5 s.
-    pub const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
-    /// The default of [`propagation_delay`](Self::propagation_delay): 3 s.
-    pub const PROPAGATION_DELAY: Duration = Duration::from_secs(3);
-    /// The default of [`grace`](Self::grace): 20 s.
-    pub const GRACE: Duration = Duration::from_secs(20);
+    /// The default of [`deregister_timeout`](Self::deregister_timeout): 5 s.
+    pub const DEREGISTER_TIMEOUT: Duration = Duration::from_secs(5);
+    /// The default of [`deregister_delay`](Self::deregister_delay): 3 s.
+    pub const DEREGISTER_DELAY: Duration = Duration::from_secs(3);
+    /// The default of [`drain_timeout`](Self::drain_timeout): 20 s.
+    pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 
     /// The same as [`serve`] with a registry of your own. Where that is, [`registry_hosts`](Self::registry_hosts) may say.
-    pub fn new(registry: Arc<dyn Registry>, service: Service) -> Self {
+    pub fn new(registry: Arc<dyn Registry>, service: ServiceName) -> Self {
         Self {
             registry,
             service,
@@ -124,20 +124,20 @@ impl Serve {
             address: None,
             id: None,
             change: Box::new(|instance| instance),
-            announcing: AnnounceSettings::default(),
+            registration: RegistrationSettings::default(),
             not_serving: None,
-            leave_timeout: Self::LEAVE_TIMEOUT,
-            propagation_delay: Self::PROPAGATION_DELAY,
-            grace: Self::GRACE,
-            until: Box::pin(pending()),
+            deregister_timeout: Self::DEREGISTER_TIMEOUT,
+            deregister_delay: Self::DEREGISTER_DELAY,
+            drain_timeout: Self::DRAIN_TIMEOUT,
+            shutdown_signal: Box::pin(pending()),
             signals: true,
             later_signal: LaterSignal::default(),
             shutdown: Shutdown::new(),
         }
     }
 
-    /// Sets the address at which others reach the server. By default it is found as [`advertised`](crate::advertised) says; where that takes
-    /// a look at the way to the registry, the server serves meanwhile, and is announced once the address is known.
+    /// Sets the address at which others reach the server. By default it is found as [`advertise_address`](crate::advertise_address) says; where that takes
+    /// a look at the way to the registry, the server serves meanwhile, and is registered once the address is known.
     pub fn advertise(mut self, address: Address) -> Self {
         self.address = Some(address);
         self
@@ -165,9 +165,9 @@ impl Serve {
         self
     }
 
-    /// Sets the bounds of announcing and leaving. [`AnnounceSettings::default`] by default.
-    pub fn announcing(mut self, settings: AnnounceSettings) -> Self {
-        self.announcing = settings;
+    /// Sets the bounds of registering and leaving. [`RegistrationSettings::default`] by default.
+    pub fn registration(mut self, settings: RegistrationSettings) -> Self {
+        self.registration = settings;
         self
     }
 
@@ -180,15 +180,15 @@ impl Serve {
 
     /// Sets for how long the first two steps of the way out may hold up the next ones: 5 s by default. A registry that has not
     /// answered by then is waited for beside them.
-    pub fn leave_timeout(mut self, limit: Duration) -> Self {
-        self.leave_timeout = limit;
+    pub fn deregister_timeout(mut self, limit: Duration) -> Self {
+        self.deregister_timeout = limit;
         self
     }
 
     /// Sets for how long the server goes on serving after it has left the board: until the last client has heard of it.
     /// 3 s by default.
-    pub fn propagation_delay(mut self, delay: Duration) -> Self {
-        self.propagation_delay = delay;
+    pub fn deregister_delay(mut self, delay: Duration) -> Self {
+        self.deregister_delay = delay;
         self
     }
 
@@ -197,8 +197,8 @@ impl Serve {
     /// tonic, axum and hyper do, end with the runtime: when `main` returns.
     ///
     /// A stream without an end is a call in flight too: see [`Shutdown`].
-    pub fn grace(mut self, limit: Duration) -> Self {
-        self.grace = limit;
+    pub fn drain_timeout(mut self, limit: Duration) -> Self {
+        self.drain_timeout = limit;
         self
     }
 
@@ -209,8 +209,8 @@ impl Serve {
     }
 
     /// Begins the way out when this resolves, beside the signals. Never, by default.
-    pub fn until(mut self, stop: impl Future<Output = ()> + Send + 'static) -> Self {
-        self.until = Box::pin(stop);
+    pub fn shutdown_signal(mut self, stop: impl Future<Output = ()> + Send + 'static) -> Self {
+        self.shutdown_signal = Box::pin(stop);
         self
     }
 
@@ -236,9 +236,9 @@ impl fmt::Debug for Serve {
             .field("service", &self.service)
             .field("address", &self.address)
             .field("id", &self.id)
-            .field("leave_timeout", &self.leave_timeout)
-            .field("propagation_delay", &self.propagation_delay)
-            .field("grace", &self.grace)
+            .field("deregister_timeout", &self.deregister_timeout)
+            .field("deregister_delay", &self.deregister_delay)
+            .field("drain_timeout", &self.drain_timeout)
             .finish_non_exhaustive()
     }
 }

@@ -12,7 +12,7 @@ use super::streams::EndStreams;
 /// calls in flight. For what tonic calls `signal` in `serve_with_incoming_shutdown`.
 ///
 /// Clones resolve at the same time, and one that is made later resolves at once: a handler whose call has no end of its own
-/// keeps one, and ends when it resolves. Else such a call lasts until the [grace](crate::Serve::grace) is over.
+/// keeps one, and ends when it resolves. Else such a call lasts until the [grace](crate::Serve::drain_timeout) is over.
 ///
 /// ```
 /// # use callboard::Shutdown;

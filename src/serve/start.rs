@@ -2,12 +2,12 @@
 
 use std::sync::{Arc, OnceLock};
 
-use callboard_core::{BoxError, Instance, Registry, Result, announce};
+use callboard_core::{BoxError, Instance, Registry, Result, register};
 use tokio::task::JoinSet;
 use tracing::Instrument;
 
-use super::address_first::{AddressFirst, identity, named_as};
-use super::advertise::{Reach, checked, noted, reach};
+use super::address_first::{AddressFirst, identity};
+use super::advertise::{Reach, noted, reach};
 use super::listener::{Bound, Listener};
 use super::serving::Serving;
 use super::setup::Serve;
@@ -32,7 +32,7 @@ impl Serve {
         self.start(listener, server)?.ended().await
     }
 
-    /// Starts the server and announces the instance. It waits for nothing: neither until the instance is on the board, nor
+    /// Starts the server and registers the instance. It waits for nothing: neither until the instance is on the board, nor
     /// until its address is known.
     ///
     /// `server` is given the listener, and a future that resolves when the server has to shut down gracefully. It
@@ -52,15 +52,15 @@ impl Serve {
         E: Into<BoxError>,
     {
         // First of all: process 1 misses a signal that it does not listen for.
-        let stops = Stops::new(self.signals, self.later_signal, self.until)?;
+        let stops = Stops::new(self.signals, self.later_signal, self.shutdown_signal)?;
         let bound = Bound::of(&listener)?;
         let reach = match &self.address {
-            Some(address) => checked(address).map(|address| Reach::At(noted(address, &bound, "Serve::advertise"))),
+            Some(address) => Ok(Reach::At(noted(address.clone(), &bound, "Serve::advertise"))),
             None => reach(&bound, &self.place),
         };
         let reach = reach.map_err(|error| error.for_service(&self.service))?;
         // An attempt to register has to find it out first, and then to register.
-        let reach = reach.within(self.announcing.attempt_timeout / 2);
+        let reach = reach.within(self.registration.attempt_timeout / 2);
         let (leaving, left) = Shutdown::new();
         let entry = Entry::new(self.registry, self.id, self.change, reach, &bound, left)?;
 
@@ -68,27 +68,27 @@ impl Serve {
         let serving = server(listener, shutdown);
         let mut task = JoinSet::new();
         task.spawn(async { serving.await.map_err(Into::into) }.in_current_span());
-        tracing::info!(service = %self.service, instance = entry.instance.id, %bound, "serving");
-        let announcement = announce(entry.registry, &self.service, entry.instance, self.announcing);
+        tracing::info!(service = %self.service, instance = entry.instance.id(), %bound, "serving");
+        let registration = register(entry.registry, &self.service, entry.instance, self.registration);
         let way_out = WayOut {
             server: task,
             shut_down,
             stops,
-            state: announcement.watch(),
+            state: registration.watch_state(),
             not_serving: self.not_serving,
             leaving,
-            leave_timeout: self.leave_timeout,
-            propagation_delay: self.propagation_delay,
-            grace: self.grace,
+            deregister_timeout: self.deregister_timeout,
+            deregister_delay: self.deregister_delay,
+            drain_timeout: self.drain_timeout,
         };
-        Ok(Serving::new(entry.named, announcement, way_out))
+        Ok(Serving::new(entry.named, registration, way_out))
     }
 }
 
-/// What is announced, and where.
+/// What is registered, and where.
 struct Entry {
     registry: Arc<dyn Registry>,
-    /// As the announcement knows it.
+    /// As the registration knows it.
     instance: Instance,
     /// As it is registered, once that is known.
     named: Arc<OnceLock<Instance>>,
@@ -103,7 +103,7 @@ impl Entry {
         bound: &Bound,
         leaving: Shutdown,
     ) -> Result<Self> {
-        let complete = |named: Instance| named_as(&change(named.clone()), &named);
+        let complete = |named: Instance| change(named.clone()).with_name_of(&named);
         match reach {
             Reach::At(address) => {
                 let instance = complete(identity(id.as_deref(), address)?);

@@ -32,8 +32,11 @@ impl Way {
         let Bound::Tcp { address, only_v6 } = bound else { return None };
         // Any port will do: a way is a way to a host.
         let host_of = |text: &String| match host_or_address(text, 1) {
-            Ok(Address::Tcp { host, .. }) if !is_this_machine(&host) => Some(host),
-            _ => None,
+            Ok(address) => {
+                let (host, _) = address.host_and_port()?;
+                (!is_this_machine(host)).then(|| host.to_owned())
+            }
+            Err(_) => None,
         };
         let hosts: Vec<_> = hosts.iter().filter_map(host_of).collect();
         (!hosts.is_empty()).then_some(Self { bound: *address, only_v6: *only_v6, hosts, limit: LOOKUP })
@@ -63,7 +66,8 @@ impl Way {
             match found.map_err(later).and_then(|remotes| self.local_towards_one_of(&remotes)) {
                 Ok(ip) => {
                     let bound = Bound::Tcp { address: self.bound, only_v6: self.only_v6 };
-                    return Ok(noted(SocketAddr::new(ip, self.bound.port()).into(), &bound, "the way to the registry"));
+                    let address = SocketAddr::new(ip, self.bound.port()).try_into()?;
+                    return Ok(noted(address, &bound, "the way to the registry"));
                 }
                 Err(error) => drop(reasons.insert(host, error)),
             }

@@ -5,7 +5,7 @@ use std::panic::resume_unwind;
 use std::pin::pin;
 use std::time::Duration;
 
-use callboard_core::{AnnouncementState, BoxError, Error, ErrorKind, Result};
+use callboard_core::{BoxError, Error, ErrorKind, RegistrationState, Result};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
@@ -26,20 +26,20 @@ pub(super) struct WayOut {
     /// Dropping it shuts the server down.
     pub(super) shut_down: watch::Sender<()>,
     pub(super) stops: Stops,
-    pub(super) state: watch::Receiver<AnnouncementState>,
+    pub(super) state: watch::Receiver<RegistrationState>,
     pub(super) not_serving: Option<Later>,
     /// Dropping it ends the search for the server's address.
     pub(super) leaving: watch::Sender<()>,
-    pub(super) leave_timeout: Duration,
-    pub(super) propagation_delay: Duration,
-    pub(super) grace: Duration,
+    pub(super) deregister_timeout: Duration,
+    pub(super) deregister_delay: Duration,
+    pub(super) drain_timeout: Duration,
 }
 
 impl fmt::Debug for WayOut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WayOut")
-            .field("propagation_delay", &self.propagation_delay)
-            .field("grace", &self.grace)
+            .field("deregister_delay", &self.deregister_delay)
+            .field("drain_timeout", &self.drain_timeout)
             .finish_non_exhaustive()
     }
 }
@@ -61,7 +61,15 @@ impl WayOut {
             error = off_for_good(&mut self.state) => Reason::Taken(error),
         };
         let Self {
-            server, shut_down, mut stops, not_serving, leaving, leave_timeout, propagation_delay, grace, ..
+            server,
+            shut_down,
+            mut stops,
+            not_serving,
+            leaving,
+            deregister_timeout,
+            deregister_delay,
+            drain_timeout,
+            ..
         } = self;
         let off = async {
             drop(leaving);
@@ -71,10 +79,10 @@ impl WayOut {
                     Err(_) => tracing::warn!(after = ?HEALTH, "health does not get to say NOT_SERVING"),
                 }
             }
-            off_the_board(leave).await;
+            deregistered(leave).await;
         };
-        let drain = drain(server, shut_down, propagation_delay, grace);
-        let steps = steps(reason, off, leave_timeout, drain);
+        let drain = drain(server, shut_down, deregister_delay, drain_timeout);
+        let steps = steps(reason, off, deregister_timeout, drain);
         tokio::select! {
             result = steps => result,
             by = stops.at_once() => {
@@ -89,7 +97,7 @@ impl WayOut {
 async fn steps(
     reason: Reason,
     off: impl Future<Output = ()>,
-    leave_timeout: Duration,
+    deregister_timeout: Duration,
     drain: impl Future<Output = Result<()>>,
 ) -> Result<()> {
     match reason {
@@ -101,11 +109,11 @@ async fn steps(
         }
         Reason::Asked(by) => {
             tracing::info!(by, "asked to stop");
-            off_and_drain(off, leave_timeout, drain).await
+            off_and_drain(off, deregister_timeout, drain).await
         }
         Reason::Taken(error) => {
-            tracing::error!(error = error.chain(), "off the board for good: stopping");
-            off_and_drain(off, leave_timeout, drain).await.and(Err(error))
+            tracing::error!(error = error.chain(), "the registration has ended: stopping");
+            off_and_drain(off, deregister_timeout, drain).await.and(Err(error))
         }
     }
 }
@@ -113,14 +121,14 @@ async fn steps(
 /// One after the other; but a registry that does not answer is waited for beside the rest.
 async fn off_and_drain(
     off: impl Future<Output = ()>,
-    leave_timeout: Duration,
+    deregister_timeout: Duration,
     drain: impl Future<Output = Result<()>>,
 ) -> Result<()> {
     let mut off = pin!(off);
-    if timeout(leave_timeout, &mut off).await.is_ok() {
+    if timeout(deregister_timeout, &mut off).await.is_ok() {
         return drain.await;
     }
-    tracing::warn!(after = ?leave_timeout, "not off the board yet: going on all the same");
+    tracing::warn!(after = ?deregister_timeout, "not deregistered yet: going on with the shutdown");
     tokio::join!(drain, off).0
 }
 
@@ -128,36 +136,36 @@ async fn off_and_drain(
 async fn drain(
     mut server: JoinSet<Result<(), BoxError>>,
     shut_down: watch::Sender<()>,
-    propagation_delay: Duration,
-    grace: Duration,
+    deregister_delay: Duration,
+    drain_timeout: Duration,
 ) -> Result<()> {
-    tracing::info!(delay = ?propagation_delay, "serving on while that gets around");
+    tracing::info!(delay = ?deregister_delay, "serving until clients have heard of it");
     tokio::select! {
-        () = sleep(propagation_delay) => {}
+        () = sleep(deregister_delay) => {}
         outcome = ended(&mut server) => return conclude(outcome),
     }
-    tracing::info!(limit = ?grace, "shutting down: no new connections, calls in flight may end");
+    tracing::info!(limit = ?drain_timeout, "shutting down: no new connections, calls in flight may end");
     let begun = Instant::now();
     drop(shut_down);
-    let Ok(outcome) = timeout(grace, ended(&mut server)).await else {
-        tracing::warn!(after = ?grace, "giving up the calls that are still in flight");
-        let message = format!("calls were still in flight {grace:?} after the server began to shut down");
+    let Ok(outcome) = timeout(drain_timeout, ended(&mut server)).await else {
+        tracing::warn!(after = ?drain_timeout, "giving up the calls that are still in flight");
+        let message = format!("calls were still in flight {drain_timeout:?} after the server began to shut down");
         return Err(Error::new(ErrorKind::Timeout, message));
     };
     tracing::info!(took = ?begun.elapsed(), "the server has ended");
     conclude(outcome)
 }
 
-async fn off_the_board(leave: impl Future<Output = Result<()>>) {
+async fn deregistered(leave: impl Future<Output = Result<()>>) {
     let begun = Instant::now();
     match leave.await {
-        Ok(()) => tracing::info!(took = ?begun.elapsed(), "off the board"),
+        Ok(()) => tracing::info!(took = ?begun.elapsed(), "deregistered"),
         Err(error) if error.kind() == ErrorKind::Conflict => {
-            tracing::info!("what is on the board is another server's, and stays");
+            tracing::info!("the entry in the registry is another server's, and stays");
         }
         Err(error) => {
             let (error, took) = (error.chain(), begun.elapsed());
-            tracing::warn!(error, ?took, "cannot leave the board: the entry ends by its time to live");
+            tracing::warn!(error, ?took, "cannot deregister: the entry ends by its time to live");
         }
     }
 }
@@ -167,13 +175,13 @@ async fn ended(server: &mut JoinSet<Result<(), BoxError>>) -> Outcome {
     server.join_next().await.expect("one task was spawned, and it is asked for once")
 }
 
-/// Resolves if the announcement has ended by itself; before anybody has left, that is always with an error.
-async fn off_for_good(state: &mut watch::Receiver<AnnouncementState>) -> Error {
+/// Resolves if the registration has ended by itself; before anybody has left, that is always with an error.
+async fn off_for_good(state: &mut watch::Receiver<RegistrationState>) -> Error {
     // An error says that the task is gone; it says why in the last state.
-    let _ = state.wait_for(|state| matches!(state, AnnouncementState::Left { .. })).await;
+    let _ = state.wait_for(|state| matches!(state, RegistrationState::Deregistered { .. })).await;
     match &*state.borrow() {
-        AnnouncementState::Left { error: Some(error), .. } => error.clone(),
-        _ => Error::new(ErrorKind::Closed, "the announcement has ended"),
+        RegistrationState::Deregistered { error: Some(error), .. } => error.clone(),
+        _ => Error::new(ErrorKind::Closed, "the registration has ended"),
     }
 }
 

@@ -43,18 +43,17 @@ impl System {
 impl Connector for System {
     fn connect<'a>(&'a self, address: &'a Address, progress: &'a Progress) -> BoxFuture<'a, Result<Box<dyn Socket>>> {
         Box::pin(async move {
-            let socket: Box<dyn Socket> = match address {
-                Address::Tcp { host, port, .. } => {
-                    Box::new(self.sockets.connect(host, *port, self.within, progress).await?)
-                }
-                Address::Unix(path) => Box::new(connect_unix(path, progress).await?),
-                #[cfg(any(target_os = "linux", target_os = "android"))]
-                Address::UnixAbstract(name) => Box::new(connect_unix(format!("\0{name}").as_ref(), progress).await?),
-                other => {
-                    return Err(Error::new(ErrorKind::Unsupported, format!("no connector for address {other} here")));
-                }
-            };
-            Ok(socket)
+            if let Some((host, port)) = address.host_and_port() {
+                return Ok(Box::new(self.sockets.connect(host, port, self.within, progress).await?) as _);
+            }
+            if let Some(path) = address.unix_path() {
+                return Ok(Box::new(connect_unix(path, progress).await?) as _);
+            }
+            #[cfg(any(target_os = "linux", target_os = "android"))]
+            if let Some(name) = address.unix_abstract_name() {
+                return Ok(Box::new(connect_unix(format!("\0{name}").as_ref(), progress).await?) as _);
+            }
+            Err(Error::new(ErrorKind::Unsupported, format!("no connector for address {address} here")))
         })
     }
 }

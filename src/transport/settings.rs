@@ -145,7 +145,7 @@ mod tests {
     use super::*;
     use crate::Serve;
     use crate::transport::TcpKeepalive;
-    use callboard_core::{AnnounceSettings, Backoff, FollowSettings};
+    use callboard_core::{Backoff, RegistrationSettings, WatchSettings};
 
     /// grpc-go's server, as it is by default, strikes at PINGs that come more often.
     const BORNE: Duration = Duration::from_secs(300);
@@ -160,10 +160,10 @@ mod tests {
         // An attempt is not cut off while the first two retransmissions of its SYN, after 1 s and 3 s, are under way.
         assert!(connect_timeout > Duration::from_secs(10));
         // A server that has left goes on serving for longer than its clients may gather the news.
-        assert!(Serve::PROPAGATION_DELAY > FollowSettings::default().coalesce * 10);
-        assert!(Serve::GRACE > Serve::PROPAGATION_DELAY);
+        assert!(Serve::DEREGISTER_DELAY > WatchSettings::default().coalesce * 10);
+        assert!(Serve::DRAIN_TIMEOUT > Serve::DEREGISTER_DELAY);
         // A set that is empty for a moment, because its only server signs in anew, is not believed.
-        assert!(FollowSettings::default().empty_grace > AnnounceSettings::default().attempt_timeout);
-        assert!(AnnounceSettings::default().attempt_timeout > Backoff::REGISTRY.longest());
+        assert!(WatchSettings::default().empty_grace > RegistrationSettings::default().attempt_timeout);
+        assert!(RegistrationSettings::default().attempt_timeout > Backoff::REGISTRY.longest());
     }
 }

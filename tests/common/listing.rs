@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use callboard::{Instance, Resolver, Service, Snapshot, Snapshots};
+use callboard::{Instance, Resolver, ServiceName, Snapshot, Snapshots};
 use futures_util::{StreamExt, stream};
 use tokio::time::sleep;
 
@@ -27,7 +27,7 @@ impl Listing {
 }
 
 impl Resolver for Listing {
-    fn watch(&self, _: &Service) -> Snapshots {
+    fn watch(&self, _: &ServiceName) -> Snapshots {
         let Self { sets, every } = self.clone();
         let said = stream::unfold(0, move |turn| {
             let set = sets[turn % sets.len()].clone();

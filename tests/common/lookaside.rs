@@ -10,7 +10,7 @@ use std::time::Duration;
 use callboard::lookaside::v1::{ClientStats, LoadBalanceResponse, Server};
 use callboard::lookaside::{Asked, Decides, FallbackReason, LoadBalancerServer};
 use callboard::{
-    Address, AnnounceSettings, Announcement, Channel, Incarnation, Instance, InstanceKind, ServedBy, announce,
+    Address, Channel, Incarnation, Instance, InstanceKind, Registration, RegistrationSettings, ServedBy, register,
 };
 use callboard_echo::pb::EchoResponse;
 use callboard_raw::{Mode, Proxy};
@@ -198,12 +198,13 @@ impl Noting {
 
 impl Stage {
     /// Signs a balancer in.
-    pub async fn balancer(&self, id: &str, address: impl Into<Address>) -> Announcement {
-        let instance = Instance::new(id, address.into()).unwrap().kind(InstanceKind::Balancer);
-        let instance = instance.incarnation(Incarnation::fresh());
-        let announcement = announce(Arc::new(self.board.clone()), &self.service, instance, AnnounceSettings::default());
-        announcement.on_board(PATIENCE).await.unwrap();
-        announcement
+    pub async fn balancer(&self, id: &str, address: impl TryInto<Address, Error: std::fmt::Debug>) -> Registration {
+        let instance = Instance::new(id, address.try_into().unwrap()).unwrap().with_kind(InstanceKind::Balancer);
+        let instance = instance.with_incarnation(Incarnation::fresh());
+        let registration =
+            register(Arc::new(self.board.clone()), &self.service, instance, RegistrationSettings::default());
+        registration.wait_registered(PATIENCE).await.unwrap();
+        registration
     }
 }
 
@@ -230,5 +231,5 @@ pub async fn until_fallback(channel: &Channel, reason: FallbackReason) {
 pub async fn served_by(channel: &Channel) -> Result<Address, tonic::Status> {
     let response = echo(channel).unary(request()).await?;
     let ServedBy(endpoint) = response.extensions().get().expect("the response names its endpoint");
-    Ok(endpoint.instance().address.clone())
+    Ok(endpoint.instance().address().clone())
 }

@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use callboard::backend::Memory;
 use callboard::{
-    Address, AnnounceSettings, Announcement, Backoff, Channel, ChannelBuilder, ConfigStatus, ConnectivityState,
-    EndpointStatus, Incarnation, Instance, Registry, ServedBy, Service, WaitForReady, announce,
+    Address, Backoff, Channel, ChannelBuilder, ConfigStatus, ConnectivityState, EndpointStatus, Incarnation, Instance,
+    Registration, RegistrationSettings, Registry, ServedBy, ServiceName, WaitForReady, register,
 };
 use callboard_echo::pb::EchoRequest;
 use callboard_echo::pb::echo_client::EchoClient;
@@ -31,7 +31,7 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 /// A board with one service.
 pub struct Stage {
     pub board: Memory,
-    pub service: Service,
+    pub service: ServiceName,
 }
 
 impl Stage {
@@ -40,51 +40,51 @@ impl Stage {
     }
 
     /// Starts a server and signs it in.
-    pub async fn server(&self, id: &str) -> (EchoServer, Announcement) {
+    pub async fn server(&self, id: &str) -> (EchoServer, Registration) {
         self.weighted(id, 1).await
     }
 
-    pub async fn weighted(&self, id: &str, weight: u32) -> (EchoServer, Announcement) {
+    pub async fn weighted(&self, id: &str, weight: u32) -> (EchoServer, Registration) {
         let server = EchoServer::start(id).await.unwrap();
-        let announcement = self.sign_in(id, server.address().into(), weight).await;
-        (server, announcement)
+        let registration = self.sign_in(id, server.address().try_into().unwrap(), weight).await;
+        (server, registration)
     }
 
     /// Starts a server that takes so many calls at once on a connection (MAX_CONCURRENT_STREAMS), and signs it in.
-    pub async fn limited(&self, id: &str, calls: u32) -> (EchoServer, Announcement) {
+    pub async fn limited(&self, id: &str, calls: u32) -> (EchoServer, Registration) {
         self.limited_and_weighted(id, calls, 1).await
     }
 
-    pub async fn limited_and_weighted(&self, id: &str, calls: u32, weight: u32) -> (EchoServer, Announcement) {
+    pub async fn limited_and_weighted(&self, id: &str, calls: u32, weight: u32) -> (EchoServer, Registration) {
         let configure = |server: tonic::transport::Server| server.max_concurrent_streams(calls);
         let server = EchoServer::start_with(id, (Ipv4Addr::LOCALHOST, 0).into(), configure).await.unwrap();
-        let announcement = self.sign_in(id, server.address().into(), weight).await;
-        (server, announcement)
+        let registration = self.sign_in(id, server.address().try_into().unwrap(), weight).await;
+        (server, registration)
     }
 
     /// Starts a server that follows a script, and signs it in.
-    pub async fn raw<F, S>(&self, id: &str, script: F) -> (RawServer, Announcement)
+    pub async fn raw<F, S>(&self, id: &str, script: F) -> (RawServer, Registration)
     where
         F: Fn(Peer) -> S + Send + 'static,
         S: Future<Output = ()> + Send + 'static,
     {
         let server = RawServer::start(script).await.unwrap();
-        let announcement = self.sign_in(id, server.address().into(), 1).await;
-        (server, announcement)
+        let registration = self.sign_in(id, server.address().try_into().unwrap(), 1).await;
+        (server, registration)
     }
 
     /// Signs in an address, whoever may be there.
-    pub async fn sign_in(&self, id: &str, address: Address, weight: u32) -> Announcement {
-        let instance = Instance::new(id, address).unwrap().weight(weight).incarnation(Incarnation::fresh());
-        let settings = AnnounceSettings::default();
-        let announcement = announce(Arc::new(self.board.clone()), &self.service, instance, settings);
-        announcement.on_board(PATIENCE).await.unwrap();
-        announcement
+    pub async fn sign_in(&self, id: &str, address: Address, weight: u32) -> Registration {
+        let instance = Instance::new(id, address).unwrap().with_weight(weight).with_incarnation(Incarnation::fresh());
+        let settings = RegistrationSettings::default();
+        let registration = register(Arc::new(self.board.clone()), &self.service, instance, settings);
+        registration.wait_registered(PATIENCE).await.unwrap();
+        registration
     }
 
     /// Puts the service's config onto the board, or removes it.
-    pub async fn configure(&self, config: Option<&str>) {
-        self.board.configure(&self.service, config).await.unwrap();
+    pub async fn put_service_config(&self, config: Option<&str>) {
+        self.board.put_service_config(&self.service, config).await.unwrap();
     }
 
     pub fn builder(&self) -> ChannelBuilder {
@@ -111,7 +111,7 @@ pub async fn until_ready(channel: &Channel, count: usize) {
 /// Waits until these are the endpoints, in this order.
 pub async fn until_endpoints(channel: &Channel, ids: &[&str]) {
     until("the endpoints are as wanted", || {
-        channel.endpoints().iter().map(|status| status.endpoint.instance().id.as_str()).eq(ids.iter().copied())
+        channel.endpoints().iter().map(|status| status.endpoint.instance().id()).eq(ids.iter().copied())
     })
     .await;
 }
@@ -120,21 +120,21 @@ pub async fn until_endpoints(channel: &Channel, ids: &[&str]) {
 pub async fn until_config(channel: &Channel, config: Option<&str>) {
     until("the config is in force", || {
         let status = channel.service_config();
-        status.in_force.as_deref() == config && status.refused.is_none()
+        status.active.as_deref() == config && status.rejected.is_none()
     })
     .await;
 }
 
 /// Waits until a config is refused, for this reason.
 pub async fn until_refused(channel: &Channel, why: &str) -> ConfigStatus {
-    until(why, || channel.service_config().refused.is_some_and(|error| error.to_string().contains(why))).await;
+    until(why, || channel.service_config().rejected.is_some_and(|error| error.to_string().contains(why))).await;
     channel.service_config()
 }
 
 /// How the endpoint of this id stands.
 pub fn endpoint(channel: &Channel, id: &str) -> EndpointStatus {
     let endpoints = channel.endpoints();
-    let found = endpoints.iter().find(|status| status.endpoint.instance().id == id);
+    let found = endpoints.iter().find(|status| status.endpoint.instance().id() == id);
     found.unwrap_or_else(|| panic!("{id} is not among {endpoints:?}")).clone()
 }
 
@@ -205,7 +205,7 @@ pub async fn shares(channel: &Channel, calls: usize) -> BTreeMap<String, usize> 
         let response = client.unary(request()).await.unwrap();
         let ServedBy(endpoint) = response.extensions().get().expect("the response names its endpoint");
         assert_eq!(
-            endpoint.instance().id,
+            endpoint.instance().id(),
             response.get_ref().server,
             "the endpoint that is named is the one that answered"
         );

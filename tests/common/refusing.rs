@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use callboard::{Announcement, ChannelBuilder};
+use callboard::{ChannelBuilder, Registration};
 use callboard_echo::pb::{EchoRequest, EchoResponse};
 use tonic::{Code, Request, Response, Status};
 
@@ -32,7 +32,7 @@ pub struct Refusing {
     /// What it answers next.
     pub answers: Answers,
     server: Scripted,
-    _announcement: Announcement,
+    _registration: Registration,
 }
 
 impl Refusing {
@@ -49,8 +49,8 @@ impl Refusing {
             }
         })
         .await;
-        let announcement = stage.sign_in(id, server.address.into(), 1).await;
-        Self { id: id.to_owned(), attempts, answers, server, _announcement: announcement }
+        let registration = stage.sign_in(id, server.address.try_into().unwrap(), 1).await;
+        Self { id: id.to_owned(), attempts, answers, server, _registration: registration }
     }
 
     /// Never answers well.
@@ -158,7 +158,7 @@ impl Policy {
 impl Stage {
     /// A builder of channels that find this policy for all methods.
     pub async fn under(&self, policy: &Policy) -> ChannelBuilder {
-        self.configure(Some(&policy.config())).await;
+        self.put_service_config(Some(&policy.config())).await;
         self.builder()
     }
 }

@@ -25,7 +25,7 @@ pub struct Refusing {
 impl Refusing {
     pub fn new() -> Self {
         let (socket, address) = bound();
-        Self { socket, address: address.into() }
+        Self { socket, address: address.try_into().unwrap() }
     }
 
     pub fn port(&self) -> u16 {
@@ -45,7 +45,7 @@ impl Deaf {
     pub fn new() -> Self {
         let (socket, address) = bound();
         socket.listen(0).unwrap();
-        Self { _queue: full(address), _socket: socket, address: address.into() }
+        Self { _queue: full(address), _socket: socket, address: address.try_into().unwrap() }
     }
 }
 
@@ -131,7 +131,7 @@ impl Odd {
                 });
             }
         });
-        Self { address: address.into(), accepted, task: task.abort_handle() }
+        Self { address: address.try_into().unwrap(), accepted, task: task.abort_handle() }
     }
 
     /// Connections so far.

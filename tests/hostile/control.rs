@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use callboard::lookaside::v1::Server;
-use callboard::{ChannelBuilder, Instance, InstanceKind, Resolver, Service, Snapshot, Snapshots};
+use callboard::{ChannelBuilder, Instance, InstanceKind, Resolver, ServiceName, Snapshot, Snapshots};
 use callboard_raw::Peer;
 use futures_util::{StreamExt, stream};
 use tokio::time::sleep;
@@ -22,7 +22,7 @@ const MANY: usize = 100_000;
 /// A balancer whose list has these addresses.
 async fn listing(scene: &Scene, addresses: impl Iterator<Item = SocketAddr>) -> Balancer {
     let balancer = Balancer::listing(addresses.map(|address| Server::at(address, ""))).await;
-    scene.register("balancer", balancer.address().into(), InstanceKind::Balancer).await;
+    scene.register("balancer", balancer.address().try_into().unwrap(), InstanceKind::Balancer).await;
     balancer
 }
 
@@ -77,14 +77,14 @@ struct Flood {
 
 impl Flood {
     fn new(root: PathBuf) -> Self {
-        let many = loopback(1).take(MANY).map(|address| Arc::new(Instance::at(address.into()).unwrap()));
+        let many = loopback(1).take(MANY).map(|address| Arc::new(Instance::at(address.try_into().unwrap()).unwrap()));
         let (registry, _) = callboard::resolver(&format!("file://{}/project/hostile", root.display())).unwrap();
         Self { registry, root, many: many.collect() }
     }
 }
 
 impl Resolver for Flood {
-    fn watch(&self, service: &Service) -> Snapshots {
+    fn watch(&self, service: &ServiceName) -> Snapshots {
         let (file, many) = (self.root.join(FLOOD), self.many.clone());
         let looks = stream::unfold(false, move |was| {
             let file = file.clone();
@@ -148,7 +148,7 @@ fn a_record_of_a_balancer_where_nobody_listens() {
 fn a_server_that_hangs_up_and_is_said_to_restart_all_the_time() {
     Trial::of("control::a_server_that_hangs_up_and_is_said_to_restart_all_the_time").run(async |scene| {
         let server = callboard_raw::RawServer::start(|peer: Peer| async move { peer.cut() }).await.unwrap();
-        let restarts = scene.restarts("a", server.address().into(), Duration::from_millis(5));
+        let restarts = scene.restarts("a", server.address().try_into().unwrap(), Duration::from_millis(5));
         (server, Ended(restarts))
     });
 }

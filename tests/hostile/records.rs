@@ -67,7 +67,7 @@ fn broken_records_beside_one_that_changes() {
             let instance = callboard::Instance::new("changes", "127.0.0.1:9".parse().unwrap()).unwrap();
             let mut lease = registry.register(&service, &instance).await.unwrap();
             for weight in 1.. {
-                lease.update(&instance.clone().weight(weight)).await.unwrap();
+                lease.update(&instance.clone().with_weight(weight)).await.unwrap();
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         });

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use callboard::backend::Directory;
+use callboard::backend::FileRegistry;
 use callboard::{
-    Address, AnnounceSettings, Announcement, Incarnation, Instance, InstanceKind, Registry, Service, announce,
+    Address, Incarnation, Instance, InstanceKind, Registration, RegistrationSettings, Registry, ServiceName, register,
 };
 use callboard_echo::EchoServer;
 use callboard_raw::{Peer, RawServer};
@@ -20,16 +20,16 @@ use crate::common::PATIENCE;
 pub struct Scene {
     root: TempDir,
     /// The service that is attacked.
-    pub service: Service,
-    attackers: RefCell<Vec<(RawServer, Announcement)>>,
-    announced: RefCell<Vec<Announcement>>,
+    pub service: ServiceName,
+    attackers: RefCell<Vec<(RawServer, Registration)>>,
+    registered: RefCell<Vec<Registration>>,
 }
 
 impl Scene {
     pub fn new() -> Self {
         let root = TempDir::with_prefix("callboard").unwrap();
         let service = "project/hostile".parse().unwrap();
-        Self { root, service, attackers: RefCell::default(), announced: RefCell::default() }
+        Self { root, service, attackers: RefCell::default(), registered: RefCell::default() }
     }
 
     pub fn root(&self) -> &Path {
@@ -38,7 +38,7 @@ impl Scene {
 
     /// The registry that the victim watches.
     pub fn registry(&self) -> Arc<dyn Registry> {
-        Arc::new(Directory::builder(self.root.path()).build().unwrap())
+        Arc::new(FileRegistry::builder(self.root.path()).build().unwrap())
     }
 
     /// Starts a server that follows a script, and registers it.
@@ -48,14 +48,15 @@ impl Scene {
         S: Future<Output = ()> + Send + 'static,
     {
         let server = RawServer::start(script).await.unwrap();
-        let announcement = self.announce(&self.service, id, server.address().into(), InstanceKind::Backend).await;
-        self.attackers.borrow_mut().push((server, announcement));
+        let registration =
+            self.keep(&self.service, id, server.address().try_into().unwrap(), InstanceKind::Backend).await;
+        self.attackers.borrow_mut().push((server, registration));
     }
 
     /// Registers an address, whoever may be there, as a backend or a balancer.
     pub async fn register(&self, id: &str, address: Address, kind: InstanceKind) {
-        let announcement = self.announce(&self.service, id, address, kind).await;
-        self.announced.borrow_mut().push(announcement);
+        let registration = self.keep(&self.service, id, address, kind).await;
+        self.registered.borrow_mut().push(registration);
     }
 
     /// Says of an address again and again that its server has just started, until the task is ended.
@@ -63,7 +64,7 @@ impl Scene {
         let (registry, service) = (self.registry(), self.service.clone());
         let restarts = async move {
             loop {
-                let instance = Instance::new(id, address.clone()).unwrap().incarnation(Incarnation::fresh());
+                let instance = Instance::new(id, address.clone()).unwrap().with_incarnation(Incarnation::fresh());
                 // The next one takes the place of this one.
                 let lease = registry.register(&service, &instance).await;
                 tokio::time::sleep(every).await;
@@ -74,26 +75,27 @@ impl Scene {
     }
 
     /// A well-behaved server of a service, for as long as what is returned is held.
-    pub async fn good(&self, service: &Service) -> (EchoServer, Announcement) {
+    pub async fn good(&self, service: &ServiceName) -> (EchoServer, Registration) {
         let server = EchoServer::start("good").await.unwrap();
-        let announcement = self.announce(service, "good", server.address().into(), InstanceKind::Backend).await;
-        (server, announcement)
+        let registration =
+            self.keep(service, "good", server.address().try_into().unwrap(), InstanceKind::Backend).await;
+        (server, registration)
     }
 
     /// Ends the attackers.
     pub async fn clear(&self) {
-        let attackers = self.attackers.take().into_iter().map(|(server, announcement)| (Some(server), announcement));
-        let announced = self.announced.take().into_iter().map(|announcement| (None, announcement));
-        for (server, announcement) in attackers.chain(announced) {
-            announcement.leave().await.unwrap();
+        let attackers = self.attackers.take().into_iter().map(|(server, registration)| (Some(server), registration));
+        let registered = self.registered.take().into_iter().map(|registration| (None, registration));
+        for (server, registration) in attackers.chain(registered) {
+            registration.deregister().await.unwrap();
             drop(server);
         }
     }
 
-    async fn announce(&self, service: &Service, id: &str, address: Address, kind: InstanceKind) -> Announcement {
-        let instance = Instance::new(id, address).unwrap().kind(kind).incarnation(Incarnation::fresh());
-        let announcement = announce(self.registry(), service, instance, AnnounceSettings::default());
-        announcement.on_board(PATIENCE).await.unwrap();
-        announcement
+    async fn keep(&self, service: &ServiceName, id: &str, address: Address, kind: InstanceKind) -> Registration {
+        let instance = Instance::new(id, address).unwrap().with_kind(kind).with_incarnation(Incarnation::fresh());
+        let registration = register(self.registry(), service, instance, RegistrationSettings::default());
+        registration.wait_registered(PATIENCE).await.unwrap();
+        registration
     }
 }

@@ -121,7 +121,7 @@ impl ConsulBuilder {
         self
     }
 
-    /// A filter in Consul's own language, such as `Service.Meta.version == "2"`. None by default. A filter that Consul
+    /// A filter in Consul's own language, such as `ServiceName.Meta.version == "2"`. None by default. A filter that Consul
     /// cannot read gives an error when the service is watched.
     pub fn filter(mut self, expression: impl Into<String>) -> Self {
         self.options.push(("filter", expression.into()));

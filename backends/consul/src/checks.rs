@@ -158,9 +158,9 @@ impl Checks {
 }
 
 fn called_at(address: &Address, service: Option<&str>) -> Result<String> {
-    match (address, service) {
-        (Address::Tcp { .. }, None) => Ok(address.to_string()),
-        (Address::Tcp { .. }, Some(service)) => Ok(format!("{address}/{service}")),
+    match (address.host_and_port(), service) {
+        (Some(_), None) => Ok(address.to_string()),
+        (Some(_), Some(service)) => Ok(format!("{address}/{service}")),
         _ => Err(Error::invalid(format!(
             "address {address}: Consul's gRPC check needs host:port; use the TTL check alone"
         ))),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::future::ready;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use callboard_core::{CONFIG_NAME, Error, Result, Service};
+use callboard_core::{CONFIG_NAME, Error, Result, ServiceName};
 use futures_util::{Stream, StreamExt, stream};
 use reqwest::{Method, StatusCode};
 use tokio::time::sleep;
@@ -40,12 +40,12 @@ impl Configs {
     }
 
     /// Where this service's is: `callboard/project/test/@config`.
-    fn key(&self, service: &Service) -> String {
+    fn key(&self, service: &ServiceName) -> String {
         format!("{}/{service}/{CONFIG_NAME}", self.prefix)
     }
 
     /// Puts a service's config, or removes it.
-    pub(crate) async fn put(&self, agent: &Agent, service: &Service, config: Option<&str>) -> Result<()> {
+    pub(crate) async fn put(&self, agent: &Agent, service: &ServiceName, config: Option<&str>) -> Result<()> {
         let (method, body) = match config {
             Some(config) => (Method::PUT, Some(config.as_bytes().to_vec())),
             None => (Method::DELETE, None),
@@ -54,7 +54,7 @@ impl Configs {
     }
 
     /// Says, once for each, that a config may not be read.
-    fn complain(&self, service: &Service, key: &str, error: &Error) {
+    fn complain(&self, service: &ServiceName, key: &str, error: &Error) {
         // Nothing in there can be half done.
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         if said.insert(key.to_owned()) {
@@ -71,7 +71,7 @@ impl Configs {
 }
 
 /// A service's config as it is, and then each time that it has changed. None, and no more, if nobody wants to know.
-pub(crate) fn changes(consul: Arc<Inner>, service: Service) -> impl Stream<Item = Result<Config>> + Send {
+pub(crate) fn changes(consul: Arc<Inner>, service: ServiceName) -> impl Stream<Item = Result<Config>> + Send {
     let Some(configs) = &consul.query.configs else {
         return stream::once(ready(Ok(None))).chain(stream::pending()).right_stream();
     };
@@ -87,7 +87,7 @@ pub(crate) fn changes(consul: Arc<Inner>, service: Service) -> impl Stream<Item 
 struct Watch {
     consul: Arc<Inner>,
     configs: Arc<Configs>,
-    service: Service,
+    service: ServiceName,
     key: String,
     asker: Asker,
     index: Index,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use callboard_core::{
-    Error, ErrorKind, Instance, Lease, Registry, Resolver, Result, Service, Snapshots, Target, TargetOptions,
+    Error, ErrorKind, Instance, Lease, Registry, Resolver, Result, ServiceName, Snapshots, Target, TargetOptions,
 };
 
 use crate::ConsulBuilder;
@@ -92,11 +92,11 @@ impl fmt::Debug for Consul {
 
 #[async_trait]
 impl Registry for Consul {
-    async fn register(&self, service: &Service, instance: &Instance) -> Result<Box<dyn Lease>> {
+    async fn register(&self, service: &ServiceName, instance: &Instance) -> Result<Box<dyn Lease>> {
         register::register(&self.0, service, instance).await.map_err(at(service))
     }
 
-    async fn configure(&self, service: &Service, config: Option<&str>) -> Result<()> {
+    async fn put_service_config(&self, service: &ServiceName, config: Option<&str>) -> Result<()> {
         let Inner { agent, query, .. } = &*self.0;
         let off = || Error::new(ErrorKind::Unsupported, "configs are turned off here, by the setting config");
         let put = async { query.configs.as_ref().ok_or_else(off)?.put(agent, service, config).await };
@@ -105,12 +105,12 @@ impl Registry for Consul {
 }
 
 impl Resolver for Consul {
-    fn watch(&self, service: &Service) -> Snapshots {
+    fn watch(&self, service: &ServiceName) -> Snapshots {
         watch::watch(Arc::clone(&self.0), service)
     }
 }
 
 /// Says of an error where it happened.
-pub(crate) fn at(service: &Service) -> impl Fn(Error) -> Error + '_ {
+pub(crate) fn at(service: &ServiceName) -> impl Fn(Error) -> Error + '_ {
     move |error| error.in_backend("consul").for_service(service)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use callboard_core::{Address, Error, Incarnation, Instance, InstanceKind, Result, Service, short};
+use callboard_core::{Address, Error, Incarnation, Instance, InstanceKind, Result, ServiceName, short};
 use serde::{Deserialize, Serialize};
 
 use crate::checks::{Check, Checks};
@@ -32,18 +32,18 @@ impl<'a> Registration<'a> {
     /// # Errors
     /// `Invalid`, if the instance has something that no registry, or that Consul, can hold or check.
     pub(crate) fn new(
-        service: &Service,
+        service: &ServiceName,
         instance: &'a Instance,
         tags: &'a [String],
         checks: &Checks,
         claim: &str,
     ) -> Result<Self> {
-        instance.check()?;
-        let id = entry_id(service, &instance.id);
-        let (address, port, socket_path) = match &instance.address {
-            Address::Tcp { host, port, .. } => (Some(host.as_str()), Some(*port), None),
-            Address::Unix(path) => (None, None, path.to_str()),
-            other => return Err(Error::invalid(format!("address {other}: Consul holds host:port and unix:/path"))),
+        let id = entry_id(service, instance.id());
+        let at = instance.address();
+        let (address, port, socket_path) = match (at.host_and_port(), at.unix_path()) {
+            (Some((host, port)), _) => (Some(host), Some(port), None),
+            (None, Some(path)) => (None, None, path.to_str()),
+            _ => return Err(Error::invalid(format!("address {at}: Consul holds host:port and unix:/path"))),
         };
         Ok(Self {
             name: listed_name(service),
@@ -51,9 +51,9 @@ impl<'a> Registration<'a> {
             address,
             port,
             socket_path,
-            weights: Weights { passing: held_weight(instance.weight).into(), warning: Some(1) },
+            weights: Weights { passing: held_weight(instance.weight()).into(), warning: Some(1) },
             meta: meta::meta(service, instance, claim)?,
-            checks: checks.of(&id, claim, &instance.address)?,
+            checks: checks.of(&id, claim, instance.address())?,
             id,
         })
     }
@@ -121,7 +121,7 @@ pub(crate) struct Node {
 pub(crate) struct ServiceRow {
     #[serde(rename = "ID")]
     pub(crate) id: String,
-    #[serde(rename = "Service")]
+    #[serde(rename = "ServiceName")]
     name: String,
     #[serde(default)]
     address: String,
@@ -149,7 +149,7 @@ impl ServiceRow {
     }
 
     /// Whether it is an entry of this service, and not of one that Consul lists under the same name.
-    pub(crate) fn is_of(&self, service: &Service) -> bool {
+    pub(crate) fn is_of(&self, service: &ServiceName) -> bool {
         self.meta(meta::SERVICE).unwrap_or(&self.name) == service.as_str()
     }
 
@@ -180,7 +180,7 @@ impl Row {
     ///
     /// # Errors
     /// As [`ServiceRow::instance`].
-    pub(crate) fn instance(&self, service: &Service) -> Result<Instance> {
+    pub(crate) fn instance(&self, service: &ServiceName) -> Result<Instance> {
         self.service.instance(service, &self.node.address)
     }
 }
@@ -190,7 +190,7 @@ impl ServiceRow {
     ///
     /// # Errors
     /// `Invalid`, if it cannot be reached as it stands there, or callboard's own part of it is not as it should be.
-    pub(crate) fn instance(&self, service: &Service, node: &str) -> Result<Instance> {
+    pub(crate) fn instance(&self, service: &ServiceName, node: &str) -> Result<Instance> {
         let address = self.address(node)?;
         // Another tool may have ids that are none here; the address tells its instances apart.
         let id = instance_id(service, &self.id).unwrap_or_else(|| self.id.clone());
@@ -199,11 +199,11 @@ impl ServiceRow {
             Some(text) => self.incarnation().ok_or_else(|| unreadable(meta::INCARNATION, text))?,
             None => Incarnation::from_micros(0),
         };
-        let mut instance = named.weight(self.weight()?).kind(self.kind()?).incarnation(incarnation);
-        instance.zone = self.meta(meta::ZONE).map(ToOwned::to_owned);
+        let mut instance = named.with_weight(self.weight()?).with_kind(self.kind()?).with_incarnation(incarnation);
+        instance.set_zone(self.meta(meta::ZONE).map(ToOwned::to_owned));
         let pairs = self.meta.iter().flatten();
         let others = pairs.filter(|(key, _)| *key != meta::ZONE && !key.starts_with(meta::OURS));
-        instance.metadata = others.map(|(key, value)| (key.clone(), value.clone())).collect();
+        *instance.metadata_mut() = others.map(|(key, value)| (key.clone(), value.clone())).collect();
         Ok(instance)
     }
 

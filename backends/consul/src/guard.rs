@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use callboard_core::{Backoff, ErrorKind, Retry};
+use callboard_core::{Backoff, BackoffState, ErrorKind};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::sleep;
 
@@ -38,7 +38,7 @@ impl Guards {
     async fn look_at(&self, agent: &Agent, entry: &str, wake: &Notify) {
         // They are never closed: there is a place sooner or later.
         let _place = self.places.acquire().await;
-        let mut retry = Retry::new(quickly());
+        let mut retry = BackoffState::new(quickly());
         let mut seen: Option<String> = None;
         loop {
             let failed = match agent.changed(entry, seen.as_deref()).await {

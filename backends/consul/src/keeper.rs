@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use callboard_core::{Error, ErrorKind, Incarnation, Result, Retry, Service};
+use callboard_core::{BackoffState, Error, ErrorKind, Incarnation, Result, ServiceName};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
@@ -15,7 +15,7 @@ use crate::meta;
 /// What a lease claims: an entry, under a token that no other lease has.
 #[derive(Debug)]
 pub(crate) struct Claim {
-    pub(crate) service: Service,
+    pub(crate) service: ServiceName,
     pub(crate) entry: String,
     pub(crate) token: String,
     pub(crate) incarnation: Incarnation,
@@ -121,7 +121,7 @@ impl Claim {
     /// Gives a sign of life, again and again until it is taken or the time to live has passed without one: soon after
     /// an agent is back the entry passes again. Says when the one was given that was taken.
     async fn touch_until(&self, agent: &Agent, deadline: Instant) -> Result<Instant> {
-        let mut retry = Retry::new(quickly());
+        let mut retry = BackoffState::new(quickly());
         loop {
             let begun = Instant::now();
             let error = match timeout_at(deadline.min(begun + attempt(self.ttl)), self.touch(agent)).await {
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_sign_of_life_that_is_not_answered_leaves_time_for_another() {
-        let pause = (0..1_000).map(|_| Retry::new(quickly()).failed()).max().expect("some");
+        let pause = (0..1_000).map(|_| BackoffState::new(quickly()).failed()).max().expect("some");
         for ttl in (1..=600).map(Duration::from_secs) {
             let told = beat(ttl) + attempt(ttl) + pause + attempt(ttl);
             assert!(told <= ttl, "of {ttl:?}, {told:?} are gone when the agent has been told");

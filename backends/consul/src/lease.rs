@@ -48,7 +48,7 @@ impl ConsulLease {
         let Inner { agent, tags, checks, entries, .. } = &*self.consul;
         let mut registration = Registration::new(&self.claim.service, instance, tags, checks, &self.claim.token)?;
         if registration.id != self.claim.entry {
-            return Err(Error::invalid(format!("instance id {:?}: the claim is on another", instance.id)));
+            return Err(Error::invalid(format!("instance id {:?}: the claim is on another", instance.id())));
         }
         let _turn = entries.turn(&self.claim.entry).await;
         self.claim.audit(agent).await?;

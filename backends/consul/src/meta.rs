@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use callboard_core::{Error, Instance, InstanceKind, Result, Service};
+use callboard_core::{Error, Instance, InstanceKind, Result, ServiceName};
 
 use crate::names::listed_name;
 
@@ -37,9 +37,9 @@ pub(crate) fn held_weight(weight: u32) -> u32 {
 ///
 /// # Errors
 /// `Invalid`, naming the key, if the instance has metadata that Consul cannot hold.
-pub(crate) fn meta(service: &Service, instance: &Instance, claim: &str) -> Result<BTreeMap<String, String>> {
+pub(crate) fn meta(service: &ServiceName, instance: &Instance, claim: &str) -> Result<BTreeMap<String, String>> {
     let mut meta = BTreeMap::new();
-    for (key, value) in &instance.metadata {
+    for (key, value) in instance.metadata() {
         if let Some(why) = key_complaint(key) {
             return Err(Error::invalid(format!("metadata key {key:?}: {why}")));
         }
@@ -49,16 +49,16 @@ pub(crate) fn meta(service: &Service, instance: &Instance, claim: &str) -> Resul
     if listed_name(service) != service.as_str() {
         ours(SERVICE, service.to_string());
     }
-    if let Some(zone) = &instance.zone {
-        ours(ZONE, zone.clone());
+    if let Some(zone) = instance.zone() {
+        ours(ZONE, zone.to_owned());
     }
-    if held_weight(instance.weight) != instance.weight {
-        ours(WEIGHT, instance.weight.to_string());
+    if held_weight(instance.weight()) != instance.weight() {
+        ours(WEIGHT, instance.weight().to_string());
     }
-    if instance.kind == InstanceKind::Balancer {
+    if instance.kind() == InstanceKind::Balancer {
         ours(KIND, BALANCER.to_owned());
     }
-    ours(INCARNATION, instance.incarnation.to_string());
+    ours(INCARNATION, instance.incarnation().to_string());
     ours(CLAIM, claim.to_owned());
     fits(meta)
 }
@@ -113,10 +113,11 @@ mod tests {
             ("consul-x", "", "own"),
             ("a", "ä".repeat(257).as_str(), "514 bytes"),
         ] {
-            let error = meta(&service, &instance().metadata(key, value), "c").unwrap_err().to_string();
+            let error = meta(&service, &instance().with_metadata(key, value), "c").unwrap_err().to_string();
             assert!(error.contains(&format!("{key:?}")) && error.contains(why), "{error}");
         }
-        let full = |pairs: usize| (0..pairs).fold(instance(), |instance, key| instance.metadata(format!("k{key}"), ""));
+        let full =
+            |pairs: usize| (0..pairs).fold(instance(), |instance, key| instance.with_metadata(format!("k{key}"), ""));
         assert_eq!(meta(&service, &full(61), "c").unwrap().len(), 64);
         let error = meta(&service, &full(62), "c").unwrap_err().to_string();
         assert!(error.contains("62 pairs and 3 of callboard's own are 65"), "{error}");

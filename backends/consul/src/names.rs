@@ -1,11 +1,11 @@
 //! How names of services and instances become names that Consul can hold, and back.
 
-use callboard_core::Service;
+use callboard_core::ServiceName;
 
 /// The name under which Consul lists a service: its own, with `--` for each `/`, because a name in Consul's DNS has
 /// letters, digits and `-`. So `project/test` and `project--test` are listed together; who reads tells them apart by
 /// the exact name that stands with each entry.
-pub(crate) fn listed_name(service: &Service) -> String {
+pub(crate) fn listed_name(service: &ServiceName) -> String {
     service.as_str().replace('/', "--")
 }
 
@@ -13,12 +13,12 @@ pub(crate) fn listed_name(service: &Service) -> String {
 ///
 /// Consul's catalog takes `A` and `a` for one id. A capital is written `~` and the small letter, so that they stay two;
 /// neither names nor ids have a `~` of their own.
-pub(crate) fn entry_id(service: &Service, instance: &str) -> String {
+pub(crate) fn entry_id(service: &ServiceName, instance: &str) -> String {
     small(&format!("{service}:{instance}"))
 }
 
 /// The instance's id within its service, of an id that [`entry_id`] made for that service.
-pub(crate) fn instance_id(service: &Service, entry: &str) -> Option<String> {
+pub(crate) fn instance_id(service: &ServiceName, entry: &str) -> Option<String> {
     // A service's name has no ':', so what follows the first one is the instance's.
     let id = entry.strip_prefix(&small(service.as_str()))?.strip_prefix(':')?;
     let mut plain = String::with_capacity(id.len());
@@ -50,7 +50,7 @@ mod tests {
 
     use super::*;
 
-    fn service(name: &str) -> Service {
+    fn service(name: &str) -> ServiceName {
         name.parse().unwrap()
     }
 

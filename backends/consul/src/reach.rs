@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use callboard_core::{Error, Result, Retry};
+use callboard_core::{BackoffState, Error, Result};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -29,12 +29,12 @@ pub(crate) struct Reach {
 #[derive(Debug)]
 struct Next {
     at: Instant,
-    retry: Retry,
+    retry: BackoffState,
 }
 
 impl Reach {
     pub(crate) fn new() -> Self {
-        let next = Next { at: Instant::now(), retry: Retry::new(quickly()) };
+        let next = Next { at: Instant::now(), retry: BackoffState::new(quickly()) };
         Self { lost: watch::Sender::new(None), next: Mutex::new(next), askers: Semaphore::new(ASKERS) }
     }
 

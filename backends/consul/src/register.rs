@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use callboard_core::{Error, ErrorKind, Instance, Lease, Result, Service, conflict};
+use callboard_core::{Error, ErrorKind, Instance, Lease, Result, ServiceName, conflict};
 use tokio::time::Instant;
 
 use crate::checks::{grpc_check_id, ttl_check_id};
@@ -15,8 +15,12 @@ use crate::meta;
 use crate::names::entry_id;
 
 /// Registers, unless a newer incarnation is there already that may be alive.
-pub(crate) async fn register(consul: &Arc<Inner>, service: &Service, instance: &Instance) -> Result<Box<dyn Lease>> {
-    let token = format!("{}-{:016x}", instance.incarnation, fastrand::u64(..));
+pub(crate) async fn register(
+    consul: &Arc<Inner>,
+    service: &ServiceName,
+    instance: &Instance,
+) -> Result<Box<dyn Lease>> {
+    let token = format!("{}-{:016x}", instance.incarnation(), fastrand::u64(..));
     let mut registration = Registration::new(service, instance, &consul.tags, &consul.checks, &token)?;
     let claim = Claim::new(consul, service, instance, token);
     let mut turn = consul.entries.turn(&claim.entry).await;
@@ -35,14 +39,14 @@ pub(crate) async fn register(consul: &Arc<Inner>, service: &Service, instance: &
 }
 
 impl Claim {
-    fn new(consul: &Inner, service: &Service, instance: &Instance, token: String) -> Self {
-        let entry = entry_id(service, &instance.id);
+    fn new(consul: &Inner, service: &ServiceName, instance: &Instance, token: String) -> Self {
+        let entry = entry_id(service, instance.id());
         Self {
             ttl_check: consul.checks.by_ttl.then(|| ttl_check_id(&entry, &token)),
             service: service.clone(),
             entry,
             token,
-            incarnation: instance.incarnation,
+            incarnation: instance.incarnation(),
             ttl: consul.checks.ttl,
         }
     }
@@ -64,7 +68,7 @@ impl Claim {
         }
     }
 
-    /// With which status the gRPC check begins. A server is announced once it serves, and passes until the agent has
+    /// With which status the gRPC check begins. A server is registered once it serves, and passes until the agent has
     /// found something else. One that is registered again may have stopped serving since: it keeps what was found, or
     /// else waits, as Consul has it, until the agent has asked.
     fn begins(&self, there: Option<&Held>, registered: &Registered) -> &'static str {

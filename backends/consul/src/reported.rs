@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use callboard_core::{Instance, Record, Remark, Result, Service, Snapshot, unbelieved};
+use callboard_core::{Instance, Record, Remark, Result, ServiceName, Snapshot, unbelieved};
 
 use crate::entry::Row;
 
@@ -10,7 +10,7 @@ use crate::entry::Row;
 const BACKEND: &str = "consul";
 
 /// The instances of a service in what Consul lists under its name. An entry that cannot be read is skipped and counted.
-pub(crate) fn snapshot(service: &Service, rows: &[Row]) -> Snapshot {
+pub(crate) fn snapshot(service: &ServiceName, rows: &[Row]) -> Snapshot {
     let ours = rows.iter().filter(|row| row.service.is_of(service));
     let mut read: Vec<_> = ours.map(|row| (row, row.instance(service))).collect();
     name_apart(&mut read);
@@ -33,16 +33,16 @@ pub(crate) fn snapshot(service: &Service, rows: &[Row]) -> Snapshot {
 fn name_apart(read: &mut [(&Row, Result<Instance>)]) {
     let mut seen: HashMap<String, usize> = HashMap::with_capacity(read.len());
     for instance in read.iter().filter_map(|(_, instance)| instance.as_ref().ok()) {
-        *seen.entry(instance.id.clone()).or_default() += 1;
+        *seen.entry(instance.id().to_owned()).or_default() += 1;
     }
     let named = read.iter_mut().filter_map(|(row, instance)| Some((row, instance.as_mut().ok()?)));
     for (row, instance) in named {
-        if seen[&instance.id] > 1 && row.service.incarnation().is_none() {
-            let name = format!("{}:{}", row.node.name, instance.id);
+        if seen[instance.id()] > 1 && row.service.incarnation().is_none() {
+            let name = format!("{}:{}", row.node.name, instance.id());
             if let Ok(named) =
-                Instance::new(name, instance.address.clone()).or_else(|_| Instance::at(instance.address.clone()))
+                Instance::new(name, instance.address().clone()).or_else(|_| Instance::at(instance.address().clone()))
             {
-                instance.id = named.id;
+                *instance = instance.clone().with_name_of(&named);
             }
         }
     }
@@ -60,9 +60,9 @@ mod tests {
     }
 
     fn row(id: &str, change: impl FnOnce(&mut serde_json::Value)) -> serde_json::Value {
-        let service = json!({"ID": id, "Service": "project-test", "Address": "10.0.0.7", "Port": 1, "Meta": null});
-        let mut row = json!({"Node": {"Node": "n", "Address": "10.0.0.1"}, "Service": service});
-        change(&mut row["Service"]);
+        let service = json!({"ID": id, "ServiceName": "project-test", "Address": "10.0.0.7", "Port": 1, "Meta": null});
+        let mut row = json!({"Node": {"Node": "n", "Address": "10.0.0.1"}, "ServiceName": service});
+        change(&mut row["ServiceName"]);
         row
     }
 
@@ -88,7 +88,7 @@ mod tests {
             assert_eq!((read.instances.len(), read.skipped), (0, 1), "{row}");
         }
         let others = [
-            row("other-case", |row| row["Service"] = json!("Project-Test")),
+            row("other-case", |row| row["ServiceName"] = json!("Project-Test")),
             row("other-name", meta("callboard-service", "project/test")),
         ];
         let read = snapshot(&service, &rows(&json!([others[0], others[1], row("good", |_| {})])));
@@ -104,7 +104,7 @@ mod tests {
                 row["Weights"] = json!({"Passing": passing, "Warning": 1});
                 row["Meta"] = json!({"callboard-weight": exact});
             });
-            assert_eq!(snapshot(&"project-test".parse().unwrap(), &rows(&json!([row]))).instances[0].weight, weight);
+            assert_eq!(snapshot(&"project-test".parse().unwrap(), &rows(&json!([row]))).instances[0].weight(), weight);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use callboard_core::{Result, Service, Snapshot, Snapshots, aside};
+use callboard_core::{Result, ServiceName, Snapshot, Snapshots, aside};
 use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 
@@ -18,7 +18,7 @@ use crate::turns::Asker;
 /// One watch: what is heard of the service and of its config, each by blocking queries of its own.
 struct Watch {
     consul: Arc<Inner>,
-    service: Service,
+    service: ServiceName,
     news: BoxStream<'static, Result<News>>,
     lookout: Lookout,
     /// What has been heard of the two. There is nothing to tell before both are known.
@@ -31,7 +31,7 @@ enum News {
     Config(Config),
 }
 
-pub(crate) fn watch(consul: Arc<Inner>, service: &Service) -> Snapshots {
+pub(crate) fn watch(consul: Arc<Inner>, service: &ServiceName) -> Snapshots {
     let sets = sets(Arc::clone(&consul), service.clone()).map_ok(News::Set);
     let configs = changes(Arc::clone(&consul), service.clone()).map_ok(News::Config);
     let (news, lookout) = (stream::select(sets, configs).boxed(), consul.agent.lookout());
@@ -67,7 +67,7 @@ impl Watch {
 /// Blocking queries for the sets, one after the other.
 struct Sets {
     consul: Arc<Inner>,
-    service: Service,
+    service: ServiceName,
     name: String,
     asker: Asker,
     index: Index,
@@ -76,7 +76,7 @@ struct Sets {
 }
 
 /// The sets that are news.
-fn sets(consul: Arc<Inner>, service: Service) -> impl Stream<Item = Result<Snapshot>> + Send {
+fn sets(consul: Arc<Inner>, service: ServiceName) -> impl Stream<Item = Result<Snapshot>> + Send {
     let (name, asker) = (listed_name(&service), consul.agent.sets.asker());
     let (index, pace, doubt) = (Index::default(), Pace::new(), Doubt::default());
     let sets = Sets { consul, service, name, asker, index, pace, doubt };

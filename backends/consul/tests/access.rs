@@ -8,7 +8,9 @@ use std::time::Duration;
 use agents::Agents;
 use callboard_conformance::{Seen, Watcher};
 use callboard_consul::{Consul, ConsulBuilder};
-use callboard_core::{Error, ErrorKind, Instance, Registry, RegistryTls, Resolver, Result, Service, Snapshot, Target};
+use callboard_core::{
+    Error, ErrorKind, Instance, Registry, RegistryTls, Resolver, Result, ServiceName, Snapshot, Target,
+};
 use callboard_servers::{Cluster, Port, ask, page};
 use callboard_tls_tests::{Authority, Pair};
 use futures_util::StreamExt;
@@ -19,7 +21,7 @@ const ROOT: &str = "6a1253d2-1785-24fd-91c2-f8e78c745511";
 const OURS: &str = "45a3bd52-07c7-47a4-52fd-0745e0cfe967";
 const NOBODYS: &str = "00000000-07c7-47a4-52fd-0745e0cfe967";
 
-fn project() -> Service {
+fn project() -> ServiceName {
     "project-test".parse().unwrap()
 }
 
@@ -80,7 +82,7 @@ async fn a_token_is_shown_and_who_has_none_is_denied() {
     let wrong = agents.builder().token(NOBODYS).build().unwrap();
     denied(wrong.register(&project(), &instance()).await.map(drop), "registering with a wrong token");
     denied(first(&wrong).await.map(drop), "watching with a wrong token");
-    let other: Service = "other".parse().unwrap();
+    let other: ServiceName = "other".parse().unwrap();
     let error = agents.builder().token(OURS).build().unwrap().register(&other, &instance()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied, "{error:?}");
 }
@@ -256,20 +258,20 @@ async fn the_rights_that_the_guide_gives_are_enough_and_no_more() {
     let own = Instance::at("10.0.0.7:50051".parse().unwrap()).unwrap();
 
     let mut lease = server.register(&service, &own).await.unwrap();
-    lease.update(&own.clone().weight(2)).await.unwrap();
-    operator.configure(&service, Some("{}")).await.unwrap();
+    lease.update(&own.clone().with_weight(2)).await.unwrap();
+    operator.put_service_config(&service, Some("{}")).await.unwrap();
     let watcher = Watcher::new(std::sync::Arc::new(client.clone()), &service);
     let right = |seen: &Seen| {
-        seen.instance(&own.id).is_some_and(|seen| seen.weight == 2) && seen.config.as_deref() == Some(&b"{}"[..])
+        seen.instance(own.id()).is_some_and(|seen| seen.weight() == 2) && seen.config.as_deref() == Some(&b"{}"[..])
     };
     watcher.until(SOON, "the record and the config", right).await;
     let lost = timeout(agents::TTL * 2, lease.lost()).await;
     assert!(lost.is_err(), "it is kept alive: {lost:?}");
 
     is_denied("a server's record of another service", server.register(&other, &own).await);
-    is_denied("a server's config", server.configure(&service, None).await);
+    is_denied("a server's config", server.put_service_config(&service, None).await);
     is_denied("a client's record", client.register(&service, &own).await);
-    is_denied("a client's config", client.configure(&service, None).await);
+    is_denied("a client's config", client.put_service_config(&service, None).await);
     is_denied("an operator's record", operator.register(&service, &own).await);
     is_denied("a look at another service", timeout(SOON, client.watch(&other).next()).await.unwrap().unwrap());
     lease.revoke().await.unwrap();

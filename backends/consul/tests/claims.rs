@@ -8,23 +8,23 @@ use std::time::Duration;
 use agents::guarded::OURS;
 use agents::{Agents, TTL, get};
 use callboard_conformance::{Harness, Seen, Watcher};
-use callboard_core::{ErrorKind, Incarnation, Instance, Lease, Registry, Service};
+use callboard_core::{ErrorKind, Incarnation, Instance, Lease, Registry, ServiceName};
 use callboard_servers::Cluster;
 use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 
 const SOON: Duration = Duration::from_secs(20);
 
-fn project() -> Service {
+fn project() -> ServiceName {
     "project-test".parse().unwrap()
 }
 
 fn instance(incarnation: u64) -> Instance {
-    Instance::new("a", "10.0.0.7:1".parse().unwrap()).unwrap().incarnation(Incarnation::from_micros(incarnation))
+    Instance::new("a", "10.0.0.7:1".parse().unwrap()).unwrap().with_incarnation(Incarnation::from_micros(incarnation))
 }
 
 fn weighs(weight: u32) -> impl Fn(&Seen) -> bool {
-    move |seen| seen.instance("a").is_some_and(|a| a.weight == weight) && seen.stale.is_none()
+    move |seen| seen.instance("a").is_some_and(|a| a.weight() == weight) && seen.stale.is_none()
 }
 
 async fn dev() -> Agents {
@@ -41,22 +41,22 @@ async fn is_kept(lease: &mut Box<dyn Lease>, what: &str) {
 async fn an_update_that_consul_cannot_hold_leaves_the_claim_as_it_is() {
     let agents = dev().await;
     let watcher = Watcher::new(agents.resolver(), &project());
-    let mut lease = agents.consul().register(&project(), &instance(5).weight(3)).await.unwrap();
+    let mut lease = agents.consul().register(&project(), &instance(5).with_weight(3)).await.unwrap();
     watcher.until(SOON, "registered", weighs(3)).await;
-    let many = (0..70).fold(instance(5), |instance, key| instance.metadata(format!("k{key}"), ""));
+    let many = (0..70).fold(instance(5), |instance, key| instance.with_metadata(format!("k{key}"), ""));
     for (wish, what) in [
-        (instance(5).metadata("a.key", ""), "a key with a dot"),
-        (instance(5).metadata("k".repeat(129), ""), "a long key"),
-        (instance(5).metadata("k", "v".repeat(513)), "a long value"),
+        (instance(5).with_metadata("a.key", ""), "a key with a dot"),
+        (instance(5).with_metadata("k".repeat(129), ""), "a long key"),
+        (instance(5).with_metadata("k", "v".repeat(513)), "a long value"),
         (many, "too many pairs"),
         (Instance::new("b", "10.0.0.7:1".parse().unwrap()).unwrap(), "another id"),
     ] {
-        let error = lease.update(&wish.weight(9)).await.expect_err(what);
+        let error = lease.update(&wish.with_weight(9)).await.expect_err(what);
         assert_eq!((error.kind(), error.service()), (ErrorKind::Invalid, Some(&project())), "{what}: {error:?}");
     }
     is_kept(&mut lease, "after refusals").await;
     assert!(weighs(3)(&watcher.seen()), "{:?}", watcher.seen());
-    lease.update(&instance(5).weight(4)).await.unwrap();
+    lease.update(&instance(5).with_weight(4)).await.unwrap();
     watcher.until(SOON, "the next update", weighs(4)).await;
 }
 
@@ -65,13 +65,13 @@ async fn an_update_that_consul_cannot_hold_leaves_the_claim_as_it_is() {
 async fn an_update_while_the_agent_is_away_leaves_the_claim_and_may_be_called_again() {
     let agents = Agents::on(Cluster::consul().start().await);
     let consul = agents.builder().ttl(Duration::from_secs(15)).build().unwrap();
-    let mut lease = consul.register(&project(), &instance(5).weight(3)).await.unwrap();
+    let mut lease = consul.register(&project(), &instance(5).with_weight(3)).await.unwrap();
     agents.cluster.kill().await;
-    let error = lease.update(&instance(5).weight(4)).await.unwrap_err();
+    let error = lease.update(&instance(5).with_weight(4)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
     agents.cluster.start().await;
     let again = async {
-        while let Err(error) = lease.update(&instance(5).weight(4)).await {
+        while let Err(error) = lease.update(&instance(5).with_weight(4)).await {
             assert_ne!(error.kind(), ErrorKind::Lost, "{error:?}");
             sleep(Duration::from_millis(50)).await;
         }
@@ -89,11 +89,11 @@ async fn an_update_that_is_dropped_half_way_keeps_the_claim() {
     let agents = dev().await;
     let mut lease = agents.consul().register(&project(), &instance(5)).await.unwrap();
     for number in 0..100 {
-        let wish = instance(5).weight(number + 2);
+        let wish = instance(5).with_weight(number + 2);
         let _ = timeout(Duration::from_micros(u64::from(number) * 40), lease.update(&wish)).await;
     }
     is_kept(&mut lease, "after updates that were dropped").await;
-    lease.update(&instance(5).weight(3)).await.unwrap();
+    lease.update(&instance(5).with_weight(3)).await.unwrap();
     Watcher::new(agents.resolver(), &project()).until(SOON, "the last one", weighs(3)).await;
 }
 
@@ -106,14 +106,14 @@ async fn an_update_without_the_right_is_denied_and_the_claim_stays() {
     };
     let agents = Agents::guarded(&rules("write")).await;
     let consul = agents.builder().token(OURS).ttl(Duration::from_secs(20)).build().unwrap();
-    let mut lease = consul.register(&project(), &instance(5).weight(3)).await.unwrap();
+    let mut lease = consul.register(&project(), &instance(5).with_weight(3)).await.unwrap();
     agents.permit(&rules("read")).await;
-    let error = lease.update(&instance(5).weight(4)).await.unwrap_err();
+    let error = lease.update(&instance(5).with_weight(4)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied, "{error:?}");
     let lost = timeout(Duration::from_secs(8), lease.lost()).await;
     assert!(lost.is_err(), "a pass that is denied is tried again: {lost:?}");
     agents.permit(&rules("write")).await;
-    let again = async { while lease.update(&instance(5).weight(4)).await.is_err() {} };
+    let again = async { while lease.update(&instance(5).with_weight(4)).await.is_err() {} };
     timeout(SOON, again).await.expect("the update is taken with the right");
     let watcher = Watcher::new(std::sync::Arc::new(consul), &project());
     watcher.until(SOON, "updated", weighs(4)).await;
@@ -168,15 +168,15 @@ async fn of_two_equal_incarnations_the_newer_claim_stays() {
     for shared in [true, false] {
         let consul = agents.consul();
         let other = if shared { consul.clone() } else { agents.consul() };
-        let mut older = consul.register(&project(), &instance(5).weight(3)).await.unwrap();
-        let mut newer = other.register(&project(), &instance(5).weight(4)).await.unwrap();
-        let error = older.update(&instance(5).weight(9)).await.unwrap_err();
+        let mut older = consul.register(&project(), &instance(5).with_weight(3)).await.unwrap();
+        let mut newer = other.register(&project(), &instance(5).with_weight(4)).await.unwrap();
+        let error = older.update(&instance(5).with_weight(9)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Conflict, "from update: {error:?}");
         let error = timeout(SOON, older.lost()).await.expect("the older claim hears of it");
         assert_eq!(error.kind(), ErrorKind::Conflict, "{error:?}");
         older.revoke().await.unwrap();
         let listed = agents.listed("project-test").await;
-        assert_eq!(listed[0]["Service"]["Weights"]["Passing"], json!(4), "{listed}");
+        assert_eq!(listed[0]["ServiceName"]["Weights"]["Passing"], json!(4), "{listed}");
         is_kept(&mut newer, "the newer claim").await;
         newer.revoke().await.unwrap();
     }
@@ -190,7 +190,7 @@ async fn the_end_of_an_older_claim_does_not_remove_the_newer_one() {
     let consul = agents.consul();
     for round in 0..200 {
         let older = consul.register(&project(), &instance(5)).await.unwrap();
-        let (service, wish) = (project(), instance(5).weight(4));
+        let (service, wish) = (project(), instance(5).with_weight(4));
         let (ended, newer) = tokio::join!(older.revoke(), consul.register(&service, &wish));
         ended.unwrap();
         let newer = newer.unwrap();

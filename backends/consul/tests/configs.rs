@@ -9,7 +9,7 @@ use std::time::Duration;
 use agents::{Agents, config_path, get};
 use callboard_conformance::{Harness, Seen, Watcher};
 use callboard_consul::{Consul, ConsulBuilder};
-use callboard_core::{ErrorKind, Instance, Registry, Resolver, Service, Snapshot, Snapshots};
+use callboard_core::{ErrorKind, Instance, Registry, Resolver, ServiceName, Snapshot, Snapshots};
 use callboard_servers::{Cluster, ask};
 use futures_util::StreamExt;
 use tokio::time::timeout;
@@ -20,11 +20,11 @@ const OTHER: &str = r#"{"loadBalancingConfig":[{"pick_first":{}}]}"#;
 const ROOT: &str = "6a1253d2-1785-24fd-91c2-f8e78c745511";
 const OURS: &str = "45a3bd52-07c7-47a4-52fd-0745e0cfe967";
 
-fn service(name: &str) -> Service {
+fn service(name: &str) -> ServiceName {
     name.parse().unwrap()
 }
 
-fn project() -> Service {
+fn project() -> ServiceName {
     service("project/test")
 }
 
@@ -103,14 +103,14 @@ async fn without_the_right_to_read_it_there_is_no_config_and_all_else_works() {
         assert_eq!((seen.config, seen.stale.is_none()), (None, true));
     }
     for config in [Some(OTHER), None] {
-        let refused = consul.configure(&project(), config).await.unwrap_err();
+        let refused = consul.put_service_config(&project(), config).await.unwrap_err();
         assert_eq!((refused.kind(), refused.service()), (ErrorKind::Denied, Some(&project())), "{refused:?}");
         assert!(refused.to_string().contains("key:write for configs"), "{refused}");
     }
 
     as_root(&agents, "PUT", &policy_path, &policy(r#"key_prefix \"callboard/\" { policy = \"write\" }"#)).await;
     watchers[0].until(Duration::from_secs(60), "the right is given", says(Some(ONE))).await;
-    consul.configure(&project(), Some(OTHER)).await.unwrap();
+    consul.put_service_config(&project(), Some(OTHER)).await.unwrap();
     for watcher in &watchers {
         watcher.until(Duration::from_secs(60), "changed", says(Some(OTHER))).await;
     }
@@ -149,7 +149,7 @@ async fn a_config_stands_under_the_services_own_name() {
     let agents = dev().await;
     let names = ["project/test", "project--test", "Project/Test", "project-test", "project"];
     for name in names {
-        agents.consul().configure(&service(name), Some(&format!(r#"{{"of":"{name}"}}"#))).await.unwrap();
+        agents.consul().put_service_config(&service(name), Some(&format!(r#"{{"of":"{name}"}}"#))).await.unwrap();
     }
     for name in names {
         let expected = format!(r#"{{"of":"{name}"}}"#);
@@ -166,18 +166,18 @@ async fn a_config_may_stand_elsewhere_and_whatever_narrows_the_set() {
     let agents = dev().await;
     let builder = || {
         let narrow = agents.builder().datacenter("dc1").stale(true).tag("v1").near("_agent").only_passing(false);
-        narrow.filter(r#"Service.Meta.x == "y""#).config_prefix("ours/all.of-them")
+        narrow.filter(r#"ServiceName.Meta.x == "y""#).config_prefix("ours/all.of-them")
     };
     let watcher = Watcher::new(Arc::new(built(builder())), &project());
-    built(builder()).configure(&project(), Some(ONE)).await.unwrap();
+    built(builder()).put_service_config(&project(), Some(ONE)).await.unwrap();
     watcher.until(SOON, "put", says(Some(ONE))).await;
     let path = "/v1/kv/ours/all.of-them/project/test/@config";
     assert_eq!(get(agents.cluster.address(), &format!("{path}?raw")).await, ONE);
     agents.put(path, OTHER).await;
     watcher.until(SOON, "put by hand", says(Some(OTHER))).await;
-    built(builder()).configure(&project(), None).await.unwrap();
+    built(builder()).put_service_config(&project(), None).await.unwrap();
     watcher.until(SOON, "removed", says(None)).await;
-    let error = built(agents.builder().datacenter("mars")).configure(&project(), Some(ONE)).await.unwrap_err();
+    let error = built(agents.builder().datacenter("mars")).put_service_config(&project(), Some(ONE)).await.unwrap_err();
     assert!(error.to_string().contains("datacenter"), "{error}");
 }
 
@@ -190,7 +190,7 @@ async fn configs_can_be_turned_off() {
     let off = built(agents.builder().config(false));
     let mut watch = off.watch(&project());
     assert_eq!(next(&mut watch).await, Snapshot::default());
-    let refused = off.configure(&project(), Some(OTHER)).await.unwrap_err();
+    let refused = off.put_service_config(&project(), Some(OTHER)).await.unwrap_err();
     assert_eq!((refused.kind(), refused.service()), (ErrorKind::Unsupported, Some(&project())), "{refused:?}");
     let _lease = off.register(&project(), &instance("a")).await.unwrap();
     let set = until(&mut watch, |set| !set.instances.is_empty()).await;
@@ -220,9 +220,9 @@ async fn a_config_is_as_large_as_consul_allows() {
     let agents = dev().await;
     let text = |length: usize| format!(r#"{{"note":"{}"}}"#, "x".repeat(length));
     let large = text(500 * 1024);
-    agents.consul().configure(&project(), Some(&large)).await.unwrap();
+    agents.consul().put_service_config(&project(), Some(&large)).await.unwrap();
     assert_eq!(next(&mut agents.consul().watch(&project())).await.config.as_deref(), Some(large.as_bytes()));
-    let refused = agents.consul().configure(&project(), Some(&text(600 * 1024))).await.unwrap_err();
+    let refused = agents.consul().put_service_config(&project(), Some(&text(600 * 1024))).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Invalid, "{refused:?}");
     assert!(refused.to_string().contains("524288"), "{refused}");
 }
@@ -237,11 +237,11 @@ async fn several_who_put_and_remove_a_config_at_once_are_no_error() {
         let registry = agents.consul();
         async move {
             for _ in 0..20 {
-                registry.configure(&project(), config).await.unwrap();
+                registry.put_service_config(&project(), config).await.unwrap();
             }
         }
     });
     futures_util::future::join_all(writers).await;
-    agents.consul().configure(&project(), Some(OTHER)).await.unwrap();
+    agents.consul().put_service_config(&project(), Some(OTHER)).await.unwrap();
     watcher.until(SOON, "the last one", says(Some(OTHER))).await;
 }

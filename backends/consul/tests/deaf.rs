@@ -9,7 +9,7 @@ use std::time::Duration;
 use agents::Agents;
 use agents::guarded::OURS;
 use callboard_conformance::{Harness, Seen, Watcher};
-use callboard_core::{ErrorKind, Resolver, Service};
+use callboard_core::{ErrorKind, Resolver, ServiceName};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -20,7 +20,7 @@ const ALL: &str = r#"service "project-test" { policy = "read" } node_prefix "" {
 const NO_SERVICE: &str = r#"node_prefix "" { policy = "read" }"#;
 const NO_NODE: &str = r#"service "project-test" { policy = "read" }"#;
 
-fn project() -> Service {
+fn project() -> ServiceName {
     "project-test".parse().unwrap()
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use agents::TTL;
 use callboard_conformance::{Seen, Watcher};
 use callboard_consul::Consul;
-use callboard_core::{AnnounceSettings, Announcement, Instance, Registry, Service, announce};
+use callboard_core::{Instance, Registration, RegistrationSettings, Registry, ServiceName, register};
 use callboard_servers::{Cluster, ask};
 use tokio::time::{Instant, sleep};
 
@@ -25,8 +25,8 @@ struct Followers {
 
 impl Followers {
     /// An instance that is registered, and somebody who watches and has seen it.
-    async fn one_and_a_watcher(&self) -> (Announcement, Watcher) {
-        let first = announced(self.registered, "first", 1).await;
+    async fn one_and_a_watcher(&self) -> (Registration, Watcher) {
+        let first = registered_on(self.registered, "first", 1).await;
         let watcher = Watcher::new(consul(self.watched), &service());
         watcher.until_ids(SOON, "before", &["first"]).await;
         (first, watcher)
@@ -54,15 +54,15 @@ fn consul(agent: SocketAddr) -> Arc<Consul> {
     Arc::new(Consul::builder().address(agent.to_string()).ttl(TTL).build().unwrap())
 }
 
-fn service() -> Service {
+fn service() -> ServiceName {
     "project-test".parse().unwrap()
 }
 
-async fn announced(agent: SocketAddr, id: &str, port: u16) -> Announcement {
+async fn registered_on(agent: SocketAddr, id: &str, port: u16) -> Registration {
     let instance = Instance::new(id, format!("127.0.0.1:{port}").parse().unwrap()).unwrap();
-    let announcement = announce(consul(agent), &service(), instance, AnnounceSettings::default());
-    announcement.on_board(SOON).await.unwrap();
-    announcement
+    let registration = register(consul(agent), &service(), instance, RegistrationSettings::default());
+    registration.wait_registered(SOON).await.unwrap();
+    registration
 }
 
 #[tokio::test]
@@ -72,7 +72,7 @@ async fn a_leader_that_is_killed_costs_nothing_but_the_time_of_an_election() {
     let (_first, watcher) = followers.one_and_a_watcher().await;
     let Followers { cluster, leader, registered, .. } = followers;
     cluster.node(leader).kill().await;
-    let _second = announced(registered, "second", 2).await;
+    let _second = registered_on(registered, "second", 2).await;
     let both = |seen: &Seen| seen.ids() == ["first", "second"] && seen.stale.is_none();
     let seen = watcher.until(SOON, "after the election", both).await;
     assert_eq!(seen.emptied, 0);
@@ -88,7 +88,8 @@ async fn a_leader_that_is_stopped_is_not_waited_for() {
     sleep(Duration::from_secs(3)).await; // so that the watch waits, and the leader for it
     cluster.node(leader).pause();
     // Into the catalog and past the agents, whose own entries are held up as long as one of them talks to that leader.
-    let entry = r#"{"Node":"n9","Address":"127.0.0.1","Service":{"ID":"second","Service":"project-test","Port":2}}"#;
+    let entry =
+        r#"{"Node":"n9","Address":"127.0.0.1","ServiceName":{"ID":"second","ServiceName":"project-test","Port":2}}"#;
     until_taken(async || {
         let said = ask::http(registered, "PUT", "/v1/catalog/register", &[], entry).await;
         said.is_ok_and(|said| said.status == 200)
@@ -109,7 +110,7 @@ async fn a_config_that_a_new_leader_is_told_is_seen() {
     let Followers { cluster, leader, registered, .. } = followers;
     sleep(Duration::from_secs(3)).await; // so that the watch waits, and the leader for it
     cluster.node(leader).pause();
-    until_taken(async || consul(registered).configure(&service(), Some("{}")).await.is_ok()).await;
+    until_taken(async || consul(registered).put_service_config(&service(), Some("{}")).await.is_ok()).await;
     let put = Instant::now();
     let config = |seen: &Seen| seen.config.as_deref() == Some(b"{}") && seen.stale.is_none();
     let seen = watcher.until(SOON * 3, "after the election", config).await;

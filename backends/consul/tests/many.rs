@@ -10,7 +10,7 @@ use agents::Agents;
 use callboard_conformance::{Seen, Watcher};
 use callboard_consul::Consul;
 use callboard_core::{
-    AnnounceSettings, Announcement, Error, Instance, Registry, Resolver, Result, Service, Snapshot, announce,
+    Error, Instance, Registration, RegistrationSettings, Registry, Resolver, Result, ServiceName, Snapshot, register,
 };
 use callboard_servers::{Cluster, Port};
 use futures_util::StreamExt;
@@ -21,11 +21,11 @@ use tokio::time::{Instant, timeout};
 
 const SOON: Duration = Duration::from_secs(20);
 
-fn service(number: usize) -> Service {
+fn service(number: usize) -> ServiceName {
     format!("many/s{number}").parse().unwrap()
 }
 
-async fn register(agents: &Agents, number: usize, weight: u32) {
+async fn put(agents: &Agents, number: usize, weight: u32) {
     let body = format!(
         r#"{{"ID":"many/s{number}:a","Name":"many--s{number}","Address":"10.0.0.7","Port":80,
             "Meta":{{"callboard-service":"many/s{number}"}},"Weights":{{"Passing":{weight},"Warning":1}}}}"#
@@ -35,12 +35,12 @@ async fn register(agents: &Agents, number: usize, weight: u32) {
 
 async fn registered(agents: &Agents, count: usize, weight: u32) {
     for number in 0..count {
-        register(agents, number, weight).await;
+        put(agents, number, weight).await;
     }
 }
 
 fn weighs(weight: u32) -> impl Fn(&Seen) -> bool {
-    move |seen| seen.instance("a").is_some_and(|a| a.weight == weight)
+    move |seen| seen.instance("a").is_some_and(|a| a.weight() == weight)
 }
 
 /// So many services over one client, on an agent as it comes; each change is seen within `bound`.
@@ -59,7 +59,7 @@ async fn all_are_heard(count: usize, bound: Duration) {
     println!("{count} services: all first sets after {:?}", begun.elapsed());
     // Another look when all have settled: the first ones have waited for long by then.
     for (weight, number) in [(2, 0), (3, count / 2), (4, count - 1), (5, 7 % count)] {
-        register(&agents, number, weight).await;
+        put(&agents, number, weight).await;
         let told = Instant::now();
         watchers[number].until(bound, "the change", weighs(weight)).await;
         println!("{count} services: a change of one is seen after {:?}", told.elapsed());
@@ -92,17 +92,17 @@ async fn a_thousand_services_are_heard_over_one_client() {
 async fn a_hundred_leases_and_two_hundred_watches_share_one_client() {
     let agents = Agents::on(Cluster::consul_dev().start().await);
     let consul = Arc::new(agents.builder().ttl(Duration::from_secs(15)).build().unwrap());
-    let announced: Vec<_> = (0..100)
+    let registered: Vec<_> = (0..100)
         .map(|number| {
             let instance = Instance::new("a", format!("10.0.0.7:{}", number + 1).parse().unwrap()).unwrap();
-            announce(consul.clone(), &service(number), instance, AnnounceSettings::default())
+            register(consul.clone(), &service(number), instance, RegistrationSettings::default())
         })
         .collect();
     let watchers: Vec<_> = (0..200).map(|number| Watcher::new(consul.clone(), &service(number))).collect();
     for watcher in &watchers[..100] {
-        watcher.until_ids(SOON, "announced", &["a"]).await;
+        watcher.until_ids(SOON, "registered", &["a"]).await;
     }
-    join_all(announced.into_iter().map(Announcement::leave)).await;
+    join_all(registered.into_iter().map(Registration::deregister)).await;
     let empty = |seen: &Seen| seen.set.is_some() && seen.stale.is_none();
     for watcher in &watchers {
         watcher.until(SOON, "heard", empty).await;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agents::Agents;
-use callboard_core::{Follow, FollowSettings, follow};
+use callboard_core::{WatchSettings, Watcher, watch};
 use callboard_servers::Cluster;
 use futures_util::future::join_all;
 use tokio::time::{Instant, sleep, timeout};
@@ -30,14 +30,14 @@ fn resident() -> u64 {
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
-async fn until(follow: &mut Follow, stale: bool) {
-    while follow.view().instances.is_none() || follow.view().stale.is_some() != stale {
-        follow.changed().await;
+async fn until(watcher: &mut Watcher, stale: bool) {
+    while watcher.resolution().instances.is_none() || watcher.resolution().stale.is_some() != stale {
+        watcher.changed().await;
     }
 }
 
-async fn all(follows: &mut [Follow], stale: bool, within: Duration) {
-    let all = join_all(follows.iter_mut().map(|follow| until(follow, stale)));
+async fn all(watchers: &mut [Watcher], stale: bool, within: Duration) {
+    let all = join_all(watchers.iter_mut().map(|watcher| until(watcher, stale)));
     timeout(within, all).await.expect("each has heard of it in time");
 }
 
@@ -47,32 +47,32 @@ async fn an_outage_costs_a_thousand_watches_little_and_its_end_is_noticed_by_all
     let agents = Agents::on(Cluster::consul().start().await);
     let consul = Arc::new(agents.consul());
     let before = resident();
-    let mut follows: Vec<_> = (0..COUNT)
-        .map(|number| follow(consul.clone(), &format!("many/s{number}").parse().unwrap(), FollowSettings::default()))
+    let mut watchers: Vec<_> = (0..COUNT)
+        .map(|number| watch(consul.clone(), &format!("many/s{number}").parse().unwrap(), WatchSettings::default()))
         .collect();
     let begun = Instant::now();
-    all(&mut follows, false, Duration::from_secs(60)).await;
+    all(&mut watchers, false, Duration::from_secs(60)).await;
     println!("{COUNT} watches: all have a first set after {:?}", begun.elapsed());
     println!("{COUNT} watches: {} KiB each", (resident() - before) / COUNT as u64);
     let idle = used();
     tokio::select! {
-        _ = join_all(follows.iter_mut().map(async |follow| loop { follow.changed().await; })) => {}
+        _ = join_all(watchers.iter_mut().map(async |watcher| loop { watcher.changed().await; })) => {}
         () = sleep(Duration::from_secs(5)) => {}
     }
     println!("{COUNT} watches: {:?} of CPU in 5 s without an outage", used() - idle);
     agents.cluster.kill().await;
     let (begun, cost) = (Instant::now(), used());
-    all(&mut follows, true, Duration::from_secs(10)).await;
+    all(&mut watchers, true, Duration::from_secs(10)).await;
     println!("{COUNT} watches: all know of the outage after {:?} and {:?} of CPU", begun.elapsed(), used() - cost);
     tokio::select! {
-        _ = join_all(follows.iter_mut().map(async |follow| loop { follow.changed().await; })) => {}
+        _ = join_all(watchers.iter_mut().map(async |watcher| loop { watcher.changed().await; })) => {}
         () = sleep(Duration::from_secs(5).saturating_sub(begun.elapsed())) => {}
     }
     let cost = used() - cost;
     println!("{COUNT} watches: {cost:?} of CPU in an outage of 5 s");
     agents.cluster.start().await;
     let back = Instant::now();
-    all(&mut follows, false, Duration::from_secs(30)).await;
+    all(&mut watchers, false, Duration::from_secs(30)).await;
     println!("{COUNT} watches: all hear the agent again after {:?}", back.elapsed());
     // Five times what an optimised build may take.
     assert!(cost < Duration::from_secs(1), "{cost:?} of CPU in an outage of 5 s");

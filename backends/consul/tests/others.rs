@@ -8,7 +8,7 @@ use std::time::Duration;
 use agents::{Agents, get};
 use callboard_conformance::Harness;
 use callboard_consul::ConsulGrpcCheck;
-use callboard_core::{AnnounceSettings, Incarnation, Instance, Registry, Service, announce};
+use callboard_core::{Incarnation, Instance, RegistrationSettings, Registry, ServiceName, register};
 use callboard_servers::Cluster;
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -19,12 +19,12 @@ use tonic_health::ServingStatus;
 const SOON: Duration = Duration::from_secs(20);
 const ENTRY: &str = "project-test:a";
 
-fn project() -> Service {
+fn project() -> ServiceName {
     "project-test".parse().unwrap()
 }
 
 fn instance(incarnation: u64) -> Instance {
-    Instance::new("a", "127.0.0.1:1".parse().unwrap()).unwrap().incarnation(Incarnation::from_micros(incarnation))
+    Instance::new("a", "127.0.0.1:1".parse().unwrap()).unwrap().with_incarnation(Incarnation::from_micros(incarnation))
 }
 
 async fn dev() -> Agents {
@@ -75,7 +75,7 @@ async fn maintenance_and_others_checks_stay_through_an_update() {
     let agents = dev().await;
     let mut lease = agents.consul().register(&project(), &instance(5)).await.unwrap();
     switch_maintenance_on(&agents).await;
-    lease.update(&instance(5).weight(7)).await.unwrap();
+    lease.update(&instance(5).with_weight(7)).await.unwrap();
     is_in_maintenance(&agents, "after an update").await;
 }
 
@@ -83,8 +83,8 @@ async fn maintenance_and_others_checks_stay_through_an_update() {
 #[ignore = "needs Consul: make test"]
 async fn maintenance_and_others_checks_stay_when_the_entry_is_registered_again() {
     let agents = dev().await;
-    let owner = announce(agents.registry(), &project(), instance(5), AnnounceSettings::default());
-    owner.on_board(SOON).await.unwrap();
+    let owner = register(agents.registry(), &project(), instance(5), RegistrationSettings::default());
+    owner.wait_registered(SOON).await.unwrap();
     switch_maintenance_on(&agents).await;
     let first = checks(&agents).await.into_iter().find(|(id, _)| id.starts_with("callboard")).unwrap().0;
     agents.put(&format!("/v1/agent/check/deregister/{first}"), "").await;
@@ -109,7 +109,7 @@ async fn a_server_that_does_not_serve_is_not_passing_because_it_is_registered_ag
     let server = tonic::transport::Server::builder().add_service(health_service);
     let serving = tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
     health.set_service_status("", ServingStatus::NotServing).await;
-    let wanted = Instance::new("a", address.parse().unwrap()).unwrap().incarnation(Incarnation::from_micros(5));
+    let wanted = Instance::new("a", address.parse().unwrap()).unwrap().with_incarnation(Incarnation::from_micros(5));
     let grpc = |now: &[(String, String)]| now.iter().find(|(id, _)| id.starts_with("callboard-grpc:")).cloned();
 
     let every = Duration::from_secs(2);
@@ -124,7 +124,8 @@ async fn a_server_that_does_not_serve_is_not_passing_because_it_is_registered_ag
     assert_eq!(grpc(&checks(&agents).await).unwrap().1, "critical", "where nothing is left of it");
 
     // Another process is another server: it says of itself that it is there.
-    let _newer = consul.register(&project(), &wanted.clone().incarnation(Incarnation::from_micros(6))).await.unwrap();
+    let _newer =
+        consul.register(&project(), &wanted.clone().with_incarnation(Incarnation::from_micros(6))).await.unwrap();
     assert_eq!(grpc(&checks(&agents).await).unwrap().1, "passing", "a newer incarnation");
     serving.abort();
 }

@@ -10,7 +10,9 @@ use std::time::Duration;
 use agents::{Agents, TTL, get};
 use callboard_conformance::{Harness, Seen, Watcher};
 use callboard_consul::Consul;
-use callboard_core::{AnnounceSettings, ErrorKind, Incarnation, Instance, InstanceKind, Registry, Service, announce};
+use callboard_core::{
+    ErrorKind, Incarnation, Instance, InstanceKind, RegistrationSettings, Registry, ServiceName, register,
+};
 use callboard_servers::{Cluster, Port};
 use serde_json::{Value, json};
 use tokio::net::UdpSocket;
@@ -18,7 +20,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 const SOON: Duration = Duration::from_secs(20);
 
-fn service(name: &str) -> Service {
+fn service(name: &str) -> ServiceName {
     name.parse().unwrap()
 }
 
@@ -41,14 +43,14 @@ async fn passing(agents: &Agents, name: &str) -> usize {
 async fn an_entry_stands_in_consuls_own_fields() {
     let agents = dev().await;
     let consul = agents.builder().tag("v2").tag("blue").build().unwrap();
-    let wanted = instance("a", "10.0.0.7:50051").weight(0).zone("eu-1").metadata("version", "2.4.0");
-    let wanted = wanted.kind(InstanceKind::Balancer).incarnation(Incarnation::from_micros(7));
+    let wanted = instance("a", "10.0.0.7:50051").with_weight(0).with_zone("eu-1").with_metadata("version", "2.4.0");
+    let wanted = wanted.with_kind(InstanceKind::Balancer).with_incarnation(Incarnation::from_micros(7));
     let _lease = consul.register(&service("project/test"), &wanted).await.unwrap();
     let shown = agents.listed("project--test").await;
-    let entry = &shown[0]["Service"];
+    let entry = &shown[0]["ServiceName"];
     for (field, value) in [
         ("ID", json!("project/test:a")),
-        ("Service", json!("project--test")),
+        ("ServiceName", json!("project--test")),
         ("Address", json!("10.0.0.7")),
         ("Port", json!(50051)),
         ("Tags", json!(["v2", "blue"])),
@@ -78,9 +80,9 @@ async fn every_weight_and_address_comes_back_as_it_was() {
         ["127.0.0.1:1", "[2001:db8::1]:2", "host.internal:3", "unix:/run/app.sock"].iter().enumerate()
     {
         for weight in [0, 1, 65_535, 65_536, u32::MAX] {
-            let wanted = instance(&format!("i{number}"), address).weight(weight);
+            let wanted = instance(&format!("i{number}"), address).with_weight(weight);
             let lease = consul.register(&service, &wanted).await.unwrap();
-            let same = |seen: &Seen| seen.instance(&wanted.id).is_some_and(|there| **there == wanted);
+            let same = |seen: &Seen| seen.instance(wanted.id()).is_some_and(|there| **there == wanted);
             watcher.until(SOON, &format!("{wanted:?}"), same).await;
             lease.revoke().await.unwrap();
         }
@@ -105,7 +107,7 @@ async fn one_id_in_services_whose_names_consul_could_confuse_is_several_instance
         let seen = Watcher::new(agents.resolver(), &service(name)).until_ids(SOON, name, &["A", "a"]).await;
         for (offset, id) in ids.iter().enumerate() {
             let address = format!("127.0.0.1:{}", place * 2 + offset + 1);
-            assert_eq!(seen.instance(id).unwrap().address.to_string(), address, "{name} {id}");
+            assert_eq!(seen.instance(id).unwrap().address().to_string(), address, "{name} {id}");
         }
     }
     for (place, lease) in leases.into_iter().enumerate() {
@@ -122,7 +124,7 @@ async fn one_id_in_services_whose_names_consul_could_confuse_is_several_instance
 #[ignore = "needs Consul: make test"]
 async fn what_consul_cannot_hold_is_refused_before_it_is_asked() {
     let consul = Consul::builder().address("127.0.0.1:1").build().unwrap();
-    let wanted = instance("a", "127.0.0.1:1").metadata("a key", "");
+    let wanted = instance("a", "127.0.0.1:1").with_metadata("a key", "");
     let error = consul.register(&service("project/test"), &wanted).await.unwrap_err();
     assert_eq!((error.kind(), error.backend()), (ErrorKind::Invalid, Some("consul")));
     assert!(error.to_string().contains("\"a key\""), "{error}");
@@ -153,16 +155,16 @@ async fn an_agent_that_restarts_lists_the_instance_again_within_a_second() {
 async fn an_agent_that_returns_with_nothing_is_told_again_within_a_second() {
     let agents = dev().await;
     let registry: Arc<Consul> = Arc::new(agents.builder().ttl(Duration::from_secs(600)).build().unwrap());
-    let announced = ["a", "b"].map(|id| {
-        announce(
+    let registered = ["a", "b"].map(|id| {
+        register(
             registry.clone(),
             &service("project-test"),
             instance(id, &format!("{id}:1")),
-            AnnounceSettings::default(),
+            RegistrationSettings::default(),
         )
     });
-    for announcement in &announced {
-        announcement.on_board(SOON).await.unwrap();
+    for registration in &registered {
+        registration.wait_registered(SOON).await.unwrap();
     }
     for outage in [Duration::ZERO, Duration::from_secs(2)] {
         agents.cluster.kill().await;
@@ -205,16 +207,20 @@ async fn an_entry_that_another_tool_has_replaced_is_made_again_within_a_minute()
     let agents = dev().await;
     let service = service("project-test");
     let watcher = Watcher::new(agents.resolver(), &service);
-    let owner =
-        announce(agents.registry(), &service, instance("a", "10.0.0.7:1").weight(3), AnnounceSettings::default());
-    watcher.until_ids(SOON, "announced", &["a"]).await;
+    let owner = register(
+        agents.registry(),
+        &service,
+        instance("a", "10.0.0.7:1").with_weight(3),
+        RegistrationSettings::default(),
+    );
+    watcher.until_ids(SOON, "registered", &["a"]).await;
     let other = r#"{"ID":"project-test:a","Name":"project-test","Address":"10.0.0.7","Port":1,"Weights":{"Passing":9,"Warning":1}}"#;
     agents.put("/v1/agent/service/register", other).await;
-    let weighs = |weight: u32| move |seen: &Seen| seen.instance("a").is_some_and(|a| a.weight == weight);
+    let weighs = |weight: u32| move |seen: &Seen| seen.instance("a").is_some_and(|a| a.weight() == weight);
     watcher.until(SOON, "the other tool's", weighs(9)).await;
     let seen = watcher.until(Duration::from_secs(60) + SOON, "the owner's", weighs(3)).await;
     assert_eq!(seen.emptied, 0);
-    owner.leave().await.unwrap();
+    owner.deregister().await.unwrap();
 }
 
 /// A question to Consul's DNS about a service, and whether the answer holds this address and port.

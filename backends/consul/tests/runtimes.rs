@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use agents::Agents;
 use callboard_consul::Consul;
-use callboard_core::{Instance, Registry, Resolver, Service};
+use callboard_core::{Instance, Registry, Resolver, ServiceName};
 use callboard_servers::Cluster;
 use futures_util::StreamExt;
 use futures_util::future::join_all;
@@ -23,7 +23,7 @@ fn runtime() -> Runtime {
 
 /// Uses several connections at once, so that some are left when it is done.
 async fn works(consul: &Consul, id: &str) {
-    let service: Service = "project-test".parse().unwrap();
+    let service: ServiceName = "project-test".parse().unwrap();
     let instance = Instance::new(id, "127.0.0.1:1".parse().unwrap()).unwrap();
     let lease = consul.register(&service, &instance).await.unwrap();
     let first = (0..6).map(|_| async { consul.watch(&service).next().await.unwrap().unwrap() });

@@ -109,7 +109,7 @@ async fn a_refusal_counts_as_no_config_and_costs_nothing_else() {
 fn expected(port: u16) -> Snapshot {
     let mut set = Snapshot::default();
     let instance = callboard_core::Instance::new("a", format!("127.0.0.1:{port}").parse().unwrap()).unwrap();
-    set.instances.push(Arc::new(instance.incarnation(callboard_core::Incarnation::from_micros(0))));
+    set.instances.push(Arc::new(instance.with_incarnation(callboard_core::Incarnation::from_micros(0))));
     set
 }
 

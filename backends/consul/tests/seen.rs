@@ -8,7 +8,7 @@ use std::time::Duration;
 use agents::{Agents, put};
 use callboard_conformance::{Harness, Seen, Watcher};
 use callboard_consul::{Consul, ConsulBuilder, ConsulGrpcCheck};
-use callboard_core::{ErrorKind, Incarnation, Instance, Registry, Resolver, Service};
+use callboard_core::{ErrorKind, Incarnation, Instance, Registry, Resolver, ServiceName};
 use callboard_servers::Cluster;
 use futures_util::StreamExt;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use tonic_health::ServingStatus;
 const SOON: Duration = Duration::from_secs(20);
 const REGISTER: &str = "/v1/agent/service/register";
 
-fn project() -> Service {
+fn project() -> ServiceName {
     "project-test".parse().unwrap()
 }
 
@@ -50,9 +50,13 @@ async fn plain_entries_are_read_as_they_are() {
     }
     let seen = watcher(agents.builder()).until_ids(SOON, "as they are", &["10.0.0.8:82", "bare", "web-1"]).await;
     let long_ago = Incarnation::from_micros(0);
-    let web = instance("web-1", "10.0.0.7:80").weight(7).zone("eu-1").metadata("version", "2").incarnation(long_ago);
+    let web = instance("web-1", "10.0.0.7:80")
+        .with_weight(7)
+        .with_zone("eu-1")
+        .with_metadata("version", "2")
+        .with_incarnation(long_ago);
     assert_eq!(**seen.instance("web-1").unwrap(), web);
-    assert_eq!(**seen.instance("bare").unwrap(), instance("bare", "127.0.0.1:81").incarnation(long_ago));
+    assert_eq!(**seen.instance("bare").unwrap(), instance("bare", "127.0.0.1:81").with_incarnation(long_ago));
     assert_eq!(seen.skipped, 1);
 }
 
@@ -78,14 +82,15 @@ async fn of_one_instance_on_two_agents_the_newer_incarnation_is_seen() {
     for (node, incarnation) in [(0, 5), (1, 7), (2, 6)] {
         let consul = Consul::builder().address(agents.cluster.node(node).address().to_string()).build().unwrap();
         let wanted =
-            instance("a", &format!("127.0.0.1:{incarnation}")).incarnation(Incarnation::from_micros(incarnation));
+            instance("a", &format!("127.0.0.1:{incarnation}")).with_incarnation(Incarnation::from_micros(incarnation));
         leases.push(consul.register(&project(), &wanted).await.unwrap());
         let newest = incarnation.max(if node == 2 { 7 } else { 0 });
-        let right = |seen: &Seen| seen.ids() == ["a"] && seen.instance("a").unwrap().incarnation.as_micros() == newest;
+        let right =
+            |seen: &Seen| seen.ids() == ["a"] && seen.instance("a").unwrap().incarnation().as_micros() == newest;
         watcher.until(SOON, "the newest", right).await;
     }
     leases.remove(1).revoke().await.unwrap();
-    let older = |seen: &Seen| seen.instance("a").is_some_and(|a| a.incarnation.as_micros() == 6);
+    let older = |seen: &Seen| seen.instance("a").is_some_and(|a| a.incarnation().as_micros() == 6);
     watcher.until(SOON, "the one that is left", older).await;
 }
 
@@ -94,7 +99,7 @@ async fn of_one_instance_on_two_agents_the_newer_incarnation_is_seen() {
 async fn a_weight_that_another_tool_changes_is_seen_in_place() {
     let agents = dev().await;
     let (watcher, consul) = (watcher(agents.builder()), agents.consul());
-    let mut lease = consul.register(&project(), &instance("ours", "10.0.0.7:80").weight(0)).await.unwrap();
+    let mut lease = consul.register(&project(), &instance("ours", "10.0.0.7:80").with_weight(0)).await.unwrap();
     let plain = |weight: u32| {
         format!(
             r#"{{"ID":"plain","Name":"project-test","Address":"10.0.0.8","Port":80,"Weights":{{"Passing":{weight},"Warning":1}}}}"#
@@ -111,21 +116,21 @@ async fn a_weight_that_another_tool_changes_is_seen_in_place() {
             .as_array()
             .unwrap()
             .iter()
-            .find(|row| row["Service"]["ID"] == "project-test:ours")
-            .unwrap()["Service"]
+            .find(|row| row["ServiceName"]["ID"] == "project-test:ours")
+            .unwrap()["ServiceName"]
             .clone();
         ours["Weights"]["Passing"] = weight.into();
-        let body = serde_json::json!({"ID": ours["ID"], "Name": ours["Service"], "Address": ours["Address"], "Port": ours["Port"], "Meta": ours["Meta"], "Weights": ours["Weights"]});
+        let body = serde_json::json!({"ID": ours["ID"], "Name": ours["ServiceName"], "Address": ours["Address"], "Port": ours["Port"], "Meta": ours["Meta"], "Weights": ours["Weights"]});
         agents.put(REGISTER, &body.to_string()).await;
         let changed = |seen: &Seen| {
-            ["ours", "plain"].iter().all(|id| seen.instance(id).is_some_and(|instance| instance.weight == weight))
+            ["ours", "plain"].iter().all(|id| seen.instance(id).is_some_and(|instance| instance.weight() == weight))
         };
         let seen = watcher.until(SOON, "the new weights", changed).await;
         assert_eq!(seen.emptied, 0);
     }
     // The lease goes on; what its owner says next counts.
-    lease.update(&instance("ours", "10.0.0.7:80").weight(3)).await.unwrap();
-    watcher.until(SOON, "the owner's", |seen| seen.instance("ours").is_some_and(|ours| ours.weight == 3)).await;
+    lease.update(&instance("ours", "10.0.0.7:80").with_weight(3)).await.unwrap();
+    watcher.until(SOON, "the owner's", |seen| seen.instance("ours").is_some_and(|ours| ours.weight() == 3)).await;
     let held = tokio::time::timeout(agents.bounds().expiry, lease.lost()).await;
     assert!(held.is_err(), "{held:?}");
 }
@@ -144,7 +149,7 @@ async fn what_is_watched_can_be_narrowed_and_widened() {
     let builder = || agents.builder();
     watcher(builder()).until_ids(SOON, "all that pass", &["one", "two"]).await;
     watcher(builder().tag("v1").tag("blue")).until_ids(SOON, "both tags", &["two"]).await;
-    watcher(builder().filter(r#"Service.Meta.number == "one""#)).until_ids(SOON, "filter", &["one"]).await;
+    watcher(builder().filter(r#"ServiceName.Meta.number == "one""#)).until_ids(SOON, "filter", &["one"]).await;
     watcher(builder().only_passing(false)).until_ids(SOON, "all", &["ill", "one", "two"]).await;
     watcher(builder().stale(true).near("_agent").datacenter("dc1")).until_ids(SOON, "others", &["one", "two"]).await;
     for (builder, why) in [(builder().filter("no filter"), "filter"), (builder().datacenter("mars"), "datacenter")] {
@@ -175,11 +180,11 @@ async fn an_instance_that_does_not_serve_leaves_the_set_and_comes_back() {
         health.set_service_status("", ServingStatus::NotServing).await;
         watcher.until_ids(SOON, "not serving", &["other"]).await;
         // An update says nothing about health.
-        lease.update(&instance("served", &address).weight(2)).await.unwrap();
+        lease.update(&instance("served", &address).with_weight(2)).await.unwrap();
         tokio::time::sleep(Duration::from_millis(300)).await;
         assert_eq!(watcher.seen().ids(), ["other"]);
         health.set_service_status("", ServingStatus::Serving).await;
-        let back = |seen: &Seen| seen.instance("served").is_some_and(|served| served.weight == 2);
+        let back = |seen: &Seen| seen.instance("served").is_some_and(|served| served.weight() == 2);
         watcher.until(SOON, "serving again", back).await;
         lease.revoke().await.unwrap();
         watcher.until_ids(SOON, "revoked", &["other"]).await;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use callboard_core::{Breaks, Record, RecordReader, Service, Snapshot, drop_aside};
+use callboard_core::{Breaks, Record, RecordReader, ServiceName, Snapshot, drop_aside};
 use etcd_client::proto::{PbEvent, PbKeyValue};
 
 use crate::layout::Directory;
@@ -12,7 +12,7 @@ use crate::layout::Directory;
 /// one instance, and a set the price of its pointers.
 #[derive(Debug)]
 pub(crate) struct Board {
-    service: Service,
+    service: ServiceName,
     directory: Directory,
     reader: RecordReader,
     entries: Entries,
@@ -65,11 +65,11 @@ impl Mark {
 }
 
 impl Board {
-    pub(crate) fn new(service: Service, directory: Directory) -> Self {
+    pub(crate) fn new(service: ServiceName, directory: Directory) -> Self {
         Self { service, directory, reader: RecordReader::new("etcd"), entries: Entries::default(), config: None }
     }
 
-    pub(crate) fn service(&self) -> &Service {
+    pub(crate) fn service(&self) -> &ServiceName {
         &self.service
     }
 
@@ -212,7 +212,7 @@ mod tests {
     }
 
     fn board() -> Board {
-        let service: Service = "project/test".parse().expect("a name");
+        let service: ServiceName = "project/test".parse().expect("a name");
         let directory = Layout::new("/callboard").expect("a prefix").directory(&service);
         Board::new(service, directory)
     }
@@ -222,7 +222,7 @@ mod tests {
     }
 
     fn record(id: &str, weight: u32) -> String {
-        encode(&Instance::new(id, "127.0.0.1:1".parse().expect("an address")).expect("an id").weight(weight))
+        encode(&Instance::new(id, "127.0.0.1:1".parse().expect("an address")).expect("an id").with_weight(weight))
     }
 
     fn event(kind: i32, stored: PbKeyValue) -> PbEvent {
@@ -238,7 +238,7 @@ mod tests {
         assert!(board.apply(event(0, stored("/callboard/project/test/b", record("b", 7), 4))));
         let after = snapshot(&board);
         assert!(Arc::ptr_eq(&before.instances[0], &after.instances[0]));
-        assert_eq!(after.instances[1].weight, 7);
+        assert_eq!(after.instances[1].weight(), 7);
         assert_eq!(
             board.newest().map(|(key, mark)| (key, mark.revision)),
             Some((&b"/callboard/project/test/b"[..], 4))

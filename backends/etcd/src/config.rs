@@ -1,6 +1,6 @@
 //! Writing a service's config.
 
-use callboard_core::{Result, Service};
+use callboard_core::{Result, ServiceName};
 use etcd_client::Client;
 
 use crate::connection::{Connection, ours};
@@ -9,10 +9,10 @@ use crate::connection::{Connection, ours};
 ///
 /// If the answer to an attempt is lost, the next one does the same again: what somebody else has put there between the
 /// two is replaced, as it would be by one that came later.
-pub(crate) async fn configure(
+pub(crate) async fn put_service_config(
     connection: &Connection,
     key: &str,
-    service: &Service,
+    service: &ServiceName,
     config: Option<&str>,
 ) -> Result<()> {
     let written = match config {

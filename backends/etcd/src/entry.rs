@@ -86,8 +86,8 @@ impl Claim {
         let lost = |why| Error::new(ErrorKind::Lost, why);
         let Some(there) = there else { return lost("the entry is gone: deleted, or its lease was ended") };
         match holder(&self.id, &there.value) {
-            Some(other) if other.incarnation > self.incarnation => conflict(self.incarnation, &other),
-            Some(other) if other.incarnation == self.incarnation && there.lease != 0 => {
+            Some(other) if other.incarnation() > self.incarnation => conflict(self.incarnation, &other),
+            Some(other) if other.incarnation() == self.incarnation && there.lease != 0 => {
                 conflict(self.incarnation, &other)
             }
             _ => lost("the entry was replaced"),
@@ -102,7 +102,7 @@ impl Claim {
     /// What is there may be replaced: it is of no newer incarnation, or nobody can read it.
     fn not_newer(&self, there: Option<&PbKeyValue>) -> Result<()> {
         match there.and_then(|there| holder(&self.id, &there.value)) {
-            Some(other) if other.incarnation > self.incarnation => Err(conflict(self.incarnation, &other)),
+            Some(other) if other.incarnation() > self.incarnation => Err(conflict(self.incarnation, &other)),
             _ => Ok(()),
         }
     }

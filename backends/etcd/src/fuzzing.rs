@@ -1,13 +1,13 @@
 //! What fuzz targets reach. It is compiled with `--cfg fuzzing` alone, and no part of the interface.
 
-use callboard_core::{Result, Service, Snapshot};
+use callboard_core::{Result, ServiceName, Snapshot};
 use etcd_client::proto::{PbEvent, PbKeyValue};
 
 use crate::board::{Board, DELETE};
 use crate::layout::Layout;
 
 /// The set that is known of a service after these keys were written, or deleted where there is no value.
-pub async fn fold(prefix: &str, service: &Service, events: &[(&[u8], Option<&[u8]>)]) -> Result<Snapshot> {
+pub async fn fold(prefix: &str, service: &ServiceName, events: &[(&[u8], Option<&[u8]>)]) -> Result<Snapshot> {
     let mut board = Board::new(service.clone(), Layout::new(prefix)?.directory(service));
     for (key, value) in events {
         let stored =

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use callboard_core::{Backoff, Error, ErrorKind, Result, Retry};
+use callboard_core::{Backoff, BackoffState, Error, ErrorKind, Result};
 use tokio::time::sleep;
 
 use crate::board::DELETE;
@@ -16,7 +16,7 @@ use crate::list::read;
 /// While etcd cannot be heard it goes on trying: whether the lease has ended meanwhile is the keeper's to say, and
 /// ends this wait.
 pub(crate) async fn guard(connection: Arc<Connection>, claim: Claim, since: Moment) -> Error {
-    let mut retry = Retry::new(Backoff::REGISTRY);
+    let mut retry = BackoffState::new(Backoff::REGISTRY);
     let mut since = Some(since);
     loop {
         match watch_over(&connection, &claim, since.take(), &mut retry).await {
@@ -49,7 +49,7 @@ async fn watch_over(
     connection: &Arc<Connection>,
     claim: &Claim,
     since: Option<Moment>,
-    retry: &mut Retry,
+    retry: &mut BackoffState,
 ) -> Result<Error> {
     let since = match since {
         Some(since) => since,

@@ -1,6 +1,6 @@
 //! Which key holds what: `<prefix>/<service>/<id>` an instance, `<prefix>/<service>/@config` the service's config.
 
-use callboard_core::{CONFIG_NAME, Error, Result, Service};
+use callboard_core::{CONFIG_NAME, Error, Result, ServiceName};
 
 /// The prefix of callboard's keys, if none is set.
 pub(crate) const DEFAULT_PREFIX: &str = "/callboard";
@@ -36,12 +36,12 @@ impl Layout {
     }
 
     /// Where a service's instances and its config stand.
-    pub(crate) fn directory(&self, service: &Service) -> Directory {
+    pub(crate) fn directory(&self, service: &ServiceName) -> Directory {
         Directory(format!("{}/{service}/", self.prefix))
     }
 
     /// The key of one instance.
-    pub(crate) fn key(&self, service: &Service, id: &str) -> String {
+    pub(crate) fn key(&self, service: &ServiceName, id: &str) -> String {
         format!("{}/{service}/{id}", self.prefix)
     }
 }
@@ -85,7 +85,7 @@ mod tests {
 
     use super::*;
 
-    fn service(name: &str) -> Service {
+    fn service(name: &str) -> ServiceName {
         name.parse().expect("a name")
     }
 

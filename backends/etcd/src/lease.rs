@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use callboard_core::{Error, ErrorKind, Instance, Lease, Result, Service};
+use callboard_core::{Error, ErrorKind, Instance, Lease, Result, ServiceName};
 use etcd_client::Client;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, try_join};
@@ -20,7 +20,7 @@ use crate::list::read;
 /// The claim on one entry in etcd.
 pub(crate) struct EtcdLease {
     connection: Arc<Connection>,
-    service: Service,
+    service: ServiceName,
     claim: Claim,
     /// Keeps the lease alive; stops when this is dropped.
     beat: Beat,
@@ -34,13 +34,13 @@ pub(crate) struct EtcdLease {
 pub(crate) async fn register(
     connection: &Arc<Connection>,
     ttl: Duration,
-    (service, key): (&Service, String),
+    (service, key): (&ServiceName, String),
     instance: &Instance,
 ) -> Result<EtcdLease> {
-    let incarnation = instance.incarnation;
+    let incarnation = instance.incarnation();
     // At the same time, as most often the entry can be had.
     let ((there, _), (lease, ttl, granted)) = try_join(read(connection, &key), grant(connection, ttl)).await?;
-    let claim = Claim { key, id: instance.id.clone(), lease, incarnation };
+    let claim = Claim { key, id: instance.id().to_owned(), lease, incarnation };
     let since = match claim.take(connection, instance, there).await {
         Ok(since) => since,
         Err(error) => {
@@ -103,7 +103,6 @@ impl Lease for EtcdLease {
     }
 
     async fn update(&mut self, instance: &Instance) -> Result<()> {
-        instance.check().map_err(|error| self.in_place(error))?;
         self.claim.update(&self.connection, instance).await.map_err(|error| self.in_place(error))
     }
 

@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use callboard_core::{Instance, Lease, Registry, Resolver, Result, Service, Snapshots, Target, TargetOptions};
+use callboard_core::{Instance, Lease, Registry, Resolver, Result, ServiceName, Snapshots, Target, TargetOptions};
 
 pub use self::settings::EtcdBuilder;
 
@@ -80,22 +80,21 @@ impl Etcd {
 
 #[async_trait]
 impl Registry for Etcd {
-    async fn register(&self, service: &Service, instance: &Instance) -> Result<Box<dyn Lease>> {
+    async fn register(&self, service: &ServiceName, instance: &Instance) -> Result<Box<dyn Lease>> {
         let Shared { connection, layout, ttl, .. } = &*self.0;
-        instance.check().map_err(|error| ours(error).for_service(service))?;
-        let key = layout.key(service, &instance.id);
+        let key = layout.key(service, instance.id());
         let lease = lease::register(connection, *ttl, (service, key), instance).await;
         Ok(Box::new(lease.map_err(|error| ours(error).for_service(service))?))
     }
 
-    async fn configure(&self, service: &Service, config: Option<&str>) -> Result<()> {
+    async fn put_service_config(&self, service: &ServiceName, config: Option<&str>) -> Result<()> {
         let Shared { connection, layout, .. } = &*self.0;
-        config::configure(connection, &layout.directory(service).config(), service, config).await
+        config::put_service_config(connection, &layout.directory(service).config(), service, config).await
     }
 }
 
 impl Resolver for Etcd {
-    fn watch(&self, service: &Service) -> Snapshots {
+    fn watch(&self, service: &ServiceName) -> Snapshots {
         let Shared { connection, layout, relist, .. } = &*self.0;
         let board = Board::new(service.clone(), layout.directory(service));
         watch::watch(Arc::clone(connection), board, *relist)

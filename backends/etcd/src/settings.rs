@@ -132,13 +132,13 @@ pub(crate) fn relist(every: Duration) -> Result<(), &'static str> {
 /// A host with its port.
 fn address(host: &str) -> Result<Address> {
     let has_port = host.contains(':') && !host.ends_with(']');
-    let address = if has_port { host.parse() } else { format!("{host}:{DEFAULT_PORT}").parse() };
+    let address: Result<Address> = if has_port { host.parse() } else { format!("{host}:{DEFAULT_PORT}").parse() };
     let why = match address {
         // The client library makes URLs of them, which have no zone.
-        Ok(Address::Tcp { host, .. }) if host.contains('%') => {
+        Ok(address) if address.host_and_port().is_some_and(|(host, _)| host.contains('%')) => {
             "an IPv6 address with a zone is not taken here".to_owned()
         }
-        Ok(address @ Address::Tcp { .. }) => return Ok(address),
+        Ok(address) if address.host_and_port().is_some() => return Ok(address),
         Ok(_) => "it is no host".to_owned(),
         Err(error) => error.message().to_owned(),
     };

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use callboard_core::{
-    AnnounceSettings, AnnouncementState, Error, ErrorKind, Instance, Lease, Registry, Service, announce,
+    Error, ErrorKind, Instance, Lease, RegistrationSettings, RegistrationState, Registry, ServiceName, register,
 };
 use callboard_servers::Cluster;
 use common::users::{APP, PASSWORD};
@@ -17,7 +17,7 @@ use futures_util::future::{join_all, select_all};
 use tokio::time::{Instant, timeout};
 
 /// An entry, of which a change is refused, as it was before: the claim stands, and nothing has been written.
-async fn stands(lease: &mut dyn Lease, client: &mut Client, service: &Service) {
+async fn stands(lease: &mut dyn Lease, client: &mut Client, service: &ServiceName) {
     let lost = timeout(TTL * 3 / 2, lease.lost()).await;
     assert!(lost.is_err(), "{lost:?}");
     let there = client.get(key(service, "a"), None).await.unwrap();
@@ -25,13 +25,13 @@ async fn stands(lease: &mut dyn Lease, client: &mut Client, service: &Service) {
 }
 
 /// The same lease has changed it.
-async fn changed(client: &mut Client, service: &Service) {
+async fn changed(client: &mut Client, service: &ServiceName) {
     let there = client.get(key(service, "a"), None).await.unwrap();
     assert_eq!(there.kvs()[0].version(), 2, "it is the same entry");
 }
 
 fn heavier() -> Instance {
-    instance("a", 1).weight(7)
+    instance("a", 1).with_weight(7)
 }
 
 async fn is_refused(lease: &mut dyn Lease, change: &Instance, kind: ErrorKind, why: &str) -> Error {
@@ -65,27 +65,27 @@ async fn an_etcd_that_is_full_keeps_what_it_has() {
     let servers = Servers::of(Cluster::etcd().arg("--quota-backend-bytes=16777216"), TTL).await;
     let (etcd, service, mut client) = (servers.etcd(), service("project/test"), servers.client().await);
     let mut lease = etcd.register(&service, &instance("a", 1)).await.unwrap();
-    let settings = AnnounceSettings::default();
-    let announcement = announce(Arc::new(etcd.clone()), &service, instance("b", 2), settings);
-    announcement.on_board(SOON).await.unwrap();
+    let settings = RegistrationSettings::default();
+    let registration = register(Arc::new(etcd.clone()), &service, instance("b", 2), settings);
+    registration.wait_registered(SOON).await.unwrap();
     fill(&mut client).await;
     let begun = Instant::now();
     is_refused(lease.as_mut(), &heavier(), ErrorKind::Unavailable, "disk quota is used up").await;
     assert!(begun.elapsed() < Duration::from_millis(100), "asked again although it is full: {:?}", begun.elapsed());
-    announcement.update(|instance| instance.weight = 9);
-    let mut state = announcement.watch();
-    let pending = |state: &AnnouncementState| matches!(state, AnnouncementState::OnBoard { pending: Some(error), .. } if error.kind() == ErrorKind::Unavailable);
+    registration.update(|instance| instance.set_weight(9));
+    let mut state = registration.watch_state();
+    let pending = |state: &RegistrationState| matches!(state, RegistrationState::Registered { pending: Some(error), .. } if error.kind() == ErrorKind::Unavailable);
     timeout(SOON, state.wait_for(pending)).await.expect("it is shown that a change is pending").unwrap();
     stands(lease.as_mut(), &mut client, &service).await;
     make_room(&mut client).await;
     lease.update(&heavier()).await.unwrap();
     changed(&mut client, &service).await;
-    let published = |state: &AnnouncementState| matches!(state, AnnouncementState::OnBoard { pending: None, .. });
+    let published = |state: &RegistrationState| matches!(state, RegistrationState::Registered { pending: None, .. });
     timeout(SOON, state.wait_for(published)).await.expect("what was pending is published").unwrap();
     let there = client.get(key(&service, "b"), None).await.unwrap();
     assert!(there.kvs()[0].value_str().unwrap().contains(r#""weight":9"#) && there.kvs()[0].version() == 2);
     lease.revoke().await.unwrap();
-    announcement.leave().await.unwrap();
+    registration.deregister().await.unwrap();
 }
 
 /// etcd lets nobody keep a lease alive who may not write the keys that are attached to it. All leases are kept alive on
@@ -132,7 +132,7 @@ async fn a_record_that_is_too_large_leaves_the_one_that_is_there() {
     let servers = Servers::of(Cluster::etcd().arg("--max-request-bytes=10000"), TTL).await;
     let (etcd, service, mut client) = (servers.etcd(), service("project/test"), servers.client().await);
     let mut lease = etcd.register(&service, &instance("a", 1)).await.unwrap();
-    let large = |bytes| heavier().metadata("note", "x".repeat(bytes));
+    let large = |bytes| heavier().with_metadata("note", "x".repeat(bytes));
     // What is a little too large, etcd itself refuses; what is far too large, gRPC within etcd.
     is_refused(lease.as_mut(), &large(10_000), ErrorKind::Invalid, "request is too large").await;
     is_refused(lease.as_mut(), &large(4 << 20), ErrorKind::Invalid, "message larger than max").await;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use callboard_conformance::{Seen, Watcher};
-use callboard_core::{ErrorKind, Registry, Resolver, Service, Snapshot, Snapshots, configure, encode};
+use callboard_core::{ErrorKind, Registry, Resolver, ServiceName, Snapshot, Snapshots, encode, put_service_config};
 use callboard_servers::{Mode, Proxy};
 use common::{SOON, Servers, builder, instance, key, service};
 use etcd_client::{Client, CompactionOptions};
@@ -27,15 +27,15 @@ fn config(set: &Snapshot) -> Option<&str> {
 }
 
 fn ids(set: &Snapshot) -> Vec<&str> {
-    set.instances.iter().map(|instance| instance.id.as_str()).collect()
+    set.instances.iter().map(|instance| instance.id()).collect()
 }
 
-async fn put_config(client: &mut Client, service: &Service, config: &str) {
+async fn put_config(client: &mut Client, service: &ServiceName, config: &str) {
     client.put(key(service, "@config"), config, None).await.unwrap();
 }
 
 /// As a person would write it, without a lease.
-async fn put_instance(client: &mut Client, service: &Service, id: &str) {
+async fn put_instance(client: &mut Client, service: &ServiceName, id: &str) {
     client.put(key(service, id), encode(&instance(id, 1)), None).await.unwrap();
 }
 
@@ -51,16 +51,16 @@ async fn go_on(client: &mut Client) {
 async fn what_is_written_is_the_text_as_it_is_without_a_lease() {
     let (servers, service) = (Servers::one().await, service("project/test"));
     let (etcd, mut client) = (servers.etcd(), servers.client().await);
-    configure(&etcd, &service, Some(ONE)).await.unwrap();
+    put_service_config(&etcd, &service, Some(ONE)).await.unwrap();
     let there = client.get("/callboard/project/test/@config", None).await.unwrap();
     assert_eq!((there.kvs()[0].value(), there.kvs()[0].lease()), (ONE.as_bytes(), 0));
     // Under another prefix, it is another service's.
     let elsewhere = servers.builder().prefix("/elsewhere").build().unwrap();
-    elsewhere.configure(&service, Some(OTHER)).await.unwrap();
+    elsewhere.put_service_config(&service, Some(OTHER)).await.unwrap();
     assert_eq!(config(&next(&mut etcd.watch(&service)).await), Some(ONE));
     assert_eq!(config(&next(&mut elsewhere.watch(&service)).await), Some(OTHER));
     for _ in 0..2 {
-        configure(&etcd, &service, None).await.unwrap();
+        put_service_config(&etcd, &service, None).await.unwrap();
         assert!(client.get("/callboard/project/test/@config", None).await.unwrap().kvs().is_empty());
     }
 }
@@ -72,7 +72,7 @@ async fn a_config_that_etcd_does_not_take_is_an_error_with_the_reason() {
     let etcd = servers.etcd();
     // A little more than etcd takes, and more than gRPC within it.
     for length in [1_600_000, 3_000_000] {
-        let error = etcd.configure(&service, Some(&" ".repeat(length))).await.unwrap_err();
+        let error = etcd.put_service_config(&service, Some(&" ".repeat(length))).await.unwrap_err();
         println!("{}", error.chain());
         assert_eq!((error.kind(), error.backend()), (ErrorKind::Invalid, Some("etcd")), "{error:?}");
         assert_eq!(error.service(), Some(&service));
@@ -81,7 +81,7 @@ async fn a_config_that_etcd_does_not_take_is_an_error_with_the_reason() {
     assert_eq!(config(&next(&mut etcd.watch(&service)).await), None);
     servers.cluster.kill().await;
     for config in [Some(ONE), None] {
-        let error = timeout(SOON, etcd.configure(&service, config)).await.expect("in time").unwrap_err();
+        let error = timeout(SOON, etcd.put_service_config(&service, config)).await.expect("in time").unwrap_err();
         assert!(matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout), "{error:?}");
         assert_eq!((error.backend(), error.service()), (Some("etcd"), Some(&service)));
     }
@@ -109,7 +109,7 @@ async fn a_config_survives_a_compaction_while_a_watch_is_cut_off() {
         match written {
             // Only something else happens.
             None => put_instance(&mut client, &service, "a").await,
-            Some("") => servers.etcd().configure(&service, None).await.unwrap(),
+            Some("") => servers.etcd().put_service_config(&service, None).await.unwrap(),
             Some(config) => put_config(&mut client, &service, config).await,
         }
         let now = client.get("x", None).await.unwrap().header().unwrap().revision();
@@ -173,7 +173,7 @@ async fn the_config_of_a_restored_backup_is_seen() {
     for later in [Some(OTHER), None] {
         let mut watch = builder([proxy.address()]).build().unwrap().watch(&service);
         assert_eq!(config(&next(&mut watch).await), Some(ONE));
-        servers.etcd().configure(&service, later).await.unwrap();
+        servers.etcd().put_service_config(&service, later).await.unwrap();
         assert_eq!(config(&next(&mut watch).await), later);
         proxy.set(Mode::BlackHole).await;
         node.kill().await;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use callboard_conformance::{Seen, Watcher};
-use callboard_core::{AnnounceSettings, Announcement, AnnouncementState, announce, encode};
+use callboard_core::{Registration, RegistrationSettings, RegistrationState, encode, register};
 use callboard_servers::Cluster;
 use common::{SOON, Servers, figure, instance, key, service};
 use etcd_client::{Txn, TxnOp};
@@ -73,7 +73,7 @@ async fn watched(servers: &Servers, watches: u16) {
     }
 }
 
-fn name(n: u16) -> callboard_core::Service {
+fn name(n: u16) -> callboard_core::ServiceName {
     service(&format!("project/{n}"))
 }
 
@@ -125,10 +125,11 @@ async fn a_thousand_registrations_on_one_client() {
     let servers = Servers::of(Cluster::etcd(), LONG).await;
     let etcd = servers.etcd();
     let begun = Cost::now();
-    let register = |n| announce(Arc::new(etcd.clone()), &name(n), instance("a", n + 1), AnnounceSettings::default());
-    let announcements: Vec<Announcement> = (0..MANY).map(register).collect();
-    for announcement in &announcements {
-        announcement.on_board(SOON).await.unwrap();
+    let register =
+        |n| register(Arc::new(etcd.clone()), &name(n), instance("a", n + 1), RegistrationSettings::default());
+    let registrations: Vec<Registration> = (0..MANY).map(register).collect();
+    for registration in &registrations {
+        registration.wait_registered(SOON).await.unwrap();
     }
     watched(&servers, MANY).await;
     let (each, _) = begun.told("a registration");
@@ -137,6 +138,6 @@ async fn a_thousand_registrations_on_one_client() {
     let begun = Cost::now();
     watched(&servers, MANY).await;
     begun.told("all is watched over again");
-    let held = |announcement: &Announcement| matches!(announcement.state(), AnnouncementState::OnBoard { .. });
-    assert!(announcements.iter().all(held), "a lease was lost");
+    let held = |registration: &Registration| matches!(registration.state(), RegistrationState::Registered { .. });
+    assert!(registrations.iter().all(held), "a lease was lost");
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use callboard_conformance::Watcher;
-use callboard_core::{AnnounceSettings, AnnouncementState, ErrorKind, Registry, Resolver, announce, encode};
+use callboard_core::{ErrorKind, RegistrationSettings, RegistrationState, Registry, Resolver, encode, register};
 use callboard_servers::{Mode, Port, Proxy};
 use common::{SOON, Servers, TTL, builder, instance, key, service};
 use etcd_client::{Client, CompactionOptions};
@@ -35,7 +35,7 @@ async fn what_happens_before_a_compaction_while_a_watch_is_cut_off_is_seen() {
         // Short enough for the watch itself to go on, and so long that it is opened anew.
         proxy.set(Mode::Refuse).await;
         leases.pop().unwrap().revoke().await.unwrap();
-        let changed = instance("a", 1).weight(50 + leases.len() as u32);
+        let changed = instance("a", 1).with_weight(50 + leases.len() as u32);
         leases[0].update(&changed).await.unwrap();
         let mut client = servers.client().await;
         let now = client.get("x", None).await.unwrap().header().unwrap().revision();
@@ -67,7 +67,7 @@ async fn an_etcd_that_was_wiped_and_has_come_further_than_was_heard_is_listed_an
     let mut watch = builder([proxy.address()]).build().unwrap().watch(&service);
     let mut ids = async || {
         let set = timeout(SOON, watch.next()).await.expect("in time").expect("not the end").expect("a set");
-        set.instances.iter().map(|instance| instance.id.clone()).collect::<Vec<_>>()
+        set.instances.iter().map(|instance| instance.id().to_owned()).collect::<Vec<_>>()
     };
     write("a").await;
     assert_eq!(ids().await, ["a"]);
@@ -98,7 +98,7 @@ async fn an_etcd_that_was_wiped_between_the_first_set_and_the_next_is_listed_ane
     let mut watch = servers.etcd().watch(&service);
     let mut ids = async || {
         let set = timeout(SOON, watch.next()).await.expect("in time").expect("not the end").expect("a set");
-        set.instances.iter().map(|instance| instance.id.clone()).collect::<Vec<_>>()
+        set.instances.iter().map(|instance| instance.id().to_owned()).collect::<Vec<_>>()
     };
     assert!(ids().await.is_empty());
     let listed = Instant::now();
@@ -118,12 +118,12 @@ async fn a_network_that_swallows_everything_is_noticed_and_healed() {
     let proxy = Proxy::to(servers.cluster.address()).await;
     let far = Arc::new(builder([proxy.address()]).build().unwrap());
     let watcher = Watcher::new(far.clone(), &service);
-    let announcement = announce(far, &service, instance("a", 1), AnnounceSettings::default());
+    let registration = register(far, &service, instance("a", 1), RegistrationSettings::default());
     watcher.until_ids(SOON, "before", &["a"]).await;
     proxy.set(Mode::BlackHole).await;
     let begun = Instant::now();
-    let mut state = announcement.watch();
-    let lost = |state: &AnnouncementState| matches!(state, AnnouncementState::Lost { .. });
+    let mut state = registration.watch_state();
+    let lost = |state: &RegistrationState| matches!(state, RegistrationState::Lost { .. });
     timeout(SOON, state.wait_for(lost)).await.expect("its server knows that the entry is lost").unwrap();
     println!("the server knows after {:?}", begun.elapsed());
     watcher.until(SOON, "it is known that etcd is not heard", |seen| seen.stale.is_some()).await;
@@ -132,9 +132,9 @@ async fn a_network_that_swallows_everything_is_noticed_and_healed() {
     proxy.set(Mode::Pass).await;
     let healed = Instant::now();
     watcher.until(HEAL, "healed", |seen| seen.ids() == ["a"] && seen.stale.is_none()).await;
-    announcement.on_board(HEAL).await.unwrap();
+    registration.wait_registered(HEAL).await.unwrap();
     println!("healed after {:?}", healed.elapsed());
-    announcement.leave().await.unwrap();
+    registration.deregister().await.unwrap();
     // That nobody is there is believed later.
     let there = servers.client().await.get(key(&service, "a"), None).await.unwrap();
     assert!(there.kvs().is_empty());
@@ -164,7 +164,7 @@ async fn a_short_cut_is_survived_by_the_lease() {
     assert_eq!(timeout(SOON, lease.lost()).await.expect("noticed").kind(), ErrorKind::Lost);
 }
 
-async fn client_deletes(servers: &Servers, service: &callboard_core::Service) {
+async fn client_deletes(servers: &Servers, service: &callboard_core::ServiceName) {
     servers.client().await.delete(key(service, "a"), None).await.unwrap();
 }
 
@@ -182,9 +182,9 @@ async fn a_connection_without_streams_is_not_probed_and_stays() {
     };
     let proxy = Proxy::switch(Port::free().unwrap(), route).unwrap();
     let etcd = builder([proxy.address()]).build().unwrap();
-    etcd.configure(&service, None).await.unwrap();
+    etcd.put_service_config(&service, None).await.unwrap();
     let before = made.load(Ordering::Relaxed);
     sleep(FOUR_PROBES).await;
-    etcd.configure(&service, None).await.unwrap();
+    etcd.put_service_config(&service, None).await.unwrap();
     assert_eq!(made.load(Ordering::Relaxed), before, "no other connection has been made");
 }

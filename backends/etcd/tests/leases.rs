@@ -29,9 +29,12 @@ async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
 async fn an_entry_is_read_by_eye_and_every_one_has_a_lease() {
     let servers = Servers::one().await;
     let (etcd, service) = (servers.etcd(), service("project/test"));
-    let made = instance("10.0.0.7:50051", 50051).weight(3).zone("eu-1").incarnation(Incarnation::from_micros(7));
+    let made = instance("10.0.0.7:50051", 50051)
+        .with_weight(3)
+        .with_zone("eu-1")
+        .with_incarnation(Incarnation::from_micros(7));
     let mut lease = etcd.register(&service, &made).await.unwrap();
-    lease.update(&made.clone().weight(4)).await.unwrap();
+    lease.update(&made.clone().with_weight(4)).await.unwrap();
     let mut client = servers.client().await;
     let all = client.get("", Some(GetOptions::new().with_all_keys())).await.unwrap();
     let [entry] = all.kvs() else { panic!("one key: {all:?}") };
@@ -100,8 +103,8 @@ async fn one_connection_serves_all_services_and_registrations() {
     // Until each lease has been kept alive, and each watch is open and has heard something.
     sleep(TTL / 2).await;
     for (port, (lease, watch)) in (1..).zip(leases.iter_mut().zip(&mut watches)) {
-        lease.update(&instance("a", port).weight(2)).await.unwrap();
-        assert_eq!(watch.next().await.unwrap().unwrap().instances[0].weight, 2);
+        lease.update(&instance("a", port).with_weight(2)).await.unwrap();
+        assert_eq!(watch.next().await.unwrap().unwrap().instances[0].weight(), 2);
     }
     assert_eq!(connections.load(Ordering::Relaxed), 1);
 }
@@ -134,14 +137,14 @@ async fn what_nobody_can_read_is_replaced_and_what_is_newer_is_not() {
     let (etcd, service) = (servers.etcd(), service("project/test"));
     let mut client = servers.client().await;
     client.put(key(&service, "a"), "garbage", None).await.unwrap();
-    let at = |incarnation| instance("a", 1).incarnation(Incarnation::from_micros(incarnation));
+    let at = |incarnation| instance("a", 1).with_incarnation(Incarnation::from_micros(incarnation));
     let mut lease = etcd.register(&service, &at(5)).await.unwrap();
     let refused = etcd.register(&service, &at(4)).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Conflict, "{refused:?}");
     assert_eq!(client.leases().await.unwrap().leases().len(), 1, "nothing is left of what was refused");
     // Somebody writes over it by hand: no lease, no reason to give way.
     client.put(key(&service, "a"), "garbage", None).await.unwrap();
-    let error = lease.update(&at(5).weight(2)).await.unwrap_err();
+    let error = lease.update(&at(5).with_weight(2)).await.unwrap_err();
     assert_eq!((error.kind(), error.backend(), error.service()), (ErrorKind::Lost, Some("etcd"), Some(&service)));
     assert_eq!(timeout(SOON, lease.lost()).await.expect("noticed").kind(), ErrorKind::Lost);
     assert_eq!(timeout(SOON, lease.lost()).await.expect("said again").kind(), ErrorKind::Lost);

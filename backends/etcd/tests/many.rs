@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use callboard_conformance::Bystander;
-use callboard_core::{FollowSettings, Registry, Resolver, Snapshots, View, encode, follow};
+use callboard_core::{Registry, Resolution, Resolver, Snapshots, WatchSettings, encode, watch};
 use callboard_servers::Mode;
 use callboard_servers::Proxy;
 use common::{SOON, Servers, builder, figure, instance, key, service};
@@ -20,7 +20,7 @@ async fn write(client: &mut Client, ids: impl Iterator<Item = usize>, note: &str
     let service = service("project/test");
     let put = |id: usize| {
         let id = format!("i{id:05}");
-        let instance = instance(&id, 1).metadata("note", note);
+        let instance = instance(&id, 1).with_metadata("note", note);
         TxnOp::put(key(&service, &id), encode(&instance), None)
     };
     let puts: Vec<_> = ids.map(put).collect();
@@ -62,7 +62,7 @@ async fn ten_thousand_instances_are_seen_within_a_second_and_an_event_costs_litt
         longest = longest.max(begun.elapsed());
         let same = |at: &usize| Arc::ptr_eq(&before.instances[*at], &after.instances[*at]);
         assert_eq!((0..10_000).filter(same).count(), 9_999, "all others are handed out as they are");
-        assert_eq!(after.instances[changed].metadata["note"], "changed");
+        assert_eq!(after.instances[changed].metadata()["note"], "changed");
         before = after;
     }
     println!("a change among 10,000 is written and seen after at most {longest:?}");
@@ -78,7 +78,7 @@ async fn a_change_of_the_config_leaves_ten_thousand_instances_as_they_are() {
     let mut watch = etcd.watch(&service);
     let mut before = next(&mut watch).await;
     for config in [Some("{}"), Some("[]"), None] {
-        etcd.configure(&service, config).await.unwrap();
+        etcd.put_service_config(&service, config).await.unwrap();
         let after = next(&mut watch).await;
         assert_eq!((after.instances.len(), after.skipped), (10_000, 0));
         assert_eq!(after.config.as_deref(), config.map(str::as_bytes));
@@ -124,7 +124,7 @@ async fn who_has_not_read_for_long_hears_everything_all_the_same() {
         while next(&mut read).await.instances.len() < id + 1 {}
     }
     client.delete(key(&service("project/test"), "i00007"), None).await.unwrap();
-    let gone = |seen: &callboard_core::Snapshot| seen.instances.iter().all(|instance| instance.id != "i00007");
+    let gone = |seen: &callboard_core::Snapshot| seen.instances.iter().all(|instance| instance.id() != "i00007");
     for watch in [&mut read, &mut unread] {
         let mut seen = next(watch).await;
         while !(gone(&seen) && seen.instances.len() == 999) {
@@ -153,11 +153,11 @@ async fn a_watch_that_breaks_goes_on_where_it_was_without_another_list() {
     write(&mut client, 5_000..5_001, "new").await;
     proxy.set(Mode::Pass).await;
     let mut seen = next(&mut watch).await;
-    while seen.instances.last().is_none_or(|last| last.id != "i05000") {
+    while seen.instances.last().is_none_or(|last| last.id() != "i05000") {
         seen = next(&mut watch).await;
     }
     assert_eq!(seen.instances.len(), 2_000);
-    assert!(seen.instances.iter().all(|instance| instance.id != "i00007"));
+    assert!(seen.instances.iter().all(|instance| instance.id() != "i00007"));
     let bytes = sent().await - before;
     println!("{bytes} bytes were sent for that; a list has 600,000");
     assert!(bytes < 100_000.0, "{bytes} bytes were sent");
@@ -191,17 +191,17 @@ async fn a_hundred_thousand_records_hold_nobody_up_and_a_part_of_them_counts() {
     let (bystander, mut waits) = (Bystander::new(), Vec::new());
     for round in 0..3 {
         bystander.longest_wait();
-        let mut follow = follow(Arc::clone(&etcd) as Arc<dyn Resolver>, &service, FollowSettings::default());
-        let view = timeout(SOON, follow.changed()).await.expect("a set");
+        let mut watcher = watch(Arc::clone(&etcd) as Arc<dyn Resolver>, &service, WatchSettings::default());
+        let view = timeout(SOON, watcher.changed()).await.expect("a set");
         assert_eq!((view.instances.as_ref().unwrap().len(), view.left_out), (10_000, 90_000), "{:?}", view.stale);
         // Among a thousand that change is one of each ten that are kept.
         write(&mut client, 0..1_000, &format!("changed {round}")).await;
-        let changed = |view: &View| {
+        let changed = |view: &Resolution| {
             let noted = |note: &String| note.starts_with("changed") && note.ends_with(&round.to_string());
-            view.instances.iter().flat_map(|set| set.iter()).any(|i| i.metadata.get("note").is_some_and(noted))
+            view.instances.iter().flat_map(|set| set.iter()).any(|i| i.metadata().get("note").is_some_and(noted))
         };
-        timeout(SOON, async { while !changed(follow.changed().await) {} }).await.expect("a changed one");
-        drop(follow);
+        timeout(SOON, async { while !changed(watcher.changed().await) {} }).await.expect("a changed one");
+        drop(watcher);
         waits.push(bystander.longest_wait());
     }
     println!("others were kept from their turn for {waits:?}");

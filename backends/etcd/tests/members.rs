@@ -7,18 +7,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use callboard_conformance::Watcher;
-use callboard_core::{AnnounceSettings, Announcement, AnnouncementState, Registry, Service, announce};
+use callboard_core::{Registration, RegistrationSettings, RegistrationState, Registry, ServiceName, register};
 use common::{SOON, Servers, builder, instance, service};
 use tokio::time::Instant;
 
 const HEAL: Duration = Duration::from_secs(10);
 
-async fn three(servers: &Servers, service: &Service) -> Vec<Announcement> {
-    let announce =
-        |(port, id)| announce(Arc::new(servers.etcd()), service, instance(id, port), AnnounceSettings::default());
-    let all: Vec<_> = (1..).zip(["a", "b", "c"]).map(announce).collect();
-    for announcement in &all {
-        announcement.on_board(SOON).await.unwrap();
+async fn three(servers: &Servers, service: &ServiceName) -> Vec<Registration> {
+    let register =
+        |(port, id)| register(Arc::new(servers.etcd()), service, instance(id, port), RegistrationSettings::default());
+    let all: Vec<_> = (1..).zip(["a", "b", "c"]).map(register).collect();
+    for registration in &all {
+        registration.wait_registered(SOON).await.unwrap();
     }
     all
 }
@@ -36,16 +36,16 @@ async fn the_leader_is_killed_and_nobody_is_lost() {
     // A new one registers while the member is dead, and everybody sees it.
     let new = servers.etcd();
     let registry: Arc<dyn Registry> = Arc::new(new);
-    let late = announce(registry, &service, instance("d", 4), AnnounceSettings::default());
-    late.on_board(HEAL).await.unwrap();
+    let late = register(registry, &service, instance("d", 4), RegistrationSettings::default());
+    late.wait_registered(HEAL).await.unwrap();
     watcher.until(HEAL, "all four", |seen| seen.ids() == ["a", "b", "c", "d"] && seen.stale.is_none()).await;
     println!("a new instance is seen {:?} after the leader's death", killed.elapsed());
     // For longer than any time to live.
     tokio::time::sleep(common::TTL_OF_THREE * 3 / 2).await;
     let seen = watcher.seen();
     assert_eq!((seen.ids(), seen.emptied), (vec!["a", "b", "c", "d"], 0));
-    for announcement in &all {
-        assert!(matches!(announcement.state(), AnnouncementState::OnBoard { .. }), "{:?}", announcement.state());
+    for registration in &all {
+        assert!(matches!(registration.state(), RegistrationState::Registered { .. }), "{:?}", registration.state());
     }
     // With one of three dead, each call still works.
     let etcd = servers.etcd();
@@ -54,7 +54,7 @@ async fn the_leader_is_killed_and_nobody_is_lost() {
         lease.revoke().await.unwrap();
     }
     servers.cluster.start().await;
-    late.leave().await.unwrap();
+    late.deregister().await.unwrap();
     watcher.until_ids(HEAL, "without the late one", &["a", "b", "c"]).await;
 }
 
@@ -69,7 +69,7 @@ async fn a_config_is_kept_and_changed_while_a_member_is_dead() {
         };
         watcher.until(SOON, &format!("the config {config:?}"), right).await;
     };
-    servers.etcd().configure(&service, Some("{}")).await.unwrap();
+    servers.etcd().put_service_config(&service, Some("{}")).await.unwrap();
     until(&watcher, Some("{}")).await;
     for changed in [Some("[]"), None] {
         let leader = servers.cluster.leader().await;
@@ -79,7 +79,7 @@ async fn a_config_is_kept_and_changed_while_a_member_is_dead() {
         let late = Watcher::new(Arc::new(servers.etcd()), &service);
         let text = before.as_deref().map(|config| std::str::from_utf8(config).unwrap());
         until(&late, text).await;
-        servers.etcd().configure(&service, changed).await.unwrap();
+        servers.etcd().put_service_config(&service, changed).await.unwrap();
         for watcher in [&watcher, &late] {
             until(watcher, changed).await;
         }
@@ -105,8 +105,8 @@ async fn a_member_that_is_cut_off_from_the_others_is_not_listened_to() {
     lonely.until(SOON, "it is known that this member has no leader", |seen| seen.stale.is_some()).await;
     println!("the cut is known after {:?}", begun.elapsed());
     assert_eq!(lonely.seen().ids(), ["a", "b", "c"], "the last set is kept");
-    let late = announce(Arc::new(servers.etcd()), &service, instance("d", 4), AnnounceSettings::default());
-    late.on_board(SOON).await.unwrap();
+    let late = register(Arc::new(servers.etcd()), &service, instance("d", 4), RegistrationSettings::default());
+    late.wait_registered(SOON).await.unwrap();
     watcher.until(SOON, "the others go on", |seen| seen.ids() == ["a", "b", "c", "d"]).await;
     servers.cluster.heal(cut).await;
     let healed = Instant::now();
@@ -116,8 +116,8 @@ async fn a_member_that_is_cut_off_from_the_others_is_not_listened_to() {
         assert_eq!(watcher.seen().emptied, 0);
     }
     println!("healed after {:?}", healed.elapsed());
-    for announcement in all.into_iter().chain([late]) {
-        announcement.on_board(HEAL).await.unwrap();
+    for registration in all.into_iter().chain([late]) {
+        registration.wait_registered(HEAL).await.unwrap();
     }
 }
 
@@ -131,16 +131,16 @@ async fn a_member_that_falls_silent_is_worked_around() {
     let silent = (servers.cluster.leader().await + 1) % 3;
     servers.cluster.node(silent).pause();
     let begun = Instant::now();
-    let late = announce(Arc::new(servers.etcd()), &service, instance("d", 4), AnnounceSettings::default());
-    late.on_board(SOON).await.unwrap();
+    let late = register(Arc::new(servers.etcd()), &service, instance("d", 4), RegistrationSettings::default());
+    late.wait_registered(SOON).await.unwrap();
     println!("a new instance is on the board after {:?}", begun.elapsed());
     let right = |seen: &callboard_conformance::Seen| seen.ids() == ["a", "b", "c", "d"] && seen.stale.is_none();
     watcher.until(SOON, "all four, although a member is silent", right).await;
     println!("and seen after {:?}", begun.elapsed());
     servers.cluster.node(silent).resume();
     watcher.until(HEAL, "healed", right).await;
-    for announcement in all.iter().chain([&late]) {
-        announcement.on_board(HEAL).await.unwrap();
+    for registration in all.iter().chain([&late]) {
+        registration.wait_registered(HEAL).await.unwrap();
     }
     assert_eq!(watcher.seen().emptied, 0);
 }

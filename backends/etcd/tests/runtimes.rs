@@ -21,13 +21,13 @@ fn runtime() -> Runtime {
 /// Everything that can be asked of etcd, each once and at the first attempt.
 async fn everything(etcd: &Etcd) {
     let service = service("project/everything");
-    etcd.configure(&service, Some("{}")).await.unwrap();
+    etcd.put_service_config(&service, Some("{}")).await.unwrap();
     let mut lease = etcd.register(&service, &instance("a", 1)).await.unwrap();
     let mut watch = etcd.watch(&service);
     let mut next = async || timeout(SOON, watch.next()).await.expect("in time").expect("not the end").unwrap();
     assert_eq!(next().await.instances.len(), 1);
-    lease.update(&instance("a", 1).weight(2)).await.unwrap();
-    assert_eq!(next().await.instances[0].weight, 2);
+    lease.update(&instance("a", 1).with_weight(2)).await.unwrap();
+    assert_eq!(next().await.instances[0].weight(), 2);
     lease.revoke().await.unwrap();
     assert!(next().await.instances.is_empty());
 }
@@ -71,8 +71,8 @@ fn what_another_runtime_has_open_goes_on_when_the_one_that_connected_ends() {
         everything(&etcd).await;
         let lost = timeout(TTL * 2, long.lost()).await;
         assert!(lost.is_err(), "{lost:?}");
-        long.update(&instance("long", 2).weight(7)).await.unwrap();
-        let changed = |seen: &callboard_conformance::Seen| seen.instance("long").is_some_and(|long| long.weight == 7);
+        long.update(&instance("long", 2).with_weight(7)).await.unwrap();
+        let changed = |seen: &callboard_conformance::Seen| seen.instance("long").is_some_and(|long| long.weight() == 7);
         watcher.until(SOON, "the watch goes on", changed).await;
         let there = servers.client().await.get(key(&service, "long"), None).await.unwrap();
         assert_eq!(there.kvs()[0].version(), 2, "it is the same entry");

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use callboard_conformance::{Seen, Watcher};
 use callboard_core::{
-    AnnounceSettings, AnnouncementState, Error, ErrorKind, Registry, RegistryTls, Resolver, Snapshot, Snapshots,
-    Target, announce,
+    Error, ErrorKind, RegistrationSettings, RegistrationState, Registry, RegistryTls, Resolver, Snapshot, Snapshots,
+    Target, register,
 };
 use callboard_etcd::Etcd;
 use callboard_servers::{Cluster, page};
@@ -63,17 +63,17 @@ async fn who_knows_the_password_is_let_in_and_others_are_denied() {
 async fn who_may_only_read_sees_a_config_and_may_not_change_it() {
     let (servers, service) = (Servers::guarded().await, service("project/test"));
     let [app, reader] = [APP, READER].map(|user| servers.builder().user(user, PASSWORD).build().unwrap());
-    app.configure(&service, Some("{}")).await.unwrap();
+    app.put_service_config(&service, Some("{}")).await.unwrap();
     let mut watch = reader.watch(&service);
     assert_eq!(next(&mut watch).await.unwrap().config.as_deref(), Some(&b"{}"[..]));
     for (config, what) in [(Some("[]"), "cannot write the config"), (None, "cannot remove the config")] {
-        let error = reader.configure(&service, config).await.unwrap_err();
+        let error = reader.put_service_config(&service, config).await.unwrap_err();
         println!("{}", error.chain());
         assert_eq!((error.kind(), error.service()), (ErrorKind::Denied, Some(&service)), "{error:?}");
         assert!(error.message().contains(what) && error.message().contains("write permission"), "{error}");
         tells_no_password(&error);
     }
-    app.configure(&service, None).await.unwrap();
+    app.put_service_config(&service, None).await.unwrap();
     assert_eq!(next(&mut watch).await.unwrap().config, None, "the refused ones have changed nothing");
 }
 
@@ -89,18 +89,18 @@ async fn a_token_that_is_lost_or_too_old_is_replaced() {
     servers.cluster.restart().await;
     let mut root = servers.root().await;
     let seen = async |watch: &mut Snapshots, weight: u32| {
-        while !matches!(next(watch).await, Ok(set) if set.instances.iter().any(|i| i.weight == weight)) {
+        while !matches!(next(watch).await, Ok(set) if set.instances.iter().any(|i| i.weight() == weight)) {
             *watch = app.watch(&service);
         }
     };
-    lease.update(&instance("a", 1).weight(2)).await.unwrap();
+    lease.update(&instance("a", 1).with_weight(2)).await.unwrap();
     seen(&mut watch, 2).await;
     // One of before a change of permissions is too old afterwards.
     for weight in 3..6 {
         root.role_revoke_permission(APP, "/nowhere", None::<RoleRevokePermissionOptions>).await.unwrap_err();
         root.role_add(format!("another-{weight}")).await.unwrap();
         root.user_grant_role(APP, format!("another-{weight}")).await.unwrap();
-        lease.update(&instance("a", 1).weight(weight)).await.unwrap();
+        lease.update(&instance("a", 1).with_weight(weight)).await.unwrap();
         let mut fresh = app.watch(&service);
         seen(&mut fresh, weight).await;
         seen(&mut watch, weight).await;
@@ -125,9 +125,9 @@ async fn a_stream_of_watches_outlives_its_token() {
     tokio::time::sleep(expires * 3).await;
     let late = Watcher::new(Arc::new(app), &service);
     late.until_ids(SOON, "with a new token", &["a"]).await;
-    lease.update(&instance("a", 1).weight(7)).await.unwrap();
+    lease.update(&instance("a", 1).with_weight(7)).await.unwrap();
     for watcher in [&early, &late] {
-        let right = |seen: &Seen| seen.stale.is_none() && seen.instance("a").is_some_and(|a| a.weight == 7);
+        let right = |seen: &Seen| seen.stale.is_none() && seen.instance("a").is_some_and(|a| a.weight() == 7);
         let seen = watcher.until(SOON, "the change", right).await;
         assert_eq!(seen.emptied, 0);
     }
@@ -230,24 +230,24 @@ async fn a_client_certificate_that_is_renewed_on_disk_is_shown_next() {
     let tls = RegistryTls::with_ca_file(path("ca.pem")).unwrap();
     let tls = tls.identity_files(path("own.pem"), path("own.key")).unwrap();
     let etcd = Arc::new(builder(cluster.addresses()).tls(tls).server_name(NAME).build().unwrap());
-    let announcement = announce(etcd.clone(), &service, instance("a", 1), AnnounceSettings::default());
+    let registration = register(etcd.clone(), &service, instance("a", 1), RegistrationSettings::default());
     let watcher = Watcher::new(etcd, &service);
     watcher.until_ids(SOON, "before", &["a"]).await;
     // From now on etcd trusts others.
     write("clients.pem", &after.pem);
     cluster.restart().await;
-    let refused = |state: &AnnouncementState| {
-        matches!(state, AnnouncementState::Lost { error, .. } if {
+    let refused = |state: &RegistrationState| {
+        matches!(state, RegistrationState::Lost { error, .. } if {
             error.chain().contains("client certificate that it trusts") || error.chain().contains("fatal alert")
         })
     };
-    timeout(SOON, announcement.watch().wait_for(refused)).await.expect("the former one is refused").unwrap();
+    timeout(SOON, registration.watch_state().wait_for(refused)).await.expect("the former one is refused").unwrap();
     watcher.until(SOON, "not heard", |seen| seen.stale.is_some()).await;
     renew(&after);
-    announcement.on_board(Duration::from_secs(10)).await.unwrap();
+    registration.wait_registered(Duration::from_secs(10)).await.unwrap();
     let heard = |seen: &Seen| seen.stale.is_none() && seen.ids() == ["a"];
     watcher.until(Duration::from_secs(10), "heard again", heard).await;
-    announcement.leave().await.unwrap();
+    registration.deregister().await.unwrap();
 }
 
 fn denied<T>(what: &str, result: Result<T, Error>) {
@@ -271,19 +271,19 @@ async fn the_rights_that_the_guide_gives_are_enough_and_no_more() {
     let own = instance("10.0.0.7:50051", 1);
 
     let mut lease = server.register(&service, &own).await.unwrap();
-    lease.update(&own.clone().weight(2)).await.unwrap();
+    lease.update(&own.clone().with_weight(2)).await.unwrap();
     let lost = timeout(common::TTL * 2, lease.lost()).await;
     assert!(lost.is_err(), "it is kept alive: {lost:?}");
-    operator.configure(&service, Some("{}")).await.unwrap();
+    operator.put_service_config(&service, Some("{}")).await.unwrap();
     let seen = next(&mut client.watch(&service)).await.unwrap();
-    assert_eq!((seen.instances[0].weight, seen.config.as_deref()), (2, Some(&b"{}"[..])));
+    assert_eq!((seen.instances[0].weight(), seen.config.as_deref()), (2, Some(&b"{}"[..])));
 
     denied("a server's record under another id", server.register(&service, &instance("10.0.0.8:50051", 1)).await);
-    denied("a server's config", server.configure(&service, None).await);
+    denied("a server's config", server.put_service_config(&service, None).await);
     for (who, etcd) in [("a client", &client), ("an operator", &operator), ("nobody", &nobody)] {
         denied(&format!("{who}'s record"), etcd.register(&service, &own).await);
     }
-    denied("a client's config", client.configure(&service, None).await);
+    denied("a client's config", client.put_service_config(&service, None).await);
     denied("a look of who is nobody", next(&mut nobody.watch(&service)).await);
     lease.revoke().await.unwrap();
 }

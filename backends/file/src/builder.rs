@@ -5,19 +5,19 @@ use std::time::Duration;
 
 use callboard_core::{Error, Result};
 
-use crate::Directory;
-use crate::directory::Settings;
+use crate::FileRegistry;
 use crate::failure::BACKEND;
+use crate::registry::Settings;
 
-/// What a [`Directory`] is made with. See [`Directory::builder`].
+/// What a [`FileRegistry`] is made with. See [`FileRegistry::builder`].
 #[derive(Clone, Debug)]
-pub struct DirectoryBuilder {
+pub struct FileRegistryBuilder {
     root: PathBuf,
     mode: u32,
     poll: Duration,
 }
 
-impl DirectoryBuilder {
+impl FileRegistryBuilder {
     pub(crate) fn new(root: PathBuf) -> Self {
         Self { root, mode: 0o755, poll: Duration::from_secs(1) }
     }
@@ -44,13 +44,13 @@ impl DirectoryBuilder {
     /// # Errors
     /// [`Invalid`](callboard_core::ErrorKind::Invalid), with the reason, if the root is not an absolute path, or a
     /// setting is out of its range.
-    pub fn build(self) -> Result<Directory> {
+    pub fn build(self) -> Result<FileRegistry> {
         let Self { root, mode: permissions, poll: interval } = self;
         let refused = |what: String, why: &str| Error::invalid(format!("{what}: expected {why}")).in_backend(BACKEND);
         absolute(&root).map_err(|why| refused(format!("root {root:?}"), why))?;
         mode(permissions).map_err(|why| refused(format!("mode {permissions:#o}"), why))?;
         poll(interval).map_err(|why| refused(format!("poll {interval:?}"), why))?;
-        Ok(Directory::new(Settings { root, mode: permissions, poll: interval }))
+        Ok(FileRegistry::new(Settings { root, mode: permissions, poll: interval }))
     }
 }
 

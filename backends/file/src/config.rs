@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::thread::sleep;
 use std::time::Duration;
 
-use callboard_core::{CONFIG_NAME, ErrorKind, Result, Service};
+use callboard_core::{CONFIG_NAME, ErrorKind, Result, ServiceName};
 
 use crate::content::{Content, MAX_LENGTH, open, read, unopened};
 use crate::failure::{blocking, error, failed};
@@ -52,7 +52,7 @@ fn content(place: &Place) -> Result<Option<Content>> {
 }
 
 /// Writes the config in place of what is there, or removes it.
-pub(crate) async fn configure(place: Place, service: &Service, config: Option<&str>) -> Result<()> {
+pub(crate) async fn put_service_config(place: Place, service: &ServiceName, config: Option<&str>) -> Result<()> {
     let config = config.map(str::to_owned);
     let configured = blocking(move || match config {
         Some(config) => write(&place, &config),

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use callboard_core::Service;
+use callboard_core::ServiceName;
 
 use crate::place::{self, Place};
 
@@ -12,7 +12,7 @@ pub fn id(name: &str) -> Option<&str> {
 }
 
 /// The file of an instance, and what is written before it.
-pub fn files(root: &Path, service: &Service, id: &str) -> (PathBuf, PathBuf) {
+pub fn files(root: &Path, service: &ServiceName, id: &str) -> (PathBuf, PathBuf) {
     let place = Place::new(root, service, 0o755);
     (place.record(id), place.draft(id))
 }

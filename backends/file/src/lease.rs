@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use callboard_core::{Error, ErrorKind, Incarnation, Instance, Lease, Result, Service, conflict, holder};
+use callboard_core::{Error, ErrorKind, Incarnation, Instance, Lease, Result, ServiceName, conflict, holder};
 use tokio::time::{Instant, sleep_until};
 
 use crate::failure::{BACKEND, blocking, error, failed};
@@ -18,7 +18,7 @@ use crate::sweep::sweep;
 /// The claim on one file.
 #[derive(Debug)]
 pub(crate) struct FileLease {
-    service: Service,
+    service: ServiceName,
     claim: Claim,
     /// Its lock is what tells others that the owner lives. The work that replaces it is not stopped when nobody waits for it
     /// any more, so it puts the new file here by itself.
@@ -41,11 +41,11 @@ struct Claim {
 /// Puts an instance's file there, if no newer one is.
 pub(crate) async fn register(
     place: Place,
-    service: &Service,
+    service: &ServiceName,
     instance: &Instance,
     poll: Duration,
 ) -> Result<FileLease> {
-    let claim = Claim { place, id: instance.id.clone(), incarnation: instance.incarnation };
+    let claim = Claim { place, id: instance.id().to_owned(), incarnation: instance.incarnation() };
     let (taken, instance) = (claim.clone(), instance.clone());
     // If this is dropped half-way, so is the file that the work returns, and its lock is free. Work that has not begun to
     // write by then leaves alone what somebody else may have put there since.
@@ -87,7 +87,7 @@ impl Claim {
     /// Why the entry is another's, if that one lives and is of an incarnation that stays.
     fn other(&self, there: &Found, stays: impl Fn(Incarnation) -> bool) -> Option<Error> {
         let holder = there.stored.as_ref().ok().and_then(|stored| holder(&self.id, stored));
-        let other = holder.filter(|other| there.held && stays(other.incarnation))?;
+        let other = holder.filter(|other| there.held && stays(other.incarnation()))?;
         Some(conflict(self.incarnation, &other).in_backend(BACKEND))
     }
 
@@ -122,11 +122,10 @@ impl Claim {
 
     /// The id becomes a file's name, and stays what it was when the claim was made.
     fn check_instance(&self, instance: &Instance) -> Result<()> {
-        instance.check().map_err(|error| error.in_backend(BACKEND))?;
-        if instance.id == self.id {
+        if instance.id() == self.id {
             return Ok(());
         }
-        Err(error(ErrorKind::Invalid, format!("instance id {:?}: the claim is on {:?}", instance.id, self.id)))
+        Err(error(ErrorKind::Invalid, format!("instance id {:?}: the claim is on {:?}", instance.id(), self.id)))
     }
 
     fn update(&self, file: &mut File, instance: &Instance) -> Result<()> {

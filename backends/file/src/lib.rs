@@ -3,7 +3,6 @@
 mod builder;
 mod config;
 mod content;
-mod directory;
 mod ear;
 mod failure;
 #[cfg(fuzzing)]
@@ -13,11 +12,12 @@ mod lease;
 mod lock;
 mod place;
 mod record;
+mod registry;
 mod scan;
 mod stamp;
 mod sweep;
 mod url;
 mod watch;
 
-pub use builder::DirectoryBuilder;
-pub use directory::Directory;
+pub use builder::FileRegistryBuilder;
+pub use registry::FileRegistry;

@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use callboard_core::{CONFIG_NAME, ErrorKind, Result, Service};
+use callboard_core::{CONFIG_NAME, ErrorKind, Result, ServiceName};
 
 use crate::failure::{error, failed};
 
@@ -37,7 +37,7 @@ impl From<&Metadata> for Identity {
 }
 
 impl Place {
-    pub(crate) fn new(root: &Path, service: &Service, mode: u32) -> Self {
+    pub(crate) fn new(root: &Path, service: &ServiceName, mode: u32) -> Self {
         Self { root: root.to_owned(), folder: root.join(service.as_str()), mode }
     }
 
@@ -150,7 +150,7 @@ mod tests {
         #[test]
         fn each_name_says_what_it_is(service in "[A-Za-z0-9._-]{3,20}(/[A-Za-z0-9._-]{3,20}){0,3}",
                                      name in "[A-Za-z0-9._:\\[\\]-]{1,128}") {
-            let service = Service::new(service)?;
+            let service = ServiceName::new(service)?;
             let place = Place::new(Path::new("/run/callboard"), &service, 0o755);
             let (record, draft) = (place.record(&name), place.draft(&name));
             let (config, its_draft) = (place.config(), place.draft(CONFIG_NAME));
@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn the_steps_lead_from_the_root_to_the_service() {
-        let service = Service::new("project/test").expect("a name");
+        let service = ServiceName::new("project/test").expect("a name");
         let steps: Vec<_> = Place::new(Path::new("/run"), &service, 0o755).steps().collect();
         assert_eq!(steps, ["/run", "/run/project", "/run/project/test"].map(PathBuf::from));
     }

@@ -58,7 +58,7 @@ fn look_into(file: &File, path: &Path) -> Result<(Found, bool)> {
 /// Writes a record and gives it its name, in place of what has it now. The file that is returned is locked, and was
 /// before anybody could see it. It takes the [turn](crate::lock::Turn).
 pub(crate) fn write(place: &Place, instance: &Instance) -> Result<File> {
-    let (draft, path) = (place.draft(&instance.id), place.record(&instance.id));
+    let (draft, path) = (place.draft(instance.id()), place.record(instance.id()));
     put(place, &draft, &path, &format!("{}\n", encode(instance)))
 }
 

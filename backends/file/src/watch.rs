@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use callboard_core::{ErrorKind, Result, Service, Snapshot, Snapshots};
+use callboard_core::{ErrorKind, Result, ServiceName, Snapshot, Snapshots};
 use futures_util::{StreamExt, stream};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
@@ -24,7 +24,7 @@ const ECHO: Duration = Duration::from_millis(200);
 const MOST_MOVES: usize = 64;
 
 /// The sets of a service, until something fails.
-pub(crate) fn snapshots(place: Place, service: Service, poll: Duration) -> Snapshots {
+pub(crate) fn snapshots(place: Place, service: ServiceName, poll: Duration) -> Snapshots {
     let watch = Watch { place, service, poll, changed: Arc::default(), echo: false, heard: None };
     stream::try_unfold(watch, |mut watch| async move {
         let snapshot = watch.next().await.map_err(|error| error.for_service(&watch.service))?;
@@ -35,7 +35,7 @@ pub(crate) fn snapshots(place: Place, service: Service, poll: Duration) -> Snaps
 
 struct Watch {
     place: Place,
-    service: Service,
+    service: ServiceName,
     poll: Duration,
     changed: Arc<Notify>,
     /// Whether the last look was because something was heard.

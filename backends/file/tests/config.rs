@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use callboard_conformance::{Seen, Watcher};
-use callboard_core::{ErrorKind, Instance, Registry, Resolver, Service, Snapshot, Snapshots, configure};
-use callboard_file::Directory;
+use callboard_core::{ErrorKind, Instance, Registry, Resolver, ServiceName, Snapshot, Snapshots, put_service_config};
+use callboard_file::FileRegistry;
 use futures_util::StreamExt;
 use tempfile::TempDir;
 use tokio::time::timeout;
@@ -18,7 +18,7 @@ use tokio::time::timeout;
 const SOON: Duration = Duration::from_secs(30);
 const ONE: &str = r#"{"loadBalancingConfig":[{"round_robin":{}}]}"#;
 
-fn service() -> Service {
+fn service() -> ServiceName {
     "project/test".parse().unwrap()
 }
 
@@ -27,8 +27,8 @@ fn instance(id: &str) -> Instance {
 }
 
 /// With polls of a minute: what is seen is heard.
-fn at(root: &Path) -> Directory {
-    Directory::builder(root).poll(Duration::from_secs(60)).build().unwrap()
+fn at(root: &Path) -> FileRegistry {
+    FileRegistry::builder(root).poll(Duration::from_secs(60)).build().unwrap()
 }
 
 fn config(root: &Path) -> PathBuf {
@@ -43,7 +43,7 @@ async fn next(watch: &mut Snapshots) -> Snapshot {
     timeout(SOON, watch.next()).await.expect("in time").expect("not the end").expect("a set")
 }
 
-async fn first(directory: &Directory) -> Snapshot {
+async fn first(directory: &FileRegistry) -> Snapshot {
     next(&mut directory.watch(&service())).await
 }
 
@@ -75,7 +75,7 @@ async fn an_editor_that_moves_the_file_away_or_replaces_it_does_not_remove_the_c
     let root = TempDir::new().unwrap();
     let (directory, path) = (at(root.path()), config(root.path()));
     let backup = path.with_file_name("@config~");
-    directory.configure(&service(), Some("{}")).await.unwrap();
+    directory.put_service_config(&service(), Some("{}")).await.unwrap();
     let mut watch = directory.watch(&service());
     assert_eq!(next(&mut watch).await.config.as_deref(), Some(&b"{}"[..]));
     let (mut slow, mut gone) = (0, 0);
@@ -110,11 +110,11 @@ async fn what_callboard_writes_is_there_at_once() {
     let root = TempDir::new().unwrap();
     let directory = at(root.path());
     let texts = [" ".repeat(200_000), "{}".to_owned()];
-    directory.configure(&service(), Some(&texts[0])).await.unwrap();
+    directory.put_service_config(&service(), Some(&texts[0])).await.unwrap();
     let (writer, written) = (directory.clone(), texts.clone());
     let writes = tokio::spawn(async move {
         for round in 0..300 {
-            writer.configure(&service(), Some(&written[round % 2])).await.unwrap();
+            writer.put_service_config(&service(), Some(&written[round % 2])).await.unwrap();
         }
     });
     let mut looks = 0;
@@ -155,9 +155,9 @@ async fn what_cannot_be_had_is_not_taken_for_no_config() {
         // Whoever registers sweeps, and leaves it.
         drop(directory.register(&service(), &instance("b")).await.unwrap());
         assert!(fs::symlink_metadata(&path).is_ok(), "{what}");
-        let put = directory.configure(&service(), Some(ONE)).await;
+        let put = directory.put_service_config(&service(), Some(ONE)).await;
         if what == "directory" {
-            for refused in [put, directory.configure(&service(), None).await] {
+            for refused in [put, directory.put_service_config(&service(), None).await] {
                 let error = refused.unwrap_err();
                 assert_eq!((error.kind(), error.service()), (ErrorKind::Invalid, Some(&service())), "{error:?}");
                 assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
@@ -166,7 +166,7 @@ async fn what_cannot_be_had_is_not_taken_for_no_config() {
         }
         put.unwrap();
         assert_eq!(first(&directory).await.config.as_deref(), Some(ONE.as_bytes()), "in place of {what}");
-        directory.configure(&service(), None).await.unwrap();
+        directory.put_service_config(&service(), None).await.unwrap();
         assert!(fs::symlink_metadata(&path).is_err(), "{what}");
     }
     assert_eq!(fs::read_to_string(root.path().join("target")).unwrap(), ONE, "no link was followed");
@@ -176,7 +176,7 @@ async fn what_cannot_be_had_is_not_taken_for_no_config() {
 async fn a_sweep_leaves_the_config_and_takes_its_draft() {
     let root = TempDir::new().unwrap();
     let directory = at(root.path());
-    directory.configure(&service(), Some(ONE)).await.unwrap();
+    directory.put_service_config(&service(), Some(ONE)).await.unwrap();
     let own = root.path().join("project/test");
     fs::write(own.join("@@config.tmp"), "half").unwrap();
     // An instance may be called so: that is another file.
@@ -194,20 +194,20 @@ async fn directories_are_made_and_what_is_not_there_is_removed_without_an_error(
     let temporary = TempDir::new().unwrap();
     let root = temporary.path().join("root");
     fs::create_dir(&root).unwrap();
-    let directory = Directory::builder(&root).mode(0o2750).build().unwrap();
-    configure(&directory, &service(), None).await.unwrap();
+    let directory = FileRegistry::builder(&root).mode(0o2750).build().unwrap();
+    put_service_config(&directory, &service(), None).await.unwrap();
     assert!(!root.join("project").exists(), "there is nothing to make for that");
-    configure(&directory, &service(), Some(ONE)).await.unwrap();
+    put_service_config(&directory, &service(), Some(ONE)).await.unwrap();
     let mode = |path: &str| fs::metadata(root.join(path)).unwrap().permissions().mode() & 0o7777;
     assert_eq!(["project", "project/test", "project/test/@config"].map(mode), [0o2750, 0o2750, 0o640]);
     assert_eq!(fs::read_to_string(config(&root)).unwrap(), ONE, "as it was given");
     for _ in 0..2 {
-        configure(&directory, &service(), None).await.unwrap();
+        put_service_config(&directory, &service(), None).await.unwrap();
         assert!(!config(&root).exists());
     }
     fs::rename(&root, temporary.path().join("away")).unwrap();
     for config in [Some(ONE), None] {
-        let error = configure(&directory, &service(), config).await.unwrap_err();
+        let error = put_service_config(&directory, &service(), config).await.unwrap_err();
         assert_eq!((error.kind(), error.backend()), (ErrorKind::Unavailable, Some("file")), "{error:?}");
         assert!(!root.exists(), "nobody makes the root");
     }
@@ -217,13 +217,13 @@ async fn directories_are_made_and_what_is_not_there_is_removed_without_an_error(
 async fn what_nobody_would_believe_or_read_is_not_written() {
     let root = TempDir::new().unwrap();
     let directory = at(root.path());
-    let error = directory.configure(&service(), Some(&" ".repeat((1 << 20) + 1))).await.unwrap_err();
+    let error = directory.put_service_config(&service(), Some(&" ".repeat((1 << 20) + 1))).await.unwrap_err();
     assert!(error.kind() == ErrorKind::Invalid && error.to_string().contains("1048577 bytes"), "{error:?}");
-    directory.configure(&service(), Some(&" ".repeat(1 << 20))).await.unwrap();
+    directory.put_service_config(&service(), Some(&" ".repeat(1 << 20))).await.unwrap();
     assert_eq!(first(&directory).await.config.map(|config| config.len()), Some(1 << 20));
     chmod(&root.path().join("project/test"), 0o777);
     for config in [Some(ONE), None] {
-        let error = directory.configure(&service(), config).await.unwrap_err();
+        let error = directory.put_service_config(&service(), config).await.unwrap_err();
         assert_eq!((error.kind(), error.service()), (ErrorKind::Denied, Some(&service())), "{error:?}");
     }
     assert!(config(root.path()).exists());
@@ -233,15 +233,15 @@ async fn what_nobody_would_believe_or_read_is_not_written() {
 async fn a_config_is_the_same_allocation_as_long_as_it_says_the_same() {
     let root = TempDir::new().unwrap();
     let directory = at(root.path());
-    directory.configure(&service(), Some(ONE)).await.unwrap();
+    directory.put_service_config(&service(), Some(ONE)).await.unwrap();
     let mut watch = directory.watch(&service());
     let config = next(&mut watch).await.config.unwrap();
     let mut lease = directory.register(&service(), &instance("a")).await.unwrap();
     for weight in 2..5 {
         assert!(Arc::ptr_eq(&config, &next(&mut watch).await.config.unwrap()));
-        directory.configure(&service(), Some(ONE)).await.unwrap();
-        lease.update(&instance("a").weight(weight)).await.unwrap();
+        directory.put_service_config(&service(), Some(ONE)).await.unwrap();
+        lease.update(&instance("a").with_weight(weight)).await.unwrap();
     }
-    directory.configure(&service(), Some("{}")).await.unwrap();
+    directory.put_service_config(&service(), Some("{}")).await.unwrap();
     while next(&mut watch).await.config.as_deref() != Some(b"{}") {}
 }

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use callboard_conformance::{Bounds, Harness};
-use callboard_core::{Instance, Registry, Resolver, Service, encode};
-use callboard_file::Directory;
+use callboard_core::{Instance, Registry, Resolver, ServiceName, encode};
+use callboard_file::FileRegistry;
 use rustix::fs::{FlockOperation, flock};
 use tempfile::TempDir;
 
@@ -39,12 +39,12 @@ impl OnDisk {
         self.temporary.path().join("away")
     }
 
-    fn record(&self, service: &Service, id: &str) -> PathBuf {
+    fn record(&self, service: &ServiceName, id: &str) -> PathBuf {
         self.root().join(service.as_str()).join(format!("@{id}.json"))
     }
 
-    fn directory(&self) -> Arc<Directory> {
-        Arc::new(Directory::builder(self.root()).build().unwrap())
+    fn directory(&self) -> Arc<FileRegistry> {
+        Arc::new(FileRegistry::builder(self.root()).build().unwrap())
     }
 }
 
@@ -91,7 +91,7 @@ impl Harness for OnDisk {
     }
 
     /// As `cp` does and most editors do: what is there is cut to nothing and written anew.
-    async fn put_config(&self, service: &Service, config: Option<&[u8]>) {
+    async fn put_config(&self, service: &ServiceName, config: Option<&[u8]>) {
         let directory = self.root().join(service.as_str());
         fs::create_dir_all(&directory).unwrap();
         match config {
@@ -100,15 +100,15 @@ impl Harness for OnDisk {
         }
     }
 
-    async fn put_garbage(&self, service: &Service) {
+    async fn put_garbage(&self, service: &ServiceName) {
         fs::write(self.record(service, "garbage"), b"\xff{}").unwrap();
     }
 
-    async fn delete(&self, service: &Service, instance: &Instance) {
-        fs::remove_file(self.record(service, &instance.id)).unwrap();
+    async fn delete(&self, service: &ServiceName, instance: &Instance) {
+        fs::remove_file(self.record(service, instance.id())).unwrap();
     }
 
-    async fn put_record(&self, service: &Service, id: &str, record: &Instance) {
+    async fn put_record(&self, service: &ServiceName, id: &str, record: &Instance) {
         fs::create_dir_all(self.root().join(service.as_str())).unwrap();
         let draft = self.temporary.path().join("draft");
         fs::write(&draft, encode(record)).unwrap();
@@ -119,8 +119,8 @@ impl Harness for OnDisk {
     }
 
     /// Puts another file in its place, which says the same, and which nobody has locked.
-    async fn end_lease(&self, service: &Service, instance: &Instance) {
-        let (record, copy) = (self.record(service, &instance.id), self.temporary.path().join("copy"));
+    async fn end_lease(&self, service: &ServiceName, instance: &Instance) {
+        let (record, copy) = (self.record(service, instance.id()), self.temporary.path().join("copy"));
         fs::copy(&record, &copy).unwrap();
         fs::rename(&copy, &record).unwrap();
     }

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use callboard_conformance::Watcher;
-use callboard_core::{Error, FollowSettings, Incarnation, Instance, Registry, Service, follow};
-use callboard_file::Directory;
+use callboard_core::{Error, Incarnation, Instance, Registry, ServiceName, WatchSettings, watch};
+use callboard_file::FileRegistry;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -25,18 +25,18 @@ const SERVERS: u32 = 60_123;
 /// What says to the test `another_process` what to do: root, id and incarnation. The id `@config` has it put a config.
 const ORDER: &str = "CALLBOARD_FILE_TEST";
 
-fn service() -> Service {
+fn service() -> ServiceName {
     "project/test".parse().unwrap()
 }
 
 fn instance(id: &str, incarnation: u64) -> Instance {
     let port = 1 + incarnation;
     let instance = Instance::new(id, format!("127.0.0.1:{port}").parse().unwrap()).unwrap();
-    instance.incarnation(Incarnation::from_micros(incarnation))
+    instance.with_incarnation(Incarnation::from_micros(incarnation))
 }
 
 fn watcher(root: &Path, poll: Duration) -> Watcher {
-    Watcher::new(Arc::new(Directory::builder(root).poll(poll).build().unwrap()), &service())
+    Watcher::new(Arc::new(FileRegistry::builder(root).poll(poll).build().unwrap()), &service())
 }
 
 fn record(root: &Path, id: &str) -> PathBuf {
@@ -104,11 +104,13 @@ impl Drop for Other {
 async fn another_process() {
     let Ok(order) = std::env::var(ORDER) else { return };
     let [root, id, incarnation] = order.split(' ').collect::<Vec<_>>().try_into().unwrap();
-    let directory = Directory::builder(root).poll(Duration::from_millis(100)).build().unwrap();
+    let directory = FileRegistry::builder(root).poll(Duration::from_millis(100)).build().unwrap();
     let work = async {
         match id {
-            "@config" => say(directory.configure(&service(), Some("{}")).await.map_or_else(kind, |()| "put".into())),
-            "@watch" => watch(directory).await,
+            "@config" => {
+                say(directory.put_service_config(&service(), Some("{}")).await.map_or_else(kind, |()| "put".into()));
+            }
+            "@watch" => say_what_is_seen(directory).await,
             _ => register(directory, instance(id, incarnation.parse().unwrap())).await,
         }
         std::future::pending::<()>().await;
@@ -131,15 +133,15 @@ fn kind(error: Error) -> String {
 }
 
 /// Says how it went, and then how a change to a record of 40 KB does and why the claim ends, if it does.
-async fn register(directory: Directory, instance: Instance) {
+async fn register(directory: FileRegistry, instance: Instance) {
     match directory.register(&service(), &instance).await {
         Err(error) => say(kind(error)),
         Ok(mut lease) => {
             say("registered");
-            if instance.id == "grows" {
-                let long = instance.clone().metadata("note", "x".repeat(40 << 10));
+            if instance.id() == "grows" {
+                let long = instance.clone().with_metadata("note", "x".repeat(40 << 10));
                 say(lease.update(&long).await.map_or_else(kind, |()| "updated".into()));
-                say(lease.update(&instance.weight(2)).await.map_or_else(kind, |()| "updated".into()));
+                say(lease.update(&instance.with_weight(2)).await.map_or_else(kind, |()| "updated".into()));
             }
             say(kind(lease.lost().await));
         }
@@ -147,11 +149,11 @@ async fn register(directory: Directory, instance: Instance) {
 }
 
 /// Says what it sees: the ids, and why they may be out of date.
-async fn watch(directory: Directory) {
-    let mut follow = follow(Arc::new(directory), &service(), FollowSettings::default());
+async fn say_what_is_seen(directory: FileRegistry) {
+    let mut watcher = watch(Arc::new(directory), &service(), WatchSettings::default());
     loop {
-        let view = follow.changed().await;
-        let ids = view.instances.as_ref().map(|all| all.iter().map(|one| one.id.clone()).collect::<Vec<_>>());
+        let view = watcher.changed().await;
+        let ids = view.instances.as_ref().map(|all| all.iter().map(|one| one.id().to_owned()).collect::<Vec<_>>());
         say(format!("{ids:?} {:?}", view.stale.as_ref().map(|stale| stale.error.kind())));
     }
 }
@@ -161,7 +163,7 @@ async fn watch(directory: Directory) {
 async fn a_process_that_is_killed_is_gone_within_the_bound() {
     let root = TempDir::new().unwrap();
     let watcher = watcher(root.path(), Duration::from_secs(1));
-    let _stays = Directory::builder(root.path()).build().unwrap().register(&service(), &instance("stays", 1)).await;
+    let _stays = FileRegistry::builder(root.path()).build().unwrap().register(&service(), &instance("stays", 1)).await;
     let mut other = Other::start(root.path(), "dies", 2);
     assert_eq!(other.says(), "registered");
     watcher.until_ids(SOON, "registered", &["dies", "stays"]).await;
@@ -178,7 +180,7 @@ async fn a_process_that_is_killed_is_gone_within_the_bound() {
 async fn the_death_of_a_process_is_heard() {
     let root = TempDir::new().unwrap();
     let watcher = watcher(root.path(), Duration::from_secs(60));
-    let directory = Directory::builder(root.path()).build().unwrap();
+    let directory = FileRegistry::builder(root.path()).build().unwrap();
     let _stays = directory.register(&service(), &instance("stays", 1)).await.unwrap();
     let mut other = Other::start(root.path(), "dies", 2);
     watcher.until_ids(SOON, "registered", &["dies", "stays"]).await;
@@ -198,7 +200,7 @@ async fn what_a_killed_process_leaves_is_swept_by_the_next_that_registers() {
     assert!(record(root.path(), "dies").exists(), "nobody has swept it");
     fs::write(root.path().join("project/test/@half.tmp"), "{").unwrap();
     fs::write(record(root.path(), "garbage"), "{").unwrap();
-    let directory = Directory::builder(root.path()).build().unwrap();
+    let directory = FileRegistry::builder(root.path()).build().unwrap();
     let _lease = directory.register(&service(), &instance("next", 2)).await.unwrap();
     let left: Vec<_> =
         fs::read_dir(root.path().join("project/test")).unwrap().map(|e| e.unwrap().file_name()).collect();
@@ -236,7 +238,7 @@ async fn of_processes_that_race_for_one_id_the_newest_has_it() {
         assert!(["Conflict", "Lost"].contains(&said.as_str()), "{said}");
     }
     let newest =
-        |seen: &callboard_conformance::Seen| seen.instance("a").is_some_and(|i| i.incarnation.as_micros() == 5);
+        |seen: &callboard_conformance::Seen| seen.instance("a").is_some_and(|i| i.incarnation().as_micros() == 5);
     watcher.until(SOON, "the newest", newest).await;
     assert_eq!(fs::read_dir(root.path().join("project/test")).unwrap().count(), 1, "no draft is left");
 }
@@ -267,7 +269,7 @@ async fn a_user_who_may_not_write_is_denied() {
     assert!(!root.path().join("project").exists());
 }
 
-/// Made with `flock(1)` and a shell: a program that knows nothing of callboard, announced by who starts it.
+/// Made with `flock(1)` and a shell: a program that knows nothing of callboard, registered by who starts it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_a_shell_writes_and_locks_is_a_record() {
     let root = TempDir::new().unwrap();
@@ -283,7 +285,7 @@ async fn a_file_that_a_shell_writes_and_locks_is_a_record() {
     shell.wait().unwrap();
     // The only one that there was, so that this is not believed for a while.
     watcher.until(SOON, "gone", |seen| seen.stale.is_none()).await;
-    let directory = Directory::builder(root.path()).build().unwrap();
+    let directory = FileRegistry::builder(root.path()).build().unwrap();
     let _lease = directory.register(&service(), &instance("next", 2)).await.unwrap();
     watcher.until_ids(SOON, "gone", &["next"]).await;
 }
@@ -293,7 +295,7 @@ async fn a_file_that_a_shell_writes_and_locks_is_a_record() {
 async fn a_right_to_read_that_is_taken_away_is_told() {
     let root = TempDir::new().unwrap();
     chmod(root.path(), 0o755);
-    let directory = Directory::builder(root.path()).build().unwrap();
+    let directory = FileRegistry::builder(root.path()).build().unwrap();
     let _stays = directory.register(&service(), &instance("stays", 1)).await.unwrap();
     let mut early = Other::start_as(root.path(), "@watch", 0, as_nobody);
     assert_eq!(early.says(), r#"Some(["stays"]) None"#);
@@ -348,7 +350,7 @@ async fn a_change_for_which_there_is_no_room_leaves_what_is_there() {
     };
     let mut other = Other::start_in(root.path(), "grows", 1, limited);
     assert_eq!([other.says(), other.says(), other.says()], ["registered", "Invalid", "updated"]);
-    let seen = watcher.until(SOON, "changed", |seen| seen.instance("grows").is_some_and(|i| i.weight == 2)).await;
+    let seen = watcher.until(SOON, "changed", |seen| seen.instance("grows").is_some_and(|i| i.weight() == 2)).await;
     assert!(seen.gaps.is_empty() && seen.skipped == 0, "{seen:?}");
     let files = fs::read_dir(root.path().join("project/test")).unwrap().count();
     assert_eq!(files, 1, "no draft is left");

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use callboard_core::{CONFIG_NAME, Error, Result, Service};
+use callboard_core::{CONFIG_NAME, Error, Result, ServiceName};
 
 use crate::{Entry, Memory};
 
@@ -67,7 +67,7 @@ impl Memory {
 
     /// Stores these bytes under a service and an id (or, for its config, [`CONFIG_NAME`]), past every check, or removes what is there. A lease on that
     /// entry is lost. For tests: garbage, expired leases, deletions by hand.
-    pub fn put(&self, service: &Service, id: &str, stored: Option<&[u8]>) {
+    pub fn put(&self, service: &ServiceName, id: &str, stored: Option<&[u8]>) {
         let key = (service.clone(), id.to_owned());
         if id == CONFIG_NAME {
             return self.0.send_modify(|board| match stored {

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use async_trait::async_trait;
 use callboard_core::{
     CONFIG_NAME, Error, ErrorKind, Incarnation, Instance, Lease, Record, RecordReader, Registry, Resolver, Result,
-    Service, Snapshot, Snapshots, conflict, encode,
+    ServiceName, Snapshot, Snapshots, conflict, encode,
 };
 use futures_util::{StreamExt, stream};
 use tokio::sync::watch;
@@ -21,7 +21,7 @@ pub struct Memory(watch::Sender<Board>);
 #[derive(Debug, Default)]
 struct Board {
     entries: BTreeMap<Key, Entry>,
-    configs: BTreeMap<Service, Arc<[u8]>>,
+    configs: BTreeMap<ServiceName, Arc<[u8]>>,
     faults: Faults,
 }
 
@@ -40,7 +40,7 @@ impl Entry {
     }
 }
 
-type Key = (Service, String);
+type Key = (ServiceName, String);
 
 const BACKEND: &str = "memory";
 
@@ -63,7 +63,7 @@ impl MemoryLease {
         // Of two claims that are equal, the later one stays.
         let lost_to_equal = held && there.is_some_and(|there| there.claimed);
         let stays = |there: &&Arc<Instance>| {
-            there.incarnation > self.incarnation || lost_to_equal && there.incarnation == self.incarnation
+            there.incarnation() > self.incarnation || lost_to_equal && there.incarnation() == self.incarnation
         };
         let error = match there.and_then(|there| there.record.instance()).filter(stays) {
             Some(there) => conflict(self.incarnation, there),
@@ -80,14 +80,14 @@ impl MemoryLease {
 
 #[async_trait]
 impl Registry for Memory {
-    async fn register(&self, service: &Service, instance: &Instance) -> Result<Box<dyn Lease>> {
-        let (key, incarnation) = ((service.clone(), instance.id.clone()), instance.incarnation);
+    async fn register(&self, service: &ServiceName, instance: &Instance) -> Result<Box<dyn Lease>> {
+        let (key, incarnation) = ((service.clone(), instance.id().to_owned()), instance.incarnation());
         let mut lease = MemoryLease { memory: self.clone(), key, incarnation, record: None };
         lease.update(instance).await?;
         Ok(Box::new(lease))
     }
 
-    async fn configure(&self, service: &Service, config: Option<&str>) -> Result<()> {
+    async fn put_service_config(&self, service: &ServiceName, config: Option<&str>) -> Result<()> {
         self.reach().await?;
         self.put(service, CONFIG_NAME, config.map(str::as_bytes));
         Ok(())
@@ -103,7 +103,6 @@ impl Lease for MemoryLease {
     }
 
     async fn update(&mut self, instance: &Instance) -> Result<()> {
-        instance.check().map_err(|error| self.ours(error))?;
         self.memory.reach().await?;
         let stored = encode(instance);
         let (entry, mut outcome) = (Entry::read(&self.key, stored.as_bytes(), true), Ok(()));
@@ -129,7 +128,7 @@ impl Drop for MemoryLease {
 }
 
 impl Resolver for Memory {
-    fn watch(&self, service: &Service) -> Snapshots {
+    fn watch(&self, service: &ServiceName) -> Snapshots {
         let (mut board, service) = (self.0.subscribe(), service.clone());
         board.mark_changed(); // so that the first item is the set as it is
         let opened = board.borrow().faults.outages.len();
@@ -148,7 +147,7 @@ impl Resolver for Memory {
 
 impl Board {
     /// What a watch says next. `opened` is how many outages there had been when it was opened.
-    fn news(&self, service: &Service, opened: usize) -> Result<Option<Snapshot>> {
+    fn news(&self, service: &ServiceName, opened: usize) -> Result<Option<Snapshot>> {
         let first = (service.clone(), String::new());
         let ours = self.entries.range(first..).take_while(|((of, _), _)| of == service);
         Ok(self.faults.let_through(opened)?.then(|| {

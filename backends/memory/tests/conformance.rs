@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use callboard_conformance::{Bounds, Harness, Rights};
-use callboard_core::{CONFIG_NAME, Error, ErrorKind, Instance, Registry, Resolver, Service, encode};
+use callboard_core::{CONFIG_NAME, Error, ErrorKind, Instance, Registry, Resolver, ServiceName, encode};
 use callboard_memory::Memory;
 
 #[derive(Debug)]
@@ -68,24 +68,24 @@ impl Harness for InMemory {
         self.mend();
     }
 
-    async fn put_garbage(&self, service: &Service) {
+    async fn put_garbage(&self, service: &ServiceName) {
         self.0.put(service, "garbage", Some(b"\xff{}"));
     }
 
-    async fn put_record(&self, service: &Service, id: &str, record: &Instance) {
+    async fn put_record(&self, service: &ServiceName, id: &str, record: &Instance) {
         self.0.put(service, id, Some(encode(record).as_bytes()));
     }
 
-    async fn put_config(&self, service: &Service, config: Option<&[u8]>) {
+    async fn put_config(&self, service: &ServiceName, config: Option<&[u8]>) {
         self.0.put(service, CONFIG_NAME, config);
     }
 
-    async fn delete(&self, service: &Service, instance: &Instance) {
-        self.0.put(service, &instance.id, None);
+    async fn delete(&self, service: &ServiceName, instance: &Instance) {
+        self.0.put(service, instance.id(), None);
     }
 
-    async fn end_lease(&self, service: &Service, instance: &Instance) {
-        self.0.put(service, &instance.id, None);
+    async fn end_lease(&self, service: &ServiceName, instance: &Instance) {
+        self.0.put(service, instance.id(), None);
     }
 
     async fn watches(&self) -> usize {

@@ -2,18 +2,18 @@
 #![allow(clippy::unwrap_used, reason = "clippy knows the tests here, but not their helpers")]
 
 use callboard_core::{
-    Error, ErrorKind, Incarnation, Instance, Registry, Resolver, Result, Service, Snapshot, Snapshots, encode,
+    Error, ErrorKind, Incarnation, Instance, Registry, Resolver, Result, ServiceName, Snapshot, Snapshots, encode,
 };
 use callboard_memory::Memory;
 use futures_util::{FutureExt, StreamExt};
 
-fn service() -> Service {
+fn service() -> ServiceName {
     "project/test".parse().unwrap()
 }
 
 fn instance(id: &str, incarnation: u64) -> Instance {
     let address = "127.0.0.1:1".parse().unwrap();
-    Instance::new(id, address).unwrap().incarnation(Incarnation::from_micros(incarnation))
+    Instance::new(id, address).unwrap().with_incarnation(Incarnation::from_micros(incarnation))
 }
 
 /// What the stream yields without waiting, if it does.
@@ -24,7 +24,7 @@ fn item(watch: &mut Snapshots) -> Option<Option<Result<Snapshot>>> {
 /// The set that the stream yields without waiting, as `id=weight`.
 fn set(watch: &mut Snapshots) -> Vec<String> {
     let snapshot = item(watch).expect("an item").expect("not the end").expect("a set");
-    snapshot.instances.iter().map(|i| format!("{}={}", i.id, i.weight)).collect()
+    snapshot.instances.iter().map(|i| format!("{}={}", i.id(), i.weight())).collect()
 }
 
 fn down() -> Option<Error> {
@@ -46,7 +46,7 @@ async fn watchers_see_each_change_and_other_services_keep_apart() {
     let mut lease = memory.clone().register(&service(), &instance("a", 1)).await.unwrap();
     let _other = memory.register(&"project/other".parse().unwrap(), &instance("x", 1)).await.unwrap();
     assert_eq!(set(&mut watch), ["a=1"]);
-    lease.update(&instance("a", 1).weight(5)).await.unwrap();
+    lease.update(&instance("a", 1).with_weight(5)).await.unwrap();
     assert_eq!(set(&mut watch), ["a=5"]);
     assert!(lease.lost().now_or_never().is_none());
     lease.revoke().await.unwrap();
@@ -65,9 +65,9 @@ async fn a_dropped_lease_takes_its_entry_with_it_at_once() {
 async fn the_same_or_a_newer_incarnation_replaces_and_an_older_one_conflicts() {
     let memory = Memory::default();
     let mut first = memory.register(&service(), &instance("a", 5)).await.unwrap();
-    let mut second = memory.register(&service(), &instance("a", 5).weight(2)).await.unwrap();
+    let mut second = memory.register(&service(), &instance("a", 5).with_weight(2)).await.unwrap();
     assert_eq!(first.lost().await.kind(), ErrorKind::Conflict, "of two that are equal the later stays");
-    let third = memory.register(&service(), &instance("a", 6).weight(3)).await.unwrap();
+    let third = memory.register(&service(), &instance("a", 6).with_weight(3)).await.unwrap();
     assert_eq!(second.lost().await.kind(), ErrorKind::Conflict);
     assert_eq!(second.update(&instance("a", 5)).await.unwrap_err().kind(), ErrorKind::Conflict);
     let refused = memory.register(&service(), &instance("a", 5)).await.unwrap_err();
@@ -116,7 +116,7 @@ async fn while_it_is_down_calls_and_watches_fail_and_leases_hold() {
     assert!(item(&mut before).unwrap().is_none(), "the error ends the watch");
     assert!(item(&mut memory.watch(&service())).unwrap().unwrap().is_err());
     assert!(memory.register(&service(), &instance("b", 1)).await.is_err());
-    assert!(lease.update(&instance("a", 1).weight(2)).await.is_err());
+    assert!(lease.update(&instance("a", 1).with_weight(2)).await.is_err());
     assert!(lease.lost().now_or_never().is_none());
     memory.faults(|faults| faults.down = None);
     assert!(item(&mut unpolled).unwrap().unwrap().is_err(), "an outage that is over ends it too");
@@ -147,7 +147,7 @@ async fn updates_that_are_held_back_come_as_one_when_released() {
     memory.faults(|faults| faults.hold = true);
     assert!(item(&mut watch).is_none(), "not even the first set");
     let mut lease = memory.register(&service(), &instance("a", 1)).await.unwrap();
-    lease.update(&instance("a", 1).weight(2)).await.unwrap();
+    lease.update(&instance("a", 1).with_weight(2)).await.unwrap();
     assert!(item(&mut watch).is_none());
     memory.faults(|faults| faults.hold = false);
     assert_eq!(set(&mut watch), ["a=2"]);

@@ -9,7 +9,12 @@ use crate::session::Session;
 use crate::size;
 
 /// Makes or writes the node, whatever it says, or removes it. Of two who do so at once the last one wins.
-pub(crate) async fn configure(session: &Session, directory: &str, acl: &[zk::Acl], config: Option<&str>) -> Result<()> {
+pub(crate) async fn put_service_config(
+    session: &Session,
+    directory: &str,
+    acl: &[zk::Acl],
+    config: Option<&str>,
+) -> Result<()> {
     let path = format!("{directory}/{CONFIG_NAME}");
     if let Some(config) = config {
         size::check(session.limit, &path, config.as_bytes())?;

@@ -153,7 +153,7 @@ impl Entry {
         let rival = holder(&place.id, &data).filter(|_| claimed);
         Ok(Some(match rival {
             // The node is of this incarnation, whatever the record says.
-            Some(there) => conflict(place.incarnation, &there.incarnation(place.incarnation)).in_backend(BACKEND),
+            Some(there) => conflict(place.incarnation, &there.with_incarnation(place.incarnation)).in_backend(BACKEND),
             None => self.lost("was replaced or written by somebody else"),
         }))
     }

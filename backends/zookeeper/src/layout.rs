@@ -1,6 +1,6 @@
 //! Where things are in ZooKeeper: `<chroot><root>/<service>/<id>--<incarnation>`, and `@config` beside it.
 
-use callboard_core::{CONFIG_NAME, Error, Incarnation, Instance, Result, Service};
+use callboard_core::{CONFIG_NAME, Error, Incarnation, Instance, Result, ServiceName};
 
 use crate::failure::BACKEND;
 
@@ -20,7 +20,7 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) fn new(directory: String, instance: &Instance) -> Self {
-        let (id, incarnation) = (instance.id.clone(), instance.incarnation);
+        let (id, incarnation) = (instance.id().to_owned(), instance.incarnation());
         Self { path: format!("{directory}/{id}{DASHES}{incarnation}"), directory, id, incarnation }
     }
 
@@ -39,7 +39,7 @@ impl Place {
 ///
 /// A segment of its name must not have the form of an instance's node: services are nested as nodes are, so that the
 /// service `a` could not tell its own instance `b--7` from the service `a/b--7`.
-pub(crate) fn directory(prefix: &str, service: &Service) -> Result<String> {
+pub(crate) fn directory(prefix: &str, service: &ServiceName) -> Result<String> {
     match service.segments().find(|segment| is_entry(segment)) {
         None => Ok(format!("{prefix}/{service}")),
         Some(segment) => {
@@ -75,7 +75,7 @@ pub(crate) fn prefix(what: &str, path: &str) -> Result<String> {
     match path.strip_prefix('/') {
         None => Err(complaint("it has to begin with '/'")),
         Some("") => Ok(String::new()),
-        Some(segments) => match Service::new(segments) {
+        Some(segments) => match ServiceName::new(segments) {
             Ok(_) => Ok(path.to_owned()),
             Err(_) => Err(complaint(
                 "expected segments of letters, digits, '.', '_' and '-', each after one '/' and no other",
@@ -90,10 +90,10 @@ mod tests {
 
     fn instance(id: &str, incarnation: u64) -> Instance {
         let address = "127.0.0.1:1".parse().expect("an address");
-        Instance::new(id, address).expect("an id").incarnation(Incarnation::from_micros(incarnation))
+        Instance::new(id, address).expect("an id").with_incarnation(Incarnation::from_micros(incarnation))
     }
 
-    fn service(name: &str) -> Service {
+    fn service(name: &str) -> ServiceName {
         name.parse().expect("a name")
     }
 

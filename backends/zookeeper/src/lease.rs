@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use callboard_core::{Backoff, Error, ErrorKind, Instance, Lease, Result, Retry, Service};
+use callboard_core::{Backoff, BackoffState, Error, ErrorKind, Instance, Lease, Result, ServiceName};
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::Instrument;
@@ -21,7 +21,7 @@ use crate::siblings::Siblings;
 const AUDIT: std::ops::Range<u64> = 48_000..72_000;
 
 pub(crate) struct ZooKeeperLease {
-    service: Service,
+    service: ServiceName,
     entry: Entry,
     /// What would tell of a loss. None if the node has to be looked at.
     guard: Option<Guard>,
@@ -39,7 +39,7 @@ struct Guard {
 
 impl ZooKeeperLease {
     /// A claim on a node that is not there yet. From now on, dropping it removes the node if this claim has made it.
-    pub(crate) fn new(session: Arc<Session>, service: &Service, place: Place) -> Self {
+    pub(crate) fn new(session: Arc<Session>, service: &ServiceName, place: Place) -> Self {
         let entry = Entry::new(session, place);
         Self { service: service.clone(), entry, guard: None, troubled: true, revoked: false }
     }
@@ -115,7 +115,7 @@ async fn siblings(entry: &Entry) -> Result<Siblings> {
 #[async_trait]
 impl Lease for ZooKeeperLease {
     async fn lost(&mut self) -> Error {
-        let mut again = Retry::new(Backoff::REGISTRY);
+        let mut again = BackoffState::new(Backoff::REGISTRY);
         loop {
             self.doubted().await;
             match self.look().await {
@@ -169,7 +169,7 @@ impl Drop for ZooKeeperLease {
 /// Removes a node that nobody claims any more, as soon as ZooKeeper can be asked. When the session is over, the node
 /// ends with it.
 async fn remove(entry: Entry, wait: Duration) {
-    let mut again = Retry::new(Backoff::REGISTRY);
+    let mut again = BackoffState::new(Backoff::REGISTRY);
     sleep(wait).await;
     while !entry.session.is_over() {
         match entry.remove().await {

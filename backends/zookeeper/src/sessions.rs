@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex as StdMutex, PoisonError, Weak};
 use std::time::Duration;
 
-use callboard_core::{Backoff, Error, Result, Retry};
+use callboard_core::{Backoff, BackoffState, Error, Result};
 use tokio::runtime::{self, Handle};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until};
@@ -38,7 +38,7 @@ struct Current {
     session: Weak<Session>,
     /// What the last attempt failed with, and before when there is to be no other.
     failure: Option<(Error, Instant)>,
-    retry: Retry,
+    retry: BackoffState,
 }
 
 impl Sessions {
@@ -66,7 +66,7 @@ impl Sessions {
 
 impl Default for Shared {
     fn default() -> Self {
-        let current = Current { session: Weak::new(), failure: None, retry: Retry::new(Backoff::REGISTRY) };
+        let current = Current { session: Weak::new(), failure: None, retry: BackoffState::new(Backoff::REGISTRY) };
         Self { attempts: AtomicU64::new(0), current: Mutex::new(current) }
     }
 }

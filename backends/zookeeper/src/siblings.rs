@@ -51,7 +51,7 @@ impl Siblings {
         let Some(newer) = self.newer else { return Ok(None) };
         let path = place.of(newer);
         let there = match session.ask(session.client.get_data(&path)).await {
-            Ok((data, _)) => holder(&place.id, &data).map(|there| there.incarnation(newer)),
+            Ok((data, _)) => holder(&place.id, &data).map(|there| there.with_incarnation(newer)),
             // What has just gone is asked for again by whoever registers again.
             Err(zk::Error::NoNode | zk::Error::NoAuth) => None,
             Err(answer) => return Err(answer),

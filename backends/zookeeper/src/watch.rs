@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use callboard_core::{Result, Service, Snapshot, Snapshots};
+use callboard_core::{Result, ServiceName, Snapshot, Snapshots};
 use futures_util::{StreamExt, stream};
 
 use crate::board::Board;
@@ -10,7 +10,7 @@ use crate::layout;
 use crate::sessions::Sessions;
 
 /// The sets of a service, until something fails.
-pub(crate) fn snapshots(sessions: Arc<Sessions>, service: Service) -> Snapshots {
+pub(crate) fn snapshots(sessions: Arc<Sessions>, service: ServiceName) -> Snapshots {
     let watch = Watch { sessions, service, board: None };
     stream::try_unfold(watch, |mut watch| async move {
         let snapshot = watch.next().await.map_err(|error| error.for_service(&watch.service))?;
@@ -21,7 +21,7 @@ pub(crate) fn snapshots(sessions: Arc<Sessions>, service: Service) -> Snapshots 
 
 struct Watch {
     sessions: Arc<Sessions>,
-    service: Service,
+    service: ServiceName,
     /// None before the first set.
     board: Option<Board>,
 }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use callboard_core::{Error, Instance, Lease, Registry, Resolver, Result, Service, Snapshots, Target, TargetOptions};
+use callboard_core::{
+    Error, Instance, Lease, Registry, Resolver, Result, ServiceName, Snapshots, Target, TargetOptions,
+};
 
-use crate::failure::BACKEND;
 use crate::layout::{self, Place};
 use crate::lease::ZooKeeperLease;
 use crate::sessions::Sessions;
@@ -53,9 +54,8 @@ impl ZooKeeper {
 
 #[async_trait]
 impl Registry for ZooKeeper {
-    async fn register(&self, service: &Service, instance: &Instance) -> Result<Box<dyn Lease>> {
+    async fn register(&self, service: &ServiceName, instance: &Instance) -> Result<Box<dyn Lease>> {
         let Self(sessions) = self;
-        instance.check().map_err(|error| error.in_backend(BACKEND).for_service(service))?;
         let place = Place::new(layout::directory(&sessions.settings.prefix, service)?, instance);
         let session = sessions.session().await.map_err(|error| error.for_service(service))?;
         let mut lease = ZooKeeperLease::new(session, service, place);
@@ -63,18 +63,18 @@ impl Registry for ZooKeeper {
         Ok(Box::new(lease))
     }
 
-    async fn configure(&self, service: &Service, config: Option<&str>) -> Result<()> {
+    async fn put_service_config(&self, service: &ServiceName, config: Option<&str>) -> Result<()> {
         let Self(sessions) = self;
         let Settings { prefix, acl, .. } = &sessions.settings;
         let directory = layout::directory(prefix, service)?;
         let at = |error: Error| error.for_service(service);
         let session = sessions.session().await.map_err(at)?;
-        config::configure(&session, &directory, acl, config).await.map_err(at)
+        config::put_service_config(&session, &directory, acl, config).await.map_err(at)
     }
 }
 
 impl Resolver for ZooKeeper {
-    fn watch(&self, service: &Service) -> Snapshots {
+    fn watch(&self, service: &ServiceName) -> Snapshots {
         watch::snapshots(Arc::clone(&self.0), service.clone())
     }
 }

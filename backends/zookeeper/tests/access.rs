@@ -43,7 +43,7 @@ async fn what_is_made_with_a_password_is_changed_with_it_alone() {
     assert!(!format!("{refused:?} {}", refused.chain()).contains("guessed"), "{refused:?}");
 
     // A restart of the server itself, with the password, takes its place over.
-    let newer = instance("a").weight(3).incarnation(Incarnation::fresh());
+    let newer = instance("a").with_weight(3).with_incarnation(Incarnation::fresh());
     let other = known(&zoo, "hunter2").register(&service(), &newer).await.unwrap();
     assert_eq!(lease.lost().await.kind(), ErrorKind::Conflict);
     other.revoke().await.unwrap();
@@ -192,16 +192,16 @@ async fn the_rights_that_the_guide_gives_are_enough_and_no_more() {
     };
     let (server, operator, client) = (of("server", "s"), of("operator", "o"), zoo.zookeeper());
     let mut lease = server.register(&service(), &instance("a")).await.unwrap();
-    lease.update(&instance("a").weight(2)).await.unwrap();
-    operator.configure(&service(), Some("[]")).await.unwrap();
+    lease.update(&instance("a").with_weight(2)).await.unwrap();
+    operator.put_service_config(&service(), Some("[]")).await.unwrap();
     let first = client.watch(&service()).next().await.unwrap().unwrap();
-    assert_eq!((first.instances[0].weight, first.config.as_deref()), (2, Some(&b"[]"[..])));
+    assert_eq!((first.instances[0].weight(), first.config.as_deref()), (2, Some(&b"[]"[..])));
 
     let other = "project/other".parse().unwrap();
     denied("a server's record of another service", server.register(&other, &instance("a")).await);
-    denied("a server's config", server.configure(&service(), Some("{}")).await);
+    denied("a server's config", server.put_service_config(&service(), Some("{}")).await);
     denied("a client's record", client.register(&service(), &instance("b")).await);
-    denied("a client's config", client.configure(&service(), Some("{}")).await);
+    denied("a client's config", client.put_service_config(&service(), Some("{}")).await);
     denied("a record by who guesses", of("server", "guessed").register(&service(), &instance("b")).await);
     let (path, _) = zoo.node_of(&service(), "a").await;
     assert_eq!(zoo.hand().await.set_data(&path, b"{}", None).await.unwrap_err(), zk::Error::NoAuth);

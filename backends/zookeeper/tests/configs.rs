@@ -44,18 +44,18 @@ async fn until(watch: &mut Snapshots, config: Option<&[u8]>) -> Snapshot {
 #[ignore = "needs ZooKeeper: make test"]
 async fn a_config_is_a_node_with_the_access_of_all_others() {
     let zoo = Zoo::start(1).await;
-    known(&zoo, "hunter2").configure(&service(), Some(ONE)).await.unwrap();
+    known(&zoo, "hunter2").put_service_config(&service(), Some(ONE)).await.unwrap();
     let hand = zoo.hand().await;
     let (data, stat) = hand.get_data(&config_of(&service())).await.unwrap();
     assert_eq!((data.as_slice(), stat.ephemeral_owner), (ONE.as_bytes(), 0));
     assert_eq!(hand.set_data(&config_of(&service()), b"{}", None).await.unwrap_err(), zk::Error::NoAuth);
     assert_eq!(hand.delete(&directory(&service()), None).await.unwrap_err(), zk::Error::NoAuth, "its parent too");
     for config in [Some(OTHER), None] {
-        let refused = known(&zoo, "guessed").configure(&service(), config).await.unwrap_err();
+        let refused = known(&zoo, "guessed").put_service_config(&service(), config).await.unwrap_err();
         assert_eq!((refused.kind(), refused.service()), (ErrorKind::Denied, Some(&service())), "{refused:?}");
         assert!(refused.to_string().contains("/callboard/project/test/@config"), "{refused}");
     }
-    known(&zoo, "hunter2").configure(&service(), None).await.unwrap();
+    known(&zoo, "hunter2").put_service_config(&service(), None).await.unwrap();
     assert_eq!(hand.check_stat(&config_of(&service())).await.unwrap(), None);
 }
 
@@ -69,13 +69,13 @@ async fn several_who_put_and_remove_a_config_at_once_are_no_error() {
             let registry = zoo.zookeeper();
             async move {
                 for _ in 0..5 {
-                    registry.configure(&service(), config).await.unwrap();
+                    registry.put_service_config(&service(), config).await.unwrap();
                 }
             }
         });
         futures_util::future::join_all(writers).await;
     }
-    zoo.zookeeper().configure(&service(), Some(OTHER)).await.unwrap();
+    zoo.zookeeper().put_service_config(&service(), Some(OTHER)).await.unwrap();
     assert_eq!(zoo.hand().await.get_data(&config_of(&service())).await.unwrap().0, OTHER.as_bytes());
 }
 

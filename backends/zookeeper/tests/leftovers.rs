@@ -53,7 +53,7 @@ async fn a_registration_that_was_cut_does_not_remove_the_next_ones_node() {
     for _ in 0..3 {
         // The server sees a new connection before the client knows that it has one, and waits with what it asks until then.
         // So the client has to be answered once.
-        zookeeper.configure(&service(), None).await.unwrap();
+        zookeeper.put_service_config(&service(), None).await.unwrap();
         proxy.set(Mode::Delay(Duration::from_millis(500))).await;
         let (service, instance) = (service(), instance("a"));
         let cut = zookeeper.register(&service, &instance);
@@ -127,8 +127,8 @@ async fn an_older_incarnation_is_removed_only_while_the_newer_one_stands() {
     let session = zoo.node_of(&service(), "b").await.1;
     let _older = zoo.zookeeper().register(&service(), &instance("a")).await.unwrap();
     let (older, _) = zoo.node_of(&service(), "a").await;
-    let newer = instance("a").incarnation(Incarnation::fresh());
-    let path = format!("{}/a--{}", directory(&service()), newer.incarnation);
+    let newer = instance("a").with_incarnation(Incarnation::fresh());
+    let path = format!("{}/a--{}", directory(&service()), newer.incarnation());
 
     proxy.set(Mode::Delay(Duration::from_millis(700))).await;
     let registered = tokio::spawn(async move { behind.register(&service(), &newer).await });

@@ -6,7 +6,7 @@ mod common;
 use std::sync::Arc;
 use std::time::Duration;
 
-use callboard_core::{AnnounceSettings, Announcement, Registry, announce};
+use callboard_core::{Registration, RegistrationSettings, Registry, register};
 use callboard_zookeeper::ZooKeeper;
 use common::{SOON, Vigil, Zoo, instance, service, until};
 use tokio::time::{Instant, timeout};
@@ -20,26 +20,26 @@ fn backend(zoo: &Zoo) -> ZooKeeper {
 
 /// An instance that is kept on the board, and four who look for gaps.
 struct Kept {
-    announcement: Announcement,
+    registration: Registration,
     vigils: Vec<Vigil>,
 }
 
 impl Kept {
     async fn on(zoo: &Zoo) -> Self {
         let registry: Arc<dyn Registry> = Arc::new(backend(zoo));
-        let announcement = announce(registry, &service(), instance("a"), AnnounceSettings::default());
-        announcement.on_board(SOON).await.unwrap();
+        let registration = register(registry, &service(), instance("a"), RegistrationSettings::default());
+        registration.wait_registered(SOON).await.unwrap();
         let vigils: Vec<_> = (0..4).map(|_| Vigil::over(Arc::new(backend(zoo)), &service())).collect();
         for vigil in &vigils {
             vigil.until("before", &["a=1"]).await;
         }
-        Self { announcement, vigils }
+        Self { registration, vigils }
     }
 
     /// Changes it, and waits until all have seen that.
     async fn is_changed(&self, when: &str) {
         let started = Instant::now();
-        self.announcement.update(|instance| instance.weight = 7);
+        self.registration.update(|instance| instance.set_weight(7));
         for vigil in &self.vigils {
             vigil.until(when, &["a=7"]).await;
         }
@@ -53,7 +53,7 @@ impl Kept {
             let first = seen.sets.iter().position(|set| !set.is_empty()).unwrap();
             assert!(seen.sets[first..].iter().all(|set| set.len() == 1), "a gap: {seen:?}");
         }
-        self.announcement.leave().await.unwrap();
+        self.registration.deregister().await.unwrap();
     }
 }
 
@@ -88,7 +88,7 @@ async fn the_member_that_we_are_connected_to_is_killed() {
     assert_eq!(zoo.node_of(&service(), "a").await.1, owner, "the same session owns the entry");
     assert!(timeout(Duration::from_secs(2), lease.lost()).await.is_err(), "the lease is held");
     // The watches live on: what happens now is seen.
-    let _b = registry.register(&service(), &instance("b").weight(2)).await.unwrap();
+    let _b = registry.register(&service(), &instance("b").with_weight(2)).await.unwrap();
     for vigil in vigils.iter().chain([&same]) {
         vigil.until("after", &["a=1", "b=2"]).await;
         vigil.never_missed("a=1");
@@ -139,7 +139,7 @@ async fn without_a_quorum_the_last_set_is_kept() {
     zoo.0.node(0).start().await;
     let back = Instant::now();
     kept.is_changed("the quorum is back").await;
-    watcher.until(SOON, "after", |s| s.stale.is_none() && s.instance("a").is_some_and(|a| a.weight == 7)).await;
+    watcher.until(SOON, "after", |s| s.stale.is_none() && s.instance("a").is_some_and(|a| a.weight() == 7)).await;
     assert!(back.elapsed() < Duration::from_secs(5), "{:?}", back.elapsed());
     kept.leaves_without_a_gap().await;
 }

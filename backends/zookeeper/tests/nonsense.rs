@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use callboard_core::{Error, ErrorKind, Instance, Registry, Resolver, Service};
+use callboard_core::{Error, ErrorKind, Instance, Registry, Resolver, ServiceName};
 use callboard_zookeeper::ZooKeeper;
 use futures_util::StreamExt;
 use tokio::io::AsyncWriteExt;
@@ -30,7 +30,7 @@ async fn says(what: Vec<u8>) -> ZooKeeper {
 }
 
 async fn is_refused(what: &str, zookeeper: ZooKeeper) {
-    let service: Service = "project/test".parse().unwrap();
+    let service: ServiceName = "project/test".parse().unwrap();
     let instance = Instance::at("127.0.0.1:50051".parse().unwrap()).unwrap();
     let complaint = |error: Error| {
         assert!(matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout), "{what}: {error:?}");

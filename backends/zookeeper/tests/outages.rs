@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use callboard_conformance::Watcher;
-use callboard_core::{AnnounceSettings, AnnouncementState, ErrorKind, Registry, announce};
+use callboard_core::{ErrorKind, RegistrationSettings, RegistrationState, Registry, register};
 use callboard_raw::{Mode, Proxy};
 use callboard_servers::Program;
 use callboard_zookeeper::ZooKeeper;
@@ -17,8 +17,8 @@ use tokio::time::{Instant, sleep, timeout};
 /// The bound for everything to be right after an outage.
 const HEALED: Duration = Duration::from_secs(5);
 
-fn on_board(state: &AnnouncementState) -> bool {
-    matches!(state, AnnouncementState::OnBoard { .. })
+fn on_board(state: &RegistrationState) -> bool {
+    matches!(state, RegistrationState::Registered { .. })
 }
 
 /// A network that swallows everything until the session has expired at the server: the entry is gone then, and there
@@ -29,8 +29,8 @@ async fn a_session_that_expires_in_a_black_hole_is_replaced() {
     let zoo = Zoo::start(1).await;
     let proxy = Proxy::to(zoo.0.address()).await;
     let behind = ZooKeeper::builder([proxy.address().to_string()]).session(SESSION).build().unwrap();
-    let announcement = announce(Arc::new(behind.clone()), &service(), instance("a"), AnnounceSettings::default());
-    announcement.on_board(SOON).await.unwrap();
+    let registration = register(Arc::new(behind.clone()), &service(), instance("a"), RegistrationSettings::default());
+    registration.wait_registered(SOON).await.unwrap();
     let watchers = [Watcher::new(Arc::new(behind), &service()), Watcher::new(Arc::new(zoo.zookeeper()), &service())];
     for watcher in &watchers {
         watcher.until_ids(SOON, "before", &["a"]).await;
@@ -41,13 +41,13 @@ async fn a_session_that_expires_in_a_black_hole_is_replaced() {
     let gone = async || zoo.nodes_of(&service(), "a").await.is_empty().then_some(());
     until("the server has expired the session", gone).await;
     watchers[0].until(SOON, "cut off, with its set kept", |s| s.stale.is_some() && s.ids() == ["a"]).await;
-    assert!(!on_board(&announcement.state()), "{:?}", announcement.state());
+    assert!(!on_board(&registration.state()), "{:?}", registration.state());
     proxy.set(Mode::Pass).await;
 
     let healed = Instant::now();
     let again = async || zoo.nodes_of(&service(), "a").await.first().filter(|(_, now)| *now != owner).map(drop);
     until("the entry is made again, by another session", again).await;
-    timeout(SOON, announcement.watch().wait_for(on_board)).await.unwrap().unwrap();
+    timeout(SOON, registration.watch_state().wait_for(on_board)).await.unwrap().unwrap();
     for watcher in &watchers {
         watcher.until(SOON, "after", |seen| seen.ids() == ["a"] && seen.stale.is_none()).await;
     }
@@ -63,8 +63,8 @@ async fn after_an_outage_that_the_session_outlives_nothing_was_missing() {
     let zoo = Zoo::start(1).await;
     let proxy = Proxy::to(zoo.0.address()).await;
     let backend = ZooKeeper::builder([proxy.address().to_string()]).build().unwrap();
-    let announcement = announce(Arc::new(backend.clone()), &service(), instance("a"), AnnounceSettings::default());
-    announcement.on_board(SOON).await.unwrap();
+    let registration = register(Arc::new(backend.clone()), &service(), instance("a"), RegistrationSettings::default());
+    registration.wait_registered(SOON).await.unwrap();
     let watcher = Watcher::new(Arc::new(backend), &service());
     watcher.until_ids(SOON, "before", &["a"]).await;
     let vigil = Vigil::over(Arc::new(zoo.zookeeper()), &service());
@@ -77,12 +77,12 @@ async fn after_an_outage_that_the_session_outlives_nothing_was_missing() {
         proxy.set(Mode::Pass).await;
         let healed = Instant::now();
         let weight = outage as u32 * 10 + u32::from(mode == Mode::Refuse);
-        announcement.update(|instance| instance.weight = weight);
+        registration.update(|instance| instance.set_weight(weight));
         let right = |seen: &callboard_conformance::Seen| {
-            seen.stale.is_none() && seen.instance("a").is_some_and(|instance| instance.weight == weight)
+            seen.stale.is_none() && seen.instance("a").is_some_and(|instance| instance.weight() == weight)
         };
         watcher.until(SOON, "after", right).await;
-        timeout(SOON, announcement.watch().wait_for(on_board)).await.unwrap().unwrap();
+        timeout(SOON, registration.watch_state().wait_for(on_board)).await.unwrap().unwrap();
         vigil.until("after", &[&format!("a={weight}")]).await;
         println!("right {:?} after {outage} s of {mode:?}", healed.elapsed());
         assert!(healed.elapsed() < HEALED, "{:?}", healed.elapsed());
@@ -125,8 +125,8 @@ async fn a_session_that_was_given_up_does_not_close_itself() {
 async fn a_process_that_stands_still_beyond_its_session_comes_back() {
     let zoo = Zoo::start(1).await;
     let url = format!("zookeeper://{}/{}?session=6s", zoo.0.address(), service());
-    let process = Program::example("announce_in_zookeeper").args([&url, "127.0.0.1:50051"]).start();
-    let (lines, _) = process.line_after(0, "OnBoard").await;
+    let process = Program::example("register_in_zookeeper").args([&url, "127.0.0.1:50051"]).start();
+    let (lines, _) = process.line_after(0, "Registered").await;
     let watcher = Watcher::new(Arc::new(zoo.zookeeper()), &service());
     watcher.until_ids(SOON, "before", &["127.0.0.1:50051"]).await;
 
@@ -137,7 +137,7 @@ async fn a_process_that_stands_still_beyond_its_session_comes_back() {
 
     let resumed = Instant::now();
     let (lines, lost) = process.line_after(lines, "Lost").await;
-    process.line_after(lines, "OnBoard").await;
+    process.line_after(lines, "Registered").await;
     watcher.until_ids(SOON, "after", &["127.0.0.1:50051"]).await;
     println!("back {:?} after it went on: {lost}", resumed.elapsed());
     assert!(resumed.elapsed() < HEALED, "{:?}", resumed.elapsed());
@@ -154,18 +154,18 @@ async fn a_restart_does_not_meet_its_own_ghost() {
     let zoo = Zoo::start(1).await;
     let id = "127.0.0.1:50051";
     let url = format!("zookeeper://{}/{}?session=60s", zoo.0.address(), service());
-    let start = || Program::example("announce_in_zookeeper").args([&url, id]).start();
+    let start = || Program::example("register_in_zookeeper").args([&url, id]).start();
     let killed = start();
-    killed.line("OnBoard").await;
+    killed.line("Registered").await;
     let watcher = Watcher::new(Arc::new(zoo.zookeeper()), &service());
-    let old = watcher.until_ids(SOON, "before", &[id]).await.instance(id).unwrap().incarnation;
+    let old = watcher.until_ids(SOON, "before", &[id]).await.instance(id).unwrap().incarnation();
     let (ghost, _) = zoo.node_of(&service(), id).await;
     killed.kill().await;
     assert_eq!(zoo.node_of(&service(), id).await.0, ghost, "the ghost is there");
 
     let again = start();
-    again.line("OnBoard").await;
-    let newer = |seen: &callboard_conformance::Seen| seen.instance(id).is_some_and(|a| a.incarnation > old);
+    again.line("Registered").await;
+    let newer = |seen: &callboard_conformance::Seen| seen.instance(id).is_some_and(|a| a.incarnation() > old);
     let seen = watcher.until(SOON, "the new one", newer).await;
     assert_eq!(seen.emptied, 0, "{seen:?}");
     assert_ne!(zoo.node_of(&service(), id).await.0, ghost, "the ghost is gone, and the new one is there");

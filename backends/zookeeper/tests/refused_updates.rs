@@ -27,7 +27,7 @@ async fn is_refused_and_then_taken(zoo: &Zoo, mut lease: Box<dyn Lease>, kind: E
     let vigil = Vigil::over(Arc::new(zoo.zookeeper()), &service());
     vigil.until("before", &["a=1"]).await;
     let (path, owner) = zoo.node_of(&service(), "a").await;
-    let large = instance("a").weight(2).metadata("note", "x".repeat(3000));
+    let large = instance("a").with_weight(2).with_metadata("note", "x".repeat(3000));
     for _ in 0..2 {
         let refused = lease.update(&large).await.unwrap_err();
         assert_eq!((refused.kind(), refused.service()), (kind, Some(&service())), "{refused:?}");
@@ -83,12 +83,12 @@ async fn what_is_too_large_is_refused_before_it_is_sent() {
     let session = zoo.node_of(&service(), "a").await.1;
     let watched = Vigil::over(Arc::new(zookeeper.clone()), &service());
     watched.until("before", &["a=1"]).await;
-    let large = |id: &str, bytes: usize| instance(id).metadata("note", "x".repeat(bytes));
+    let large = |id: &str, bytes: usize| instance(id).with_metadata("note", "x".repeat(bytes));
     let config = format!(r#"{{"loadBalancingConfig":[{{"round_robin":{{}}}}],"note":"{}"}}"#, "x".repeat(1 << 20));
     let refusals = [
         lease.update(&large("a", 1 << 20)).await.unwrap_err(),
         zookeeper.register(&service(), &large("b", 1 << 20)).await.unwrap_err(),
-        zookeeper.configure(&service(), Some(&config)).await.unwrap_err(),
+        zookeeper.put_service_config(&service(), Some(&config)).await.unwrap_err(),
     ];
     let size = |id: &str| format!("{} bytes", callboard_core::encode(&large(id, 1 << 20)).len());
     for (refused, size) in refusals.iter().zip([size("a"), size("b"), format!("{} bytes", config.len())]) {
@@ -114,11 +114,11 @@ async fn the_limit_is_a_setting() {
     let zoo = Zoo::with(Cluster::zookeeper().arg("-Djute.maxbuffer=20000")).await;
     let zookeeper = ZooKeeper::builder(zoo.hosts()).session(SESSION).max_request(20_000).build().unwrap();
     let mut lease = zookeeper.register(&service(), &instance("a")).await.unwrap();
-    let refused = lease.update(&instance("a").metadata("note", "x".repeat(20_000))).await.unwrap_err();
+    let refused = lease.update(&instance("a").with_metadata("note", "x".repeat(20_000))).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Invalid, "{refused:?}");
-    lease.update(&instance("a").metadata("note", "x".repeat(18_900))).await.unwrap();
+    lease.update(&instance("a").with_metadata("note", "x".repeat(18_900))).await.unwrap();
     let config = format!(r#"{{"note":"{}"}}"#, "x".repeat(20_000));
-    let refused = zookeeper.configure(&service(), Some(&config)).await.unwrap_err();
+    let refused = zookeeper.put_service_config(&service(), Some(&config)).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Invalid, "{refused:?}");
     lease.revoke().await.unwrap();
 }
@@ -137,7 +137,7 @@ async fn an_update_that_is_cut_half_way_is_no_loss() {
     for weight in 2..5 {
         until("it is connected", async || zoo.server_of(node.1).await).await;
         proxy.set(Mode::Delay(Duration::from_millis(300))).await;
-        let (changed, seen) = (instance("a").weight(weight), format!("a={weight}"));
+        let (changed, seen) = (instance("a").with_weight(weight), format!("a={weight}"));
         let seen = [seen.as_str()];
         {
             let mut update = lease.update(&changed);
@@ -159,11 +159,11 @@ async fn an_update_that_is_cut_half_way_is_no_loss() {
     }
     // Cut before it has arrived, too.
     proxy.set(Mode::BlackHole).await;
-    let changed = instance("a").weight(7);
+    let changed = instance("a").with_weight(7);
     let swallowed = timeout(Duration::from_millis(300), lease.update(&changed)).await;
     assert!(swallowed.is_err(), "nobody answers: {swallowed:?}");
     proxy.set(Mode::Pass).await;
-    until("it can be updated again", async || lease.update(&instance("a").weight(8)).await.ok()).await;
+    until("it can be updated again", async || lease.update(&instance("a").with_weight(8)).await.ok()).await;
     vigil.until("updated", &["a=8"]).await;
     vigil.never_missed_a_member();
     is_held(lease.as_mut()).await;

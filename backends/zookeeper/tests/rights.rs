@@ -86,7 +86,7 @@ async fn a_claim_stands_although_its_service_may_not_be_read() {
     let mut lease = zoo.zookeeper().register(&service(), &instance("a")).await.unwrap();
     let nobody = [zk::Acl::new(zk::Permission::ALL, zk::AuthId::new("digest", "nobody:x"))];
     zoo.hand().await.set_acl(&directory(&service()), &nobody, None).await.unwrap();
-    lease.update(&instance("a").weight(2)).await.unwrap();
+    lease.update(&instance("a").with_weight(2)).await.unwrap();
     let lost = tokio::time::timeout(Duration::from_secs(9), lease.lost()).await;
     assert!(lost.is_err(), "{}", lost.unwrap().chain());
     zoo.allow(&directory(&service())).await;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use callboard_conformance::Watcher;
-use callboard_core::{AnnounceSettings, AnnouncementState, ErrorKind, Registry, Resolver, announce};
+use callboard_core::{ErrorKind, RegistrationSettings, RegistrationState, Registry, Resolver, register};
 use common::{SESSION, SOON, Vigil, Zoo, instance, service};
 use futures_util::StreamExt;
 use tokio::runtime::Runtime;
@@ -22,27 +22,27 @@ fn the_end_of_one_runtime_is_nothing_to_another() {
     let zoo = ours.block_on(Zoo::start(1));
     let zookeeper = zoo.zookeeper();
     let other = theirs.block_on(zookeeper.register(&"project/other".parse().unwrap(), &instance("b"))).unwrap();
-    let (announcement, watch, vigil) = ours.block_on(async {
-        let announcement =
-            announce(Arc::new(zookeeper.clone()), &service(), instance("a"), AnnounceSettings::default());
-        announcement.on_board(SOON).await.unwrap();
+    let (registration, watch, vigil) = ours.block_on(async {
+        let registration =
+            register(Arc::new(zookeeper.clone()), &service(), instance("a"), RegistrationSettings::default());
+        registration.wait_registered(SOON).await.unwrap();
         let watch = Vigil::over(Arc::new(zookeeper.clone()), &service());
         watch.until("at first", &["a=1"]).await;
-        (announcement, watch, Vigil::over(Arc::new(zoo.zookeeper()), &service()))
+        (registration, watch, Vigil::over(Arc::new(zoo.zookeeper()), &service()))
     });
     drop(theirs);
     ours.block_on(async {
         drop(other);
-        let mut states = announcement.watch();
+        let mut states = registration.watch_state();
         states.mark_unchanged();
         tokio::time::sleep(SESSION + Duration::from_secs(2)).await; // long enough for what has ended to be noticed
         assert!(!states.has_changed().unwrap(), "{:?}", states.borrow());
-        assert!(matches!(*states.borrow(), AnnouncementState::OnBoard { .. }), "{:?}", states.borrow());
+        assert!(matches!(*states.borrow(), RegistrationState::Registered { .. }), "{:?}", states.borrow());
         assert_eq!(watch.seen().errors, [""; 0]);
         vigil.never_missed("a=1");
-        announcement.update(|instance| instance.weight = 2);
+        registration.update(|instance| instance.set_weight(2));
         watch.until("it goes on", &["a=2"]).await;
-        announcement.leave().await.unwrap();
+        registration.deregister().await.unwrap();
         drop(zoo);
     });
 }
@@ -57,11 +57,12 @@ fn one_client_serves_one_runtime_after_another() {
     for round in 1..4 {
         let worker = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         worker.block_on(async {
-            let weight = instance("a").weight(round);
-            let announcement = announce(Arc::new(zookeeper.clone()), &service(), weight, AnnounceSettings::default());
-            announcement.on_board(SOON).await.unwrap();
+            let weight = instance("a").with_weight(round);
+            let registration =
+                register(Arc::new(zookeeper.clone()), &service(), weight, RegistrationSettings::default());
+            registration.wait_registered(SOON).await.unwrap();
             let watcher = Watcher::new(Arc::new(zookeeper.clone()), &service());
-            let seen = |seen: &callboard_conformance::Seen| seen.instance("a").is_some_and(|a| a.weight == round);
+            let seen = |seen: &callboard_conformance::Seen| seen.instance("a").is_some_and(|a| a.weight() == round);
             watcher.until(SOON, "this round's", seen).await;
         });
     }

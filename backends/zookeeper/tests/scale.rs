@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use callboard_core::{FollowSettings, Registry, Service, follow};
+use callboard_core::{Registry, ServiceName, WatchSettings, watch};
 use callboard_raw::{Mode, Proxy};
 use callboard_zookeeper::ZooKeeper;
 use common::{Zoo, instance, until};
@@ -38,7 +38,7 @@ async fn costs(time: Duration) -> Duration {
 async fn a_thousand_services_cost_little_and_an_outage_of_them_too() {
     let zoo = Zoo::start(1).await;
     let proxy = Proxy::to(zoo.0.address()).await;
-    let services: Vec<Service> = (0..SERVICES).map(|n| format!("many/s{n}").parse().unwrap()).collect();
+    let services: Vec<ServiceName> = (0..SERVICES).map(|n| format!("many/s{n}").parse().unwrap()).collect();
     let servers = zoo.zookeeper();
     let leases = stream::iter(&services).map(async |service| servers.register(service, &instance("a")).await.unwrap());
     let _leases: Vec<_> = leases.buffer_unordered(64).collect().await;
@@ -46,12 +46,12 @@ async fn a_thousand_services_cost_little_and_an_outage_of_them_too() {
     let client = ZooKeeper::builder([proxy.address().to_string()]).build().unwrap();
     let (stale, complete) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     for service in &services {
-        let mut follow = follow(Arc::new(client.clone()), service, FollowSettings::default());
+        let mut watcher = watch(Arc::new(client.clone()), service, WatchSettings::default());
         let (stale, complete) = (Arc::clone(&stale), Arc::clone(&complete));
         tokio::spawn(async move {
             let mut was = (false, false);
             loop {
-                let view = follow.changed().await;
+                let view = watcher.changed().await;
                 let is = (view.stale.is_some(), view.instances.as_ref().is_some_and(|set| set.len() == 1));
                 for (counter, was, is) in [(&stale, was.0, is.0), (&complete, was.1, is.1)] {
                     counter.fetch_add(usize::from(is), Ordering::Relaxed);
@@ -90,10 +90,10 @@ async fn all_services_together_try_as_often_as_one() {
     let mut following = JoinSet::new();
     for n in 0..200 {
         let service = format!("many/s{n}").parse().unwrap();
-        let mut follow = follow(Arc::new(client.clone()), &service, FollowSettings::default());
+        let mut watcher = watch(Arc::new(client.clone()), &service, WatchSettings::default());
         following.spawn(async move {
             loop {
-                follow.changed().await;
+                watcher.changed().await;
             }
         });
     }

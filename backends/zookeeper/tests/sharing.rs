@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use callboard_conformance::Harness;
 use callboard_core::{
-    AnnounceSettings, AnnouncementState, ErrorKind, Incarnation, Registry, Resolver, Service, announce,
+    ErrorKind, Incarnation, RegistrationSettings, RegistrationState, Registry, Resolver, ServiceName, register,
 };
 use callboard_servers::ask;
 use callboard_zookeeper::ZooKeeper;
@@ -31,7 +31,7 @@ impl Zoo {
 async fn everything_shares_one_session() {
     let zoo = Zoo::start(1).await;
     let zookeeper = zoo.zookeeper();
-    let services: Vec<Service> = (0..10).map(|n| format!("project/s{n}").parse().unwrap()).collect();
+    let services: Vec<ServiceName> = (0..10).map(|n| format!("project/s{n}").parse().unwrap()).collect();
     let registered = services.iter().map(|service| {
         let zookeeper = zookeeper.clone();
         async move { zookeeper.register(service, &instance("a")).await.unwrap() }
@@ -105,13 +105,13 @@ async fn is_replaced(zoo: &Zoo, by_first: &ZooKeeper, by_second: &ZooKeeper) {
     let vigil = Vigil::over(Arc::new(zoo.zookeeper()), &service());
     let mut first = by_first.register(&service(), &instance("a")).await.unwrap();
     vigil.until("first", &["a=1"]).await;
-    let mut second = by_second.register(&service(), &instance("a").weight(2)).await.unwrap();
+    let mut second = by_second.register(&service(), &instance("a").with_weight(2)).await.unwrap();
     vigil.until("second", &["a=2"]).await;
     let incarnation = Incarnation::of_this_process();
     let said = format!(
         "the id \"a\" is taken by 127.0.0.1:50051, of incarnation {incarnation}; this one is of incarnation {incarnation}"
     );
-    for error in [first.update(&instance("a").weight(9)).await.unwrap_err(), first.lost().await] {
+    for error in [first.update(&instance("a").with_weight(9)).await.unwrap_err(), first.lost().await] {
         assert_eq!((error.kind(), error.message()), (ErrorKind::Conflict, said.as_str()), "{error:?}");
     }
     drop(first);
@@ -128,15 +128,15 @@ async fn is_replaced(zoo: &Zoo, by_first: &ZooKeeper, by_second: &ZooKeeper) {
 async fn an_older_incarnation_waits_for_the_end_of_a_newer_one() {
     let zoo = Zoo::start(1).await;
     let ahead = Incarnation::from_micros(Incarnation::fresh().as_micros() + 3_600_000_000);
-    let dead = zoo.zookeeper().register(&service(), &instance("a").incarnation(ahead)).await.unwrap();
+    let dead = zoo.zookeeper().register(&service(), &instance("a").with_incarnation(ahead)).await.unwrap();
     let vigil = Vigil::over(Arc::new(zoo.zookeeper()), &service());
     vigil.until("before", &["a=1"]).await;
-    let successor = announce(zoo.registry(), &service(), instance("a").weight(2), AnnounceSettings::default());
-    let told = |state: &AnnouncementState| match state {
-        AnnouncementState::SigningIn { error: Some(error), failures: 3.., .. } => Some(error.clone()),
+    let successor = register(zoo.registry(), &service(), instance("a").with_weight(2), RegistrationSettings::default());
+    let told = |state: &RegistrationState| match state {
+        RegistrationState::Registering { error: Some(error), failures: 3.., .. } => Some(error.clone()),
         _ => None,
     };
-    let mut states = successor.watch();
+    let mut states = successor.watch_state();
     let state = timeout(SOON, states.wait_for(|state| told(state).is_some())).await.unwrap().unwrap().clone();
     let error = told(&state).unwrap();
     assert_eq!(error.kind(), ErrorKind::Conflict);
@@ -146,10 +146,10 @@ async fn an_older_incarnation_waits_for_the_end_of_a_newer_one() {
     assert_eq!(vigil.seen().sets.iter().filter(|set| !set.is_empty()).count(), 1, "{:?}", vigil.seen());
     // Nobody is there to remove it.
     zoo.end_session(zoo.node_of(&service(), "a").await.1).await;
-    successor.on_board(SOON).await.unwrap();
+    successor.wait_registered(SOON).await.unwrap();
     vigil.until("after", &["a=2"]).await;
     drop(dead);
-    successor.leave().await.unwrap();
+    successor.deregister().await.unwrap();
 }
 
 /// Who waits for a loss is told of a newer incarnation at once, and not by its next look.
@@ -160,7 +160,7 @@ async fn a_lease_that_is_held_learns_of_a_newer_incarnation_at_once() {
     let mut old = zoo.zookeeper().register(&service(), &instance("a")).await.unwrap();
     let lost = tokio::spawn(async move { old.lost().await });
     until("it is watched", async || (zoo.watches().await == 1).then_some(())).await;
-    let newer = instance("a").incarnation(Incarnation::fresh());
+    let newer = instance("a").with_incarnation(Incarnation::fresh());
     let _new = zoo.zookeeper().register(&service(), &newer).await.unwrap();
     let error = timeout(SOON, lost).await.unwrap().unwrap();
     assert_eq!(error.kind(), ErrorKind::Conflict, "{error:?}");
@@ -177,14 +177,14 @@ async fn a_newer_node_that_somebody_else_made_displaces_ours() {
     let newer = Incarnation::fresh();
     let (path, data) = (
         format!("{}/a--{newer}", directory(&service())),
-        callboard_core::encode(&instance("a").weight(5).incarnation(newer)),
+        callboard_core::encode(&instance("a").with_weight(5).with_incarnation(newer)),
     );
     let node = zk::CreateMode::Ephemeral.with_acls(zk::Acls::anyone_all());
     let hand = zoo.hand().await;
     hand.create(&path, data.as_bytes(), &node).await.unwrap();
     let watcher = callboard_conformance::Watcher::new(zoo.resolver(), &service());
-    watcher.until(SOON, "the newer", |seen| seen.instance("a").is_some_and(|a| a.weight == 5)).await;
-    let refused = lease.update(&instance("a").weight(9)).await.unwrap_err();
+    watcher.until(SOON, "the newer", |seen| seen.instance("a").is_some_and(|a| a.weight() == 5)).await;
+    let refused = lease.update(&instance("a").with_weight(9)).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Conflict, "{refused:?}");
     assert_eq!(lease.lost().await.kind(), ErrorKind::Conflict);
 }
@@ -198,13 +198,13 @@ async fn records_of_one_id_under_other_names_are_others() {
     let node = zk::CreateMode::Persistent.with_acls(zk::Acls::anyone_all());
     hand.mkdir(&directory, &node).await.unwrap();
     for (name, weight) in [("m--2", 1), ("z--3", 2), ("a--1", 3)] {
-        let record = callboard_core::encode(&instance("a").weight(weight));
+        let record = callboard_core::encode(&instance("a").with_weight(weight));
         hand.create(&format!("{directory}/{name}"), record.as_bytes(), &node).await.unwrap();
     }
     let watcher = callboard_conformance::Watcher::new(zoo.resolver(), &service());
     let seen = watcher.until_ids(SOON, "three of them", &["a", "m", "z"]).await;
     let read =
-        ["a", "m", "z"].map(|id| seen.instance(id).unwrap()).map(|one| (one.weight, one.incarnation.as_micros()));
+        ["a", "m", "z"].map(|id| seen.instance(id).unwrap()).map(|one| (one.weight(), one.incarnation().as_micros()));
     assert_eq!(read, [(3, 1), (1, 2), (2, 3)]);
 }
 
@@ -214,11 +214,11 @@ async fn records_of_one_id_under_other_names_are_others() {
 async fn a_service_among_instances_is_no_record() {
     let zoo = Zoo::start(1).await;
     let zookeeper = zoo.zookeeper();
-    let project: Service = "project".parse().unwrap();
+    let project: ServiceName = "project".parse().unwrap();
     let _long = zookeeper.register(&service(), &instance("long")).await.unwrap();
     let _short = zookeeper.register(&project, &instance("short")).await.unwrap();
     let set = zookeeper.watch(&project).next().await.unwrap().unwrap();
-    assert_eq!((set.instances[0].id.as_str(), set.instances.len(), set.skipped), ("short", 1, 0));
+    assert_eq!((set.instances[0].id(), set.instances.len(), set.skipped), ("short", 1, 0));
     // What looks like an instance is no service.
     let refused = zookeeper.register(&"project/short--1".parse().unwrap(), &instance("a")).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Invalid, "{refused:?}");
@@ -235,7 +235,7 @@ async fn a_node_that_was_written_by_hand_is_lost() {
     let error = lease.lost().await;
     assert_eq!(error.kind(), ErrorKind::Lost);
     assert!(error.to_string().contains("written by somebody else"), "{error}");
-    let _again = zoo.zookeeper().register(&service(), &instance("a").weight(2)).await.unwrap();
+    let _again = zoo.zookeeper().register(&service(), &instance("a").with_weight(2)).await.unwrap();
     Vigil::over(zoo.resolver(), &service()).until("as its owner wants it", &["a=2"]).await;
 }
 
@@ -249,7 +249,7 @@ async fn a_thousand_instances_are_seen_at_once() {
     let leases = stream::iter(1..=1000u16).map(|port| {
         let zookeeper = &zookeeper;
         let address = format!("10.0.0.7:{port}").parse().unwrap();
-        let instance = callboard_core::Instance::at(address).unwrap().metadata("note", "x".repeat(100));
+        let instance = callboard_core::Instance::at(address).unwrap().with_metadata("note", "x".repeat(100));
         async move { zookeeper.register(&service(), &instance).await.unwrap() }
     });
     let mut leases: Vec<_> = leases.buffer_unordered(64).collect().await;

@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
-use callboard_core::{AnnounceSettings, ErrorKind, Registry, RegistryTls, Resolver, Target, announce};
+use callboard_core::{ErrorKind, RegistrationSettings, Registry, RegistryTls, Resolver, Target, register};
 use callboard_raw::{Mode, Port, Proxy};
 use callboard_servers::Cluster;
 use callboard_tls_tests::{Authority, Pair};
@@ -87,13 +87,13 @@ async fn servers_and_clients_meet_over_tls() {
 
     let zookeeper = builder().tls(shown(&authority, &client)).build().unwrap();
     // The server opens its port for TLS after the one that it is known to answer on.
-    let announcement = announce(Arc::new(zookeeper), &service(), instance("a"), AnnounceSettings::default());
-    announcement.on_board(SOON).await.unwrap();
+    let registration = register(Arc::new(zookeeper), &service(), instance("a"), RegistrationSettings::default());
+    registration.wait_registered(SOON).await.unwrap();
 
     // The same by a URL that names files.
     let by_url = by_url(address, &format!("session=6s&{}", renew_client(directory.path(), &authority)));
     Vigil::over(Arc::new(by_url), &service()).until("over TLS", &["a=1"]).await;
-    announcement.leave().await.unwrap();
+    registration.deregister().await.unwrap();
 
     // A server that we do not trust, a client that the server does not trust, and one that talks plain text.
     let stranger = issue(&other);
@@ -118,17 +118,18 @@ async fn certificates_that_are_renewed_on_disk_are_read_again() {
     let authority = Authority::new("ours").unwrap();
     let (cluster, address) = start(directory.path(), &authority).await;
     let zookeeper = by_url(address, &format!("session=6s&{}", renew_client(directory.path(), &authority)));
-    let announcement = announce(Arc::new(zookeeper.clone()), &service(), instance("a"), AnnounceSettings::default());
-    announcement.on_board(SOON).await.unwrap();
+    let registration =
+        register(Arc::new(zookeeper.clone()), &service(), instance("a"), RegistrationSettings::default());
+    registration.wait_registered(SOON).await.unwrap();
 
     let authority = Authority::new("the next").unwrap();
     cluster.kill().await;
     renew_server(directory.path(), &authority);
     renew_client(directory.path(), &authority);
     cluster.start().await;
-    announcement.update(|instance| instance.weight = 2);
+    registration.update(|instance| instance.set_weight(2));
     Vigil::over(Arc::new(zookeeper), &service()).until("with the new ones", &["a=2"]).await;
-    announcement.leave().await.unwrap();
+    registration.deregister().await.unwrap();
 }
 
 /// So does a session that goes on: the connection is lost for a moment, and the next one shows what the files say now.
@@ -141,8 +142,8 @@ async fn a_session_outlives_the_renewal_of_its_certificate() {
     let proxy = Proxy::to(address).await;
     let options = format!("session=60s&{}", renew_client(directory.path(), &authority));
     let zookeeper = by_url(proxy.address(), &options);
-    let announcement = announce(Arc::new(zookeeper), &service(), instance("a"), AnnounceSettings::default());
-    announcement.on_board(SOON).await.unwrap();
+    let registration = register(Arc::new(zookeeper), &service(), instance("a"), RegistrationSettings::default());
+    registration.wait_registered(SOON).await.unwrap();
     let zoo = Zoo(cluster);
     let node = zoo.node_of(&service(), "a").await;
 
@@ -153,8 +154,8 @@ async fn a_session_outlives_the_renewal_of_its_certificate() {
     until("the server has noticed, and takes the new ones", renewed).await;
     proxy.set(Mode::Refuse).await;
     proxy.set(Mode::Pass).await;
-    announcement.update(|instance| instance.weight = 2);
+    registration.update(|instance| instance.set_weight(2));
     Vigil::over(Arc::new(zoo.zookeeper()), &service()).until("changed", &["a=2"]).await;
     assert_eq!(zoo.node_of(&service(), "a").await, node, "by the same session");
-    announcement.leave().await.unwrap();
+    registration.deregister().await.unwrap();
 }

@@ -11,7 +11,7 @@ use serde::Deserialize;
 ///
 /// Endpoints are tried in the registry's order, or in a random one that [`shuffle`](Self::shuffle) asks for. Of those
 /// with an IP address, IPv4 and IPv6 are tried by turns if there are both, beginning with the family of the first: a
-/// network on which one family is broken costs one stagger, not one for each address. An endpoint that is ready comes
+/// network on which one family is broken costs one attempt_delay, not one for each address. An endpoint that is ready comes
 /// before all others. A picker without endpoints lets calls wait.
 ///
 /// ```
@@ -19,18 +19,18 @@ use serde::Deserialize;
 ///
 /// use callboard_pick_first::PickFirst;
 ///
-/// let balancer = PickFirst::new().stagger(Duration::from_millis(400)).shuffle(true);
+/// let balancer = PickFirst::new().attempt_delay(Duration::from_millis(400)).shuffle(true);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PickFirst {
-    stagger: Duration,
+    attempt_delay: Duration,
     /// What the random order comes from; none for the registry's order.
     seed: Option<u64>,
 }
 
 impl Default for PickFirst {
     fn default() -> Self {
-        Self { stagger: Duration::from_millis(250), seed: None }
+        Self { attempt_delay: Duration::from_millis(250), seed: None }
     }
 }
 
@@ -70,8 +70,8 @@ impl PickFirst {
     /// 100 ms counts as 100 ms, which spares servers needless connections, and what is above 2 s as 2 s: the bounds
     /// of gRPC (A61).
     #[must_use]
-    pub fn stagger(mut self, stagger: Duration) -> Self {
-        self.stagger = stagger.clamp(Duration::from_millis(100), Duration::from_secs(2));
+    pub fn attempt_delay(mut self, attempt_delay: Duration) -> Self {
+        self.attempt_delay = attempt_delay.clamp(Duration::from_millis(100), Duration::from_secs(2));
         self
     }
 
@@ -93,7 +93,7 @@ impl Balancer for PickFirst {
     }
 
     fn connect(&self, endpoints: &[Endpoint]) -> Connect {
-        Connect::InOrder { order: order::order(endpoints, self.seed), stagger: self.stagger }
+        Connect::InOrder { order: order::order(endpoints, self.seed), attempt_delay: self.attempt_delay }
     }
 
     /// The channel gives only the one that it kept. Of several, the first in the order is taken.
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn endpoints_are_tried_in_the_registrys_order_250_ms_apart() {
-        let expected = Connect::InOrder { order: vec![0, 1, 2], stagger: Duration::from_millis(250) };
+        let expected = Connect::InOrder { order: vec![0, 1, 2], attempt_delay: Duration::from_millis(250) };
         assert_eq!(PickFirst::new().connect(&endpoints(3)), expected);
         assert_eq!(PickFirst::new().shuffle(true).shuffle(false).connect(&endpoints(3)), expected);
     }
@@ -144,9 +144,11 @@ mod tests {
     #[test]
     fn the_stagger_keeps_to_grpcs_bounds() {
         for (asked, got) in [(0, 100), (100, 100), (700, 700), (2_000, 2_000), (60_000, 2_000)] {
-            let balancer = PickFirst::new().stagger(Duration::from_millis(asked));
-            let Connect::InOrder { stagger, .. } = balancer.connect(&endpoints(1)) else { panic!("not in order") };
-            assert_eq!(stagger, Duration::from_millis(got));
+            let balancer = PickFirst::new().attempt_delay(Duration::from_millis(asked));
+            let Connect::InOrder { attempt_delay, .. } = balancer.connect(&endpoints(1)) else {
+                panic!("not in order")
+            };
+            assert_eq!(attempt_delay, Duration::from_millis(got));
         }
     }
 
@@ -177,8 +179,8 @@ mod tests {
 
     #[test]
     fn without_endpoints_nothing_is_tried_and_calls_wait() {
-        let stagger = Duration::from_millis(250);
-        assert_eq!(PickFirst::new().connect(&[]), Connect::InOrder { order: vec![], stagger });
+        let attempt_delay = Duration::from_millis(250);
+        assert_eq!(PickFirst::new().connect(&[]), Connect::InOrder { order: vec![], attempt_delay });
         assert_eq!(pick(&*PickFirst::new().picker(&[])), Pick::Wait);
     }
 }

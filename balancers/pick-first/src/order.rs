@@ -3,7 +3,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 
-use callboard_core::{Address, ConnectivityState, Endpoint, MAX_WEIGHT};
+use callboard_core::{ConnectivityState, Endpoint, MAX_WEIGHT};
 
 /// Indices of all endpoints: what is ready, then the rest, each in the given or the shuffled order with the families
 /// of IP addresses by turns.
@@ -27,7 +27,7 @@ pub(crate) fn order(endpoints: &[Endpoint], seed: Option<u64>) -> Vec<usize> {
 /// the weights. -ln(u)/weight upwards is the same order, and does not round heavy weights to 1.
 fn rank(endpoint: &Endpoint, seed: u64) -> (bool, u64) {
     let mut hasher = DefaultHasher::new();
-    (seed, &endpoint.instance().id).hash(&mut hasher);
+    (seed, endpoint.instance().id()).hash(&mut hasher);
     // The upper 53 bits are what an f64 holds exactly; the half keeps u off 0 and 1.
     let u = ((hasher.finish() >> 11) as f64 + 0.5) / (1_u64 << 53) as f64;
     let weight = endpoint.weight().min(MAX_WEIGHT);
@@ -44,9 +44,9 @@ enum Family {
 
 /// None for a Unix socket, and for a host name, which may turn out to be either.
 fn family(endpoint: &Endpoint) -> Option<Family> {
-    let Address::Tcp { host, .. } = &endpoint.instance().address else { return None };
+    let (host, _) = endpoint.instance().address().host_and_port()?;
     // An IPv6 address may have a zone.
-    let ip = host.split_once('%').map_or(host.as_str(), |(ip, _)| ip);
+    let ip = host.split_once('%').map_or(host, |(ip, _)| ip);
     Some(match ip.parse().ok()? {
         IpAddr::V4(_) => Family::V4,
         IpAddr::V6(_) => Family::V6,
@@ -80,11 +80,11 @@ mod tests {
     }
 
     fn weighted(id: &str, weight: u32) -> Endpoint {
-        Endpoint::new(Instance::new(id, "10.0.0.1:1".parse().unwrap()).unwrap().weight(weight))
+        Endpoint::new(Instance::new(id, "10.0.0.1:1".parse().unwrap()).unwrap().with_weight(weight))
     }
 
     fn ids(endpoints: &[Endpoint], seed: u64) -> Vec<String> {
-        order(endpoints, Some(seed)).into_iter().map(|index| endpoints[index].instance().id.clone()).collect()
+        order(endpoints, Some(seed)).into_iter().map(|index| endpoints[index].instance().id().to_owned()).collect()
     }
 
     /// How many of `seeds` orders begin with each endpoint.
@@ -149,7 +149,7 @@ mod tests {
             let mut endpoints = Vec::new();
             for (i, (kind, weight, ready)) in kinds.iter().enumerate() {
                 let address = ["10.0.0.1:1", "[::1]:1", "name:1", "unix:/a"][*kind].parse().unwrap();
-                endpoints.push(Endpoint::new(Instance::new(i.to_string(), address).unwrap().weight(*weight)));
+                endpoints.push(Endpoint::new(Instance::new(i.to_string(), address).unwrap().with_weight(*weight)));
                 if *ready {
                     endpoints[i].set_state(ConnectivityState::Ready);
                 }
@@ -173,7 +173,7 @@ mod tests {
                     stay.insert(0, all[i].clone());
                 }
             }
-            let stays = |id: &String| stay.iter().any(|endpoint| endpoint.instance().id == *id);
+            let stays = |id: &String| stay.iter().any(|endpoint| endpoint.instance().id() == *id);
             let kept: Vec<_> = ids(&all, seed).into_iter().filter(stays).collect();
             prop_assert_eq!(ids(&stay, seed), kept);
         }

@@ -43,9 +43,9 @@ impl Weighted {
     /// Remembers the endpoints whose weight is above the highest, and returns those that were not known to be.
     fn newly_clamped<'a>(&self, endpoints: &'a [Endpoint]) -> Vec<&'a Endpoint> {
         let clamped: Vec<_> = endpoints.iter().filter(|endpoint| endpoint.weight() > MAX_WEIGHT).collect();
-        let now = clamped.iter().map(|endpoint| (endpoint.instance().id.clone(), endpoint.weight())).collect();
+        let now = clamped.iter().map(|endpoint| (endpoint.instance().id().to_owned(), endpoint.weight())).collect();
         let known = mem::replace(&mut *self.clamped.lock().unwrap_or_else(PoisonError::into_inner), now);
-        clamped.into_iter().filter(|endpoint| known.get(&endpoint.instance().id) != Some(&endpoint.weight())).collect()
+        clamped.into_iter().filter(|endpoint| known.get(endpoint.instance().id()) != Some(&endpoint.weight())).collect()
     }
 }
 
@@ -67,7 +67,7 @@ impl Balancer for Weighted {
         let clamped = self.newly_clamped(endpoints);
         if let Some(first) = clamped.first() {
             tracing::warn!(
-                instance = %first.instance().id,
+                instance = %first.instance().id(),
                 weight = first.weight(),
                 highest = MAX_WEIGHT,
                 instances = clamped.len(),
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     fn endpoint(id: &str, weight: u32) -> Endpoint {
-        Endpoint::new(Instance::new(id, "127.0.0.1:1".parse().unwrap()).unwrap().weight(weight))
+        Endpoint::new(Instance::new(id, "127.0.0.1:1".parse().unwrap()).unwrap().with_weight(weight))
     }
 
     #[test]
@@ -101,8 +101,9 @@ mod tests {
     #[test]
     fn an_absurd_weight_is_new_once_and_again_when_it_changes_or_returns() {
         let balancer = Weighted::new();
-        let new =
-            |set: &[Endpoint]| balancer.newly_clamped(set).iter().map(|e| e.instance().id.clone()).collect::<Vec<_>>();
+        let new = |set: &[Endpoint]| {
+            balancer.newly_clamped(set).iter().map(|e| e.instance().id().to_owned()).collect::<Vec<_>>()
+        };
         let (fine, a, b) = (endpoint("fine", MAX_WEIGHT), endpoint("a", MAX_WEIGHT + 1), endpoint("b", u32::MAX));
         assert_eq!(new(&[fine.clone(), a.clone()]), ["a"]);
         assert_eq!(new(&[b.clone(), fine.clone(), a.clone()]), ["b"]);

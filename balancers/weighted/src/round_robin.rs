@@ -59,7 +59,8 @@ impl Balancer for WeightedRoundRobin {
     }
 
     fn picker(&self, ready: &[Endpoint]) -> Box<dyn Picker> {
-        let endpoints: Vec<_> = ready.iter().map(|endpoint| (endpoint.clone(), endpoint.slot::<Measured>())).collect();
+        let endpoints: Vec<_> =
+            ready.iter().map(|endpoint| (endpoint.clone(), endpoint.attribute::<Measured>())).collect();
         if self.settings.enable_oob_load_report {
             for (endpoint, measured) in &endpoints {
                 if let Some(load) = endpoint.out_of_band_load() {
@@ -76,11 +77,11 @@ impl Balancer for WeightedRoundRobin {
         Box::new(Weighing { walk, endpoints, settings: self.settings.clone() })
     }
 
-    fn renew_every(&self) -> Option<Duration> {
+    fn refresh_interval(&self) -> Option<Duration> {
         Some(self.settings.weight_update_period.max(SHORTEST_UPDATE))
     }
 
-    fn load_reports(&self) -> Option<Duration> {
+    fn oob_report_interval(&self) -> Option<Duration> {
         self.settings.enable_oob_load_report.then_some(self.settings.oob_reporting_period)
     }
 }

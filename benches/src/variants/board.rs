@@ -13,7 +13,7 @@ use crate::Result;
 pub(super) async fn connect(servers: &[SocketAddr]) -> Result<Channel> {
     let (registry, resolver) = feed();
     let instances =
-        servers.iter().map(|server| Instance::at((*server).into())).collect::<callboard::Result<Vec<_>>>()?;
+        servers.iter().map(|server| Instance::at((*server).try_into()?)).collect::<callboard::Result<Vec<_>>>()?;
     registry.send(Snapshot::new(instances))?;
     let channel = Channel::builder(service()).resolver(resolver).balancer(RoundRobin::new()).build()?;
     channel.wait_ready(Duration::from_secs(5)).await?;

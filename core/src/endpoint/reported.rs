@@ -34,7 +34,7 @@ mod tests {
         let endpoint = Endpoint::new(Instance::new("a", "127.0.0.1:1".parse().expect("an address")).expect("an id"));
         let seen = || endpoint.load().map(|load| load.report().cpu_utilization);
         assert_eq!((seen(), endpoint.out_of_band_load()), (None, None));
-        let clone = endpoint.with_instance(endpoint.instance().as_ref().clone().weight(7));
+        let clone = endpoint.with_instance(endpoint.instance().as_ref().clone().with_weight(7));
         clone.set_load(Load::now(report(0.1)));
         assert_eq!((seen(), endpoint.out_of_band_load()), (Some(0.1), None), "the figures are shared");
         tokio::time::advance(Duration::from_secs(1)).await;

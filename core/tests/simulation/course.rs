@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use callboard_core::{
-    AnnounceSettings, Announcement, AnnouncementState, Follow, FollowSettings, Incarnation, Instance, Service, View,
-    announce, follow,
+    Incarnation, Instance, Registration, RegistrationSettings, RegistrationState, Resolution, ServiceName,
+    WatchSettings, Watcher, register, watch,
 };
 use tokio::time::{Instant, sleep};
 
@@ -32,7 +32,7 @@ struct Process {
     incarnation: u64,
     site: Site,
     /// None once it has ended, in whatever way.
-    announcement: Option<Announcement>,
+    registration: Option<Registration>,
     /// When it began or ended, or began to wish what it wishes now.
     since: Instant,
     weight: u32,
@@ -40,12 +40,12 @@ struct Process {
 
 impl Process {
     fn lives(&self) -> bool {
-        self.announcement.is_some()
+        self.registration.is_some()
     }
 
     fn is_registered(&self) -> bool {
-        let state = self.announcement.as_ref().map(Announcement::state);
-        matches!(state, Some(AnnouncementState::OnBoard { pending: None, .. }))
+        let state = self.registration.as_ref().map(Registration::state);
+        matches!(state, Some(RegistrationState::Registered { pending: None, .. }))
     }
 
     /// Nothing has happened to it lately.
@@ -56,14 +56,14 @@ impl Process {
 
 struct Client {
     site: Site,
-    view: Arc<Mutex<View>>,
+    view: Arc<Mutex<Resolution>>,
     /// Whether it had anybody when it was looked at last, and some server was registered for long.
     had: Cell<bool>,
 }
 
 struct Course {
     shared: Arc<Mutex<Shared>>,
-    service: Service,
+    service: ServiceName,
     processes: Vec<Process>,
     clients: Vec<Client>,
     wiped: Option<Instant>,
@@ -97,9 +97,9 @@ fn is_calm(site: &Site) -> bool {
     weather.now == Weather::Calm && weather.since.elapsed() >= SETTLED
 }
 
-async fn watch(mut follow: Follow, view: Arc<Mutex<View>>) {
+async fn note(mut watcher: Watcher, view: Arc<Mutex<Resolution>>) {
     loop {
-        let seen = follow.changed().await.clone();
+        let seen = watcher.changed().await.clone();
         *view.lock().unwrap() = seen;
     }
 }
@@ -122,11 +122,11 @@ impl Course {
         }
         for _ in 0..2 {
             let site = Site::new(&course.shared, Weather::Calm);
-            let mut settings = FollowSettings::default();
+            let mut settings = WatchSettings::default();
             (settings.empty_grace, settings.first_snapshot) = (GRACE, Duration::from_secs(4));
             let view = Arc::default();
-            let follow = follow(Arc::new(site.clone()), &course.service, settings);
-            tokio::spawn(watch(follow, Arc::clone(&view)));
+            let watcher = watch(Arc::new(site.clone()), &course.service, settings);
+            tokio::spawn(note(watcher, Arc::clone(&view)));
             course.clients.push(Client { site, view, had: Cell::new(false) });
         }
         course
@@ -149,11 +149,11 @@ impl Course {
         let last = self.processes.iter().rev().find(|process| process.id == id && process.lives());
         let copied = last.filter(|_| self.shared().random.bool()).map(|process| process.incarnation);
         let incarnation = copied.unwrap_or(1_000_000 * u64::from(port));
-        let instance = instance.incarnation(Incarnation::from_micros(incarnation));
-        let mut settings = AnnounceSettings::default();
+        let instance = instance.with_incarnation(Incarnation::from_micros(incarnation));
+        let mut settings = RegistrationSettings::default();
         settings.attempt_timeout = Duration::from_secs(5);
-        let announcement = Some(announce(Arc::new(site.clone()), &self.service, instance, settings));
-        self.processes.push(Process { id, port, site, incarnation, announcement, since: Instant::now(), weight: 1 });
+        let registration = Some(register(Arc::new(site.clone()), &self.service, instance, settings));
+        self.processes.push(Process { id, port, site, incarnation, registration, since: Instant::now(), weight: 1 });
     }
 
     /// Lets something happen, now and then.
@@ -191,7 +191,7 @@ impl Course {
         let process = &mut self.processes[at];
         process.since = Instant::now();
         // How it went shows in what stands there.
-        drop(process.announcement.take().map(|announcement| tokio::spawn(announcement.leave())));
+        drop(process.registration.take().map(|registration| tokio::spawn(registration.deregister())));
         let port = process.port;
         self.tell(&format!("leave {port}"));
     }
@@ -200,7 +200,7 @@ impl Course {
     fn die(&mut self, at: usize) {
         let process = &mut self.processes[at];
         process.site.set_weather(Weather::Silent);
-        (process.since, process.announcement) = (Instant::now(), None);
+        (process.since, process.registration) = (Instant::now(), None);
         let port = process.port;
         self.tell(&format!("die {port}"));
     }
@@ -210,7 +210,7 @@ impl Course {
         process.weight += 1;
         process.since = Instant::now();
         let (weight, port) = (process.weight, process.port);
-        process.announcement.as_ref().unwrap().update(|instance| instance.weight = weight);
+        process.registration.as_ref().unwrap().update(|instance| instance.set_weight(weight));
         self.tell(&format!("wish {port} weight {weight}"));
     }
 
@@ -253,10 +253,10 @@ impl Course {
             self.shared().world.entry(id).cloned().ok_or_else(|| format!("{id} lives and is not registered"))?;
         let living = || self.processes.iter().filter(|process| process.id == id && process.lives());
         let port_of = |process: &Process| format!("127.0.0.1:{}", process.port);
-        let owner = living().find(|process| port_of(process) == entry.address.to_string());
-        let owner = owner.ok_or_else(|| format!("{id} is registered at {}, where nobody is", entry.address))?;
-        if entry.weight != owner.weight {
-            return Err(format!("{id} wishes the weight {} and has {}", owner.weight, entry.weight));
+        let owner = living().find(|process| port_of(process) == entry.address().to_string());
+        let owner = owner.ok_or_else(|| format!("{id} is registered at {}, where nobody is", entry.address()))?;
+        if entry.weight() != owner.weight {
+            return Err(format!("{id} wishes the weight {} and has {}", owner.weight, entry.weight()));
         }
         match living().filter(|process| process.is_registered()).count() {
             1 => Ok(()),
@@ -273,10 +273,10 @@ impl Course {
         }
         for instance in instances.iter() {
             let of =
-                self.processes.iter().find(|one| instance.address.to_string() == format!("127.0.0.1:{}", one.port));
-            let process = of.ok_or_else(|| format!("a client has {}, who never was", instance.address))?;
+                self.processes.iter().find(|one| instance.address().to_string() == format!("127.0.0.1:{}", one.port));
+            let process = of.ok_or_else(|| format!("a client has {}, who never was", instance.address()))?;
             if !process.lives() && process.since.elapsed() > SETTLED + GRACE {
-                return Err(format!("a client has {}, who has been gone for long", instance.address));
+                return Err(format!("a client has {}, who has been gone for long", instance.address()));
             }
         }
         Ok(())

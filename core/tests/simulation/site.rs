@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use callboard_core::{Error, ErrorKind, Instance, Lease, Registry, Resolver, Result, Service, Snapshots};
+use callboard_core::{Error, ErrorKind, Instance, Lease, Registry, Resolver, Result, ServiceName, Snapshots};
 use futures_util::stream;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
@@ -88,7 +88,7 @@ impl Site {
 
 #[async_trait]
 impl Registry for Site {
-    async fn register(&self, _: &Service, instance: &Instance) -> Result<Box<dyn Lease>> {
+    async fn register(&self, _: &ServiceName, instance: &Instance) -> Result<Box<dyn Lease>> {
         let token = {
             let mut shared = self.shared();
             shared.last_token += 1;
@@ -151,7 +151,7 @@ impl Lease for Claim {
     }
 
     async fn revoke(self: Box<Self>) -> Result<()> {
-        let (id, token) = (self.instance.id.clone(), self.token);
+        let (id, token) = (self.instance.id().to_owned(), self.token);
         let revoke = move |world: &mut World| {
             world.revoke(&id, token);
             Ok(())
@@ -175,7 +175,7 @@ impl Site {
 
 impl Resolver for Site {
     /// Asks for the set, and again after each change.
-    fn watch(&self, _: &Service) -> Snapshots {
+    fn watch(&self, _: &ServiceName) -> Snapshots {
         let watch = (self.clone(), None);
         Box::pin(stream::unfold(watch, |(site, seen)| async move {
             if let Some(seen) = seen {

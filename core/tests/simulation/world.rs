@@ -59,19 +59,19 @@ impl World {
         if self.over.contains(&token) {
             return Err(Error::new(ErrorKind::Lost, "the claim is over"));
         }
-        match self.entries.get(&instance.id) {
+        match self.entries.get(instance.id()) {
             Some(there) if there.token == token => return Ok(()),
-            Some(there) if there.instance.incarnation > instance.incarnation => {
+            Some(there) if there.instance.incarnation() > instance.incarnation() => {
                 self.over.insert(token);
-                return Err(conflict(instance.incarnation, &there.instance));
+                return Err(conflict(instance.incarnation(), &there.instance));
             }
             Some(there) => drop(self.over.insert(there.token)),
             None => {}
         }
-        self.tell(&format!("claim {} by {token}, incarnation {}", instance.id, instance.incarnation));
+        self.tell(&format!("claim {} by {token}, incarnation {}", instance.id(), instance.incarnation()));
         let until = Instant::now() + TIME_TO_LIVE;
         self.entries
-            .insert(instance.id.clone(), Entry { instance: Arc::new(instance.clone()), token, change: 0, until });
+            .insert(instance.id().to_owned(), Entry { instance: Arc::new(instance.clone()), token, change: 0, until });
         self.changed();
         Ok(())
     }
@@ -79,17 +79,17 @@ impl World {
     /// Changes or, without an instance, keeps alive.
     pub fn keep(&mut self, mine: &Instance, token: Token, change: Option<(u64, &Instance)>) -> Result<()> {
         self.expire();
-        match self.entries.get_mut(&mine.id) {
+        match self.entries.get_mut(mine.id()) {
             Some(entry) if entry.token == token => {
                 entry.until = Instant::now() + TIME_TO_LIVE;
                 let Some((number, change)) = change.filter(|(number, _)| *number > entry.change) else { return Ok(()) };
                 (entry.instance, entry.change) = (Arc::new(change.clone()), number);
-                self.tell(&format!("change {} by {token}, weight {}", change.id, change.weight));
+                self.tell(&format!("change {} by {token}, weight {}", change.id(), change.weight()));
                 self.changed();
                 Ok(())
             }
-            Some(entry) if entry.instance.incarnation >= mine.incarnation => {
-                Err(conflict(mine.incarnation, &entry.instance))
+            Some(entry) if entry.instance.incarnation() >= mine.incarnation() => {
+                Err(conflict(mine.incarnation(), &entry.instance))
             }
             _ => Err(Error::new(ErrorKind::Lost, "the entry is not there")),
         }

@@ -20,7 +20,7 @@ pub(super) async fn match_up(old: &[Arc<Instance>], new: &[Arc<Instance>], break
                 if former.is_none() {
                     former = Some(Former::new(old, breaks).await);
                 }
-                former.iter().flat_map(|former| former.at(&instance.address)).find(|place| is(&old[*place], instance))
+                former.iter().flat_map(|former| former.at(instance.address())).find(|place| is(&old[*place], instance))
             }
         };
         next = found.map_or(next, |found| found + 1);
@@ -33,7 +33,7 @@ pub(super) async fn match_up(old: &[Arc<Instance>], new: &[Arc<Instance>], break
 }
 
 fn is(old: &Instance, new: &Instance) -> bool {
-    old.address == new.address && old.id == new.id
+    old.address() == new.address() && old.id() == new.id()
 }
 
 /// Those that there were, by their addresses.
@@ -48,7 +48,7 @@ impl<'a> Former<'a> {
         let mut former = Self { last: HashMap::with_capacity(old.len()), before: Vec::with_capacity(old.len()) };
         for (place, instance) in old.iter().enumerate() {
             breaks.take().await;
-            let before = former.last.insert(&instance.address, place);
+            let before = former.last.insert(instance.address(), place);
             former.before.push(before);
         }
         former
@@ -64,7 +64,7 @@ impl<'a> Former<'a> {
         for (place, instance) in places.iter_mut().zip(new) {
             if place.is_none() {
                 breaks.take().await;
-                *place = self.at(&instance.address).find(|place| left[*place]);
+                *place = self.at(instance.address()).find(|place| left[*place]);
                 place.iter().for_each(|place| left[*place] = false);
             }
         }

@@ -24,7 +24,7 @@ impl Subchannel {
             self.stand_in();
             return self.note_state();
         }
-        let (id, address) = (&self.endpoint.instance().id, self.address());
+        let (id, address) = (self.endpoint.instance().id(), self.address());
         match event {
             Event::Failed(error) => {
                 tracing::debug!(instance = id, %address, error = error.chain(), "connection attempt failed");

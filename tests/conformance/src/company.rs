@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use callboard_core::{
-    AnnounceSettings, Announcement, AnnouncementState, Incarnation, Instance, Lease, Registry, Resolver, Service,
-    announce,
+    Incarnation, Instance, Lease, Registration, RegistrationSettings, RegistrationState, Registry, Resolver,
+    ServiceName, register,
 };
 use tokio::time::{Instant, timeout};
 
@@ -19,8 +19,8 @@ pub(crate) const SOON: Duration = Duration::from_secs(20);
 /// The one thing that holds whatever happens: no watcher ever sees an empty set.
 pub(crate) struct Company<'h> {
     harness: &'h dyn Harness,
-    pub(crate) service: Service,
-    live: Vec<Announcement>,
+    pub(crate) service: ServiceName,
+    live: Vec<Registration>,
     watchers: Vec<Watcher>,
 }
 
@@ -31,9 +31,9 @@ impl<'h> Company<'h> {
     /// Everybody begins; nobody is waited for.
     pub(crate) fn begin(harness: &'h dyn Harness) -> Self {
         let service = service("project/test");
-        let live = (1..)
-            .zip(LIVE)
-            .map(|(port, id)| announce(harness.registry(), &service, instance(id, port), AnnounceSettings::default()));
+        let live = (1..).zip(LIVE).map(|(port, id)| {
+            register(harness.registry(), &service, instance(id, port), RegistrationSettings::default())
+        });
         let watchers = (0..2).map(|_| Watcher::new(harness.resolver(), &service));
         Self { harness, live: live.collect(), watchers: watchers.collect(), service }
     }
@@ -52,11 +52,11 @@ impl<'h> Company<'h> {
         let by = Instant::now() + within;
         loop {
             let left = by.saturating_duration_since(Instant::now());
-            for (announcement, id) in self.live.iter().zip(LIVE) {
-                let mut state = announcement.watch();
-                let on_board = |state: &AnnouncementState| matches!(state, AnnouncementState::OnBoard { .. });
+            for (registration, id) in self.live.iter().zip(LIVE) {
+                let mut state = registration.watch_state();
+                let on_board = |state: &RegistrationState| matches!(state, RegistrationState::Registered { .. });
                 let waited = timeout(left, state.wait_for(on_board)).await.map(|state| state.map(drop));
-                assert!(matches!(waited, Ok(Ok(()))), "{when}: {id} is not on the board: {:?}", announcement.state());
+                assert!(matches!(waited, Ok(Ok(()))), "{when}: {id} is not on the board: {:?}", registration.state());
             }
             for watcher in &self.watchers {
                 watcher.until(left, when, right).await;
@@ -87,12 +87,12 @@ impl<'h> Company<'h> {
         for watcher in &self.watchers {
             watcher.until(notice, "the first watch has failed", |seen| seen.stale.is_some()).await;
         }
-        for (announcement, id) in self.live.iter().zip(LIVE) {
+        for (registration, id) in self.live.iter().zip(LIVE) {
             let failed =
-                |state: &AnnouncementState| matches!(state, AnnouncementState::SigningIn { failures: 1.., .. });
-            let mut state = announcement.watch();
+                |state: &RegistrationState| matches!(state, RegistrationState::Registering { failures: 1.., .. });
+            let mut state = registration.watch_state();
             let noticed = timeout(notice, state.wait_for(failed)).await;
-            assert!(noticed.is_ok(), "{id} has not noticed within {notice:?}: {:?}", announcement.state());
+            assert!(noticed.is_ok(), "{id} has not noticed within {notice:?}: {:?}", registration.state());
         }
     }
 
@@ -100,7 +100,7 @@ impl<'h> Company<'h> {
     /// everything is right.
     pub(crate) async fn comes_back_after(&self, when: &str, fault: impl Future<Output = ()>) {
         let heal = self.harness.bounds().heal;
-        let mut state = self.live[0].watch();
+        let mut state = self.live[0].watch_state();
         state.mark_unchanged();
         fault.await;
         // The loss itself may be too short to be seen; that the state has changed at all tells of it.
@@ -115,11 +115,11 @@ impl<'h> Company<'h> {
             return;
         }
         let notice = self.harness.bounds().notice;
-        for (announcement, id) in self.live.iter().zip(LIVE) {
-            let lost = |state: &AnnouncementState| matches!(state, AnnouncementState::Lost { .. });
-            let mut state = announcement.watch();
+        for (registration, id) in self.live.iter().zip(LIVE) {
+            let lost = |state: &RegistrationState| matches!(state, RegistrationState::Lost { .. });
+            let mut state = registration.watch_state();
             let noticed = timeout(notice, state.wait_for(lost)).await;
-            assert!(noticed.is_ok(), "{id} has not noticed within {notice:?}: {:?}", announcement.state());
+            assert!(noticed.is_ok(), "{id} has not noticed within {notice:?}: {:?}", registration.state());
         }
     }
 
@@ -152,7 +152,7 @@ impl Mortal {
     }
 }
 
-pub(crate) fn service(name: &str) -> Service {
+pub(crate) fn service(name: &str) -> ServiceName {
     name.parse().expect("a service's name")
 }
 
@@ -163,11 +163,11 @@ pub(crate) fn instance(id: &str, port: u16) -> Instance {
 
 /// An instance of an incarnation of its own: the number stands for when its process started.
 pub(crate) fn started(id: &str, port: u16, incarnation: u64) -> Instance {
-    instance(id, port).incarnation(Incarnation::from_micros(incarnation))
+    instance(id, port).with_incarnation(Incarnation::from_micros(incarnation))
 }
 
 /// A watcher of this service.
-pub(crate) fn watcher(harness: &dyn Harness, service: &Service) -> Watcher {
+pub(crate) fn watcher(harness: &dyn Harness, service: &ServiceName) -> Watcher {
     let resolver: Arc<dyn Resolver> = harness.resolver();
     Watcher::new(resolver, service)
 }

@@ -1,6 +1,6 @@
 //! The service's config, beside its instances.
 
-use callboard_core::Service;
+use callboard_core::ServiceName;
 
 use crate::company::{Company, SOON, instance, service, watcher};
 use crate::presence::registered;
@@ -13,8 +13,8 @@ async fn until(watcher: &Watcher, when: &str, config: Option<&[u8]>) -> Seen {
     watcher.until(SOON, when, |seen| seen.set.is_some() && seen.config.as_deref() == config).await
 }
 
-async fn configured(harness: &dyn Harness, service: &Service, config: Option<&str>) {
-    harness.registry().configure(service, config).await.expect("a registry that is well takes a config");
+async fn configured(harness: &dyn Harness, service: &ServiceName, config: Option<&str>) {
+    harness.registry().put_service_config(service, config).await.expect("a registry that is well takes a config");
 }
 
 /// A config that callboard has put is seen, as it is, by who watched before and by who watches afterwards; so are its

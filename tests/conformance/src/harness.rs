@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use callboard_core::{Instance, Registry, Resolver, Service};
+use callboard_core::{Instance, Registry, Resolver, ServiceName};
 
 /// A backend under test, with a registry's server of its own that can be broken.
 ///
@@ -33,7 +33,7 @@ pub trait Harness: fmt::Debug + Send + Sync {
 
     /// A record that the registry does not take, such as one that is too large. By default one with 4 MiB of metadata.
     fn refused(&self, instance: Instance) -> Instance {
-        instance.metadata("note", "x".repeat(4 << 20))
+        instance.with_metadata("note", "x".repeat(4 << 20))
     }
 
     /// How long things may take.
@@ -66,20 +66,20 @@ pub trait Harness: fmt::Debug + Send + Sync {
     async fn wipe(&self);
 
     /// Puts a record there that no callboard could have written, where instances of this service are looked for.
-    async fn put_garbage(&self, service: &Service);
+    async fn put_garbage(&self, service: &ServiceName);
 
     /// Puts a record there that says this, under the key of this id, whichever id it has in it, in the place of what is
     /// there: as whoever may write to the registry could. Nothing ends it.
-    async fn put_record(&self, service: &Service, id: &str, record: &Instance);
+    async fn put_record(&self, service: &ServiceName, id: &str, record: &Instance);
 
     /// Puts these bytes where the service's config stands, or removes it, as a person with the registry's own tool would.
-    async fn put_config(&self, service: &Service, config: Option<&[u8]>);
+    async fn put_config(&self, service: &ServiceName, config: Option<&[u8]>);
 
     /// Removes the entry of this instance, past its owner, as a person with the registry's own tool would.
-    async fn delete(&self, service: &Service, instance: &Instance);
+    async fn delete(&self, service: &ServiceName, instance: &Instance);
 
     /// Ends what keeps this instance's entry alive (a lease, a session, a check), past its owner.
-    async fn end_lease(&self, service: &Service, instance: &Instance);
+    async fn end_lease(&self, service: &ServiceName, instance: &Instance);
 
     /// How many watches the server serves at this moment. A stopgap for a registry that cannot count them is to count
     /// the connections.

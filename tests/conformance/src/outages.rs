@@ -1,7 +1,7 @@
 //! What the registry suffers. Afterwards every live instance is in every watcher's set and every dead one is out, and
 //! at no moment was a set empty while an instance was live.
 
-use callboard_core::{AnnounceSettings, announce};
+use callboard_core::{RegistrationSettings, register};
 use tokio::time::timeout;
 
 use crate::Harness;
@@ -55,13 +55,13 @@ pub async fn a_registry_that_is_wiped(harness: &dyn Harness) {
 /// Who leaves while the registry is down does not come back with it.
 pub async fn who_leaves_during_an_outage_stays_away(harness: &dyn Harness) {
     let company = Company::together(harness).await;
-    let settings = AnnounceSettings::default();
-    let leaver = announce(harness.registry(), &company.service, instance("leaver", 7), settings.clone());
-    leaver.on_board(SOON).await.expect("the registry is well");
+    let settings = RegistrationSettings::default();
+    let leaver = register(harness.registry(), &company.service, instance("leaver", 7), settings.clone());
+    leaver.wait_registered(SOON).await.expect("the registry is well");
     harness.kill().await;
     company.watchers_are_cut_off().await;
     // Whether it could be told is not the matter here: an error says that the entry ends by its time to live.
-    let left = timeout(settings.attempt_timeout * 2 + SOON, leaver.leave()).await;
+    let left = timeout(settings.attempt_timeout * 2 + SOON, leaver.deregister()).await;
     assert!(left.is_ok(), "leaving takes no longer than two attempts");
     harness.restart().await;
     let bounds = harness.bounds();

@@ -14,7 +14,7 @@ pub async fn a_registered_instance_is_seen(harness: &dyn Harness) {
     let early = watcher(harness, &service);
     early.until_ids(SOON, "before", &[]).await;
     let registry = harness.registry();
-    let wanted = instance("a", 1).weight(3).zone("eu-1").metadata("version", "2.4.0");
+    let wanted = instance("a", 1).with_weight(3).with_zone("eu-1").with_metadata("version", "2.4.0");
     let _lease = registry.register(&service, &wanted).await.expect("registered");
     let late = watcher(harness, &service);
     for watcher in [&early, &late] {
@@ -28,14 +28,14 @@ pub async fn a_registered_instance_is_seen(harness: &dyn Harness) {
 pub async fn an_update_is_seen_in_place(harness: &dyn Harness) {
     let service = service("project/test");
     let (registry, watcher) = (harness.registry(), watcher(harness, &service));
-    let first = instance("a", 1).weight(1).zone("eu-1").metadata("version", "1");
+    let first = instance("a", 1).with_weight(1).with_zone("eu-1").with_metadata("version", "1");
     let mut lease = registry.register(&service, &first).await.expect("registered");
     watcher.until_ids(SOON, "registered", &["a"]).await;
     for weight in [5, 0, 7] {
-        let mut changed = instance("a", 1).weight(weight).metadata("version", "2");
-        changed.zone = None;
+        let mut changed = instance("a", 1).with_weight(weight).with_metadata("version", "2");
+        changed.set_zone(None);
         lease.update(&changed).await.expect("updated");
-        let seen = watcher.until(SOON, "updated", |s| s.instance("a").is_some_and(|i| i.weight == weight)).await;
+        let seen = watcher.until(SOON, "updated", |s| s.instance("a").is_some_and(|i| i.weight() == weight)).await;
         assert_eq!(**seen.instance("a").expect("waited for"), changed);
         assert_eq!(seen.emptied, 0, "an update left a gap");
     }
@@ -94,7 +94,7 @@ pub async fn an_error_says_where(harness: &dyn Harness) {
     says_where(&error, &service);
 }
 
-fn says_where(error: &Error, service: &callboard_core::Service) {
+fn says_where(error: &Error, service: &callboard_core::ServiceName) {
     assert!(matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout), "{error:?}");
     assert!(error.backend().is_some(), "the error does not say which backend: {error:?}");
     assert_eq!(error.service(), Some(service), "the error does not say which service: {error:?}");
@@ -114,7 +114,7 @@ pub(crate) async fn lost(lease: &mut dyn Lease, within: Duration) -> Error {
 /// Registers; it works.
 pub(crate) async fn registered(
     registry: &dyn Registry,
-    service: &callboard_core::Service,
+    service: &callboard_core::ServiceName,
     instance: &callboard_core::Instance,
 ) -> Box<dyn Lease> {
     registry.register(service, instance).await.expect("a registry that is well registers")

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use callboard_core::{AnnounceSettings, ErrorKind, Resolver, announce};
+use callboard_core::{ErrorKind, RegistrationSettings, Resolver, register};
 
 use crate::company::{SOON, instance, service, watcher};
 use crate::{Harness, Seen};
@@ -25,9 +25,9 @@ pub trait Rights: Harness {
 /// then does not hear that nobody is there. When the right is given back, all are up to date again.
 pub async fn a_right_that_is_taken_away_is_told(harness: &dyn Rights) {
     let service = service("project/test");
-    let announce =
-        |id: &str, port| announce(harness.registry(), &service, instance(id, port), AnnounceSettings::default());
-    let (_stays, leaves) = (announce("stays", 1), announce("leaves", 2));
+    let register =
+        |id: &str, port| register(harness.registry(), &service, instance(id, port), RegistrationSettings::default());
+    let (_stays, leaves) = (register("stays", 1), register("leaves", 2));
     let early = watcher(harness, &service);
     early.until_ids(SOON, "with the right to read", &["leaves", "stays"]).await;
     harness.forbid_reading().await;
@@ -38,7 +38,7 @@ pub async fn a_right_that_is_taken_away_is_told(harness: &dyn Rights) {
     let late = watcher(harness, &service);
     let seen = late.until(notice, "the late one has no right to read", denied).await;
     assert!(seen.set.is_none(), "what may not be seen was taken for an empty set: {seen:?}");
-    leaves.leave().await.expect("to leave, nobody has to read a list");
+    leaves.deregister().await.expect("to leave, nobody has to read a list");
     harness.permit_reading().await;
     let heal = harness.bounds().heal;
     for watcher in [&early, &late] {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::thread;
 
-use callboard_core::{AnnounceSettings, Registry, Resolver, announce};
+use callboard_core::{RegistrationSettings, Registry, Resolver, register};
 use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot};
 
@@ -23,8 +23,8 @@ impl Elsewhere {
         let (ready, mut is_ready) = mpsc::channel(1);
         let work = async move {
             let service = service("project/elsewhere");
-            let announced = announce(registry, &service, instance("b", 2), AnnounceSettings::default());
-            announced.on_board(SOON).await.expect("on the board from elsewhere");
+            let registered = register(registry, &service, instance("b", 2), RegistrationSettings::default());
+            registered.wait_registered(SOON).await.expect("on the board from elsewhere");
             let watcher = Watcher::new(resolver, &service);
             watcher.until_ids(SOON, "seen from elsewhere", &["b"]).await;
             ready.send(()).await.expect("somebody waits for it");
@@ -52,22 +52,22 @@ pub async fn a_client_outlasts_the_runtime_that_made_it(harness: &dyn Harness) {
     let (registry, resolver) = (harness.registry(), harness.resolver());
     let elsewhere = Elsewhere::begin(Arc::clone(&registry), Arc::clone(&resolver)).await;
     let service = service("project/test");
-    let announce = |id: &str, port| {
-        let settings = AnnounceSettings::default();
-        announce(Arc::clone(&registry), &service, instance(id, port), settings)
+    let register = |id: &str, port| {
+        let settings = RegistrationSettings::default();
+        register(Arc::clone(&registry), &service, instance(id, port), settings)
     };
-    let (first, watcher) = (announce("a", 1), Watcher::new(Arc::clone(&resolver), &service));
+    let (first, watcher) = (register("a", 1), Watcher::new(Arc::clone(&resolver), &service));
     watcher.until_ids(SOON, "before the other runtime ends", &["a"]).await;
     elsewhere.end().await;
     let heal = harness.bounds().heal;
-    let second = announce("c", 3);
-    second.on_board(heal).await.expect("a new instance is registered over the same client");
+    let second = register("c", 3);
+    second.wait_registered(heal).await.expect("a new instance is registered over the same client");
     let seen = watcher.until_ids(heal, "after the other runtime has ended", &["a", "c"]).await;
     assert_eq!(seen.emptied, 0, "{seen:?}");
-    first.on_board(heal).await.expect("the former one is still there, or there again");
+    first.wait_registered(heal).await.expect("the former one is still there, or there again");
     let late = Watcher::new(resolver, &service);
     late.until_ids(heal, "by a new watch over the same client", &["a", "c"]).await;
-    second.leave().await.expect("left");
+    second.deregister().await.expect("left");
     watcher.until_ids(heal, "after one has left", &["a"]).await;
-    first.leave().await.expect("left");
+    first.deregister().await.expect("left");
 }

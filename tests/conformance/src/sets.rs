@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use callboard_core::{AnnounceSettings, FollowSettings, InstanceKind, Service, announce};
+use callboard_core::{InstanceKind, RegistrationSettings, ServiceName, WatchSettings, register};
 use futures_util::{StreamExt, future, stream};
 use tokio::time::timeout;
 
@@ -18,10 +18,10 @@ const MANY: Duration = Duration::from_secs(60);
 /// The first item of a watch is the set as it is, and comes even if nobody is there or the service is unheard of.
 pub async fn the_first_set_is_complete_and_comes_even_if_empty(harness: &dyn Harness) {
     let service = service("project/test");
-    let first = async |service: &Service| {
+    let first = async |service: &ServiceName| {
         let mut watch = harness.resolver().watch(service);
         let item = timeout(SOON, watch.next()).await.expect("a first set comes").expect("not the end").expect("a set");
-        let mut ids: Vec<_> = item.instances.iter().map(|instance| instance.id.clone()).collect();
+        let mut ids: Vec<_> = item.instances.iter().map(|instance| instance.id().to_owned()).collect();
         ids.sort();
         ids
     };
@@ -46,7 +46,7 @@ pub async fn sets_are_complete_after_a_burst(harness: &dyn Harness) {
             let id = format!("i{port:02}");
             let mut lease = registered(&**registry, service, &instance(&id, port)).await;
             for weight in 2..=9 {
-                lease.update(&instance(&id, port).weight(weight)).await.expect("updated");
+                lease.update(&instance(&id, port).with_weight(weight)).await.expect("updated");
             }
             if port % 2 == 0 {
                 lease.revoke().await.expect("revoked");
@@ -58,7 +58,7 @@ pub async fn sets_are_complete_after_a_burst(harness: &dyn Harness) {
     let leases = future::join_all(burst).await;
     let odd: Vec<_> = (1..=20).step_by(2).map(|port| format!("i{port:02}")).collect();
     let right = |seen: &crate::Seen| {
-        seen.set.as_ref().is_some_and(|set| set.keys().eq(&odd) && set.values().all(|instance| instance.weight == 9))
+        seen.set.as_ref().is_some_and(|set| set.keys().eq(&odd) && set.values().all(|instance| instance.weight() == 9))
     };
     watcher.until(SOON, "the odd ones, of weight 9", right).await;
     // Nothing that was overtaken comes later.
@@ -70,7 +70,7 @@ pub async fn sets_are_complete_after_a_burst(harness: &dyn Harness) {
 pub async fn five_hundred_instances_are_seen(harness: &dyn Harness) {
     let service = service("project/test");
     let (registry, early) = (harness.registry_for_many(), watcher(harness, &service));
-    let instances = (1..=500u16).map(|port| instance(&format!("i{port}"), port).metadata("note", "x".repeat(100)));
+    let instances = (1..=500u16).map(|port| instance(&format!("i{port}"), port).with_metadata("note", "x".repeat(100)));
     let leases: Vec<_> = stream::iter(instances)
         .map(|instance| {
             let (registry, service) = (&registry, &service);
@@ -94,9 +94,11 @@ pub async fn names_and_metadata_come_back_as_they_were(harness: &dyn Harness) {
     for name in ["plain", "project/test", "a/b/c/d-e_f.g", "Project/TEST.v2"] {
         let service = service(name);
         for (port, id) in (1..).zip(ids) {
-            let mut wanted =
-                instance(id, port).weight(u32::from(port) * 10).zone("zone ☎ 1").kind(InstanceKind::Balancer);
-            wanted.metadata.clone_from(&metadata);
+            let mut wanted = instance(id, port)
+                .with_weight(u32::from(port) * 10)
+                .with_zone("zone ☎ 1")
+                .with_kind(InstanceKind::Balancer);
+            wanted.metadata_mut().clone_from(&metadata);
             let lease = registered(&*registry, &service, &wanted).await;
             let watcher = watcher(harness, &service);
             let seen = watcher.until_ids(SOON, name, &[id]).await;
@@ -137,7 +139,7 @@ pub async fn services_with_a_common_prefix_do_not_mix(harness: &dyn Harness) {
 pub async fn unreadable_records_are_not_an_empty_set(harness: &dyn Harness) {
     let service = service("project/test");
     let registry = harness.registry();
-    let mut settings = FollowSettings::default();
+    let mut settings = WatchSettings::default();
     settings.empty_grace = Duration::ZERO;
     let watcher = Watcher::with(harness.resolver(), &service, settings);
     let lease = registered(&*registry, &service, &instance("a", 1)).await;
@@ -159,20 +161,20 @@ pub async fn unreadable_records_are_not_an_empty_set(harness: &dyn Harness) {
 /// A process that uses many services over one client hears of each, and is on each one's board.
 pub async fn many_services_share_one_client(harness: &dyn Harness) {
     let (registry, resolver) = (harness.registry_for_many(), harness.resolver());
-    let services: Vec<Service> = (0..150).map(|number| service(&format!("project/s{number}"))).collect();
+    let services: Vec<ServiceName> = (0..150).map(|number| service(&format!("project/s{number}"))).collect();
     let watchers: Vec<_> = services.iter().map(|service| Watcher::new(Arc::clone(&resolver), service)).collect();
     let joined = services.iter().map(|service| {
-        let announcement = announce(Arc::clone(&registry), service, instance("a", 1), AnnounceSettings::default());
-        async move { announcement.on_board(MANY).await.map(|()| announcement) }
+        let registration = register(Arc::clone(&registry), service, instance("a", 1), RegistrationSettings::default());
+        async move { registration.wait_registered(MANY).await.map(|()| registration) }
     });
-    let announced: Vec<_> = future::try_join_all(joined).await.expect("all are on the board");
+    let registered: Vec<_> = future::try_join_all(joined).await.expect("all are on the board");
     for watcher in &watchers {
         watcher.until(MANY, "each service", |seen| seen.ids() == ["a"] && seen.stale.is_none()).await;
     }
-    for announcement in &announced {
-        announcement.update(|instance| instance.weight = 7);
+    for registration in &registered {
+        registration.update(|instance| instance.set_weight(7));
     }
     for watcher in &watchers {
-        watcher.until(MANY, "each change", |seen| seen.instance("a").is_some_and(|a| a.weight == 7)).await;
+        watcher.until(MANY, "each change", |seen| seen.instance("a").is_some_and(|a| a.weight() == 7)).await;
     }
 }

@@ -21,7 +21,6 @@ macro_rules! suite {
             a_dead_instance_is_gone_within_its_time_to_live
             a_live_instance_outlasts_its_time_to_live
             an_error_says_where
-            an_id_that_is_no_key_is_refused
             a_refused_change_leaves_what_is_there
             a_lease_outlasts_changes_that_fail_or_are_dropped
             the_first_set_is_complete_and_comes_even_if_empty

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use callboard_core::{AnnounceSettings, Announcement, AnnouncementState, ErrorKind, Registry, announce};
+use callboard_core::{ErrorKind, Registration, RegistrationSettings, RegistrationState, Registry, register};
 use tokio::time::{sleep, timeout};
 
 use crate::company::{SOON, instance, service, started, watcher};
@@ -19,7 +19,7 @@ pub async fn a_newer_incarnation_takes_over(harness: &dyn Harness) {
     let mut old = registered(&*old_registry, &service, &started("a", 1, 5)).await;
     watcher.until_ids(SOON, "the first", &["a"]).await;
     let mut new = registered(&*new_registry, &service, &started("a", 2, 6)).await;
-    let newer = |seen: &Seen| seen.instance("a").is_some_and(|i| i.incarnation.as_micros() == 6);
+    let newer = |seen: &Seen| seen.instance("a").is_some_and(|i| i.incarnation().as_micros() == 6);
     watcher.until(SOON, "the newer one", newer).await;
     let error = lost(old.as_mut(), harness.bounds().expiry).await;
     assert_eq!(error.kind(), ErrorKind::Conflict, "{error:?}");
@@ -41,7 +41,7 @@ pub async fn an_older_incarnation_is_refused(harness: &dyn Harness) {
     let error = refused.expect_err("an echo of the past is refused");
     assert_eq!((error.kind(), error.service()), (ErrorKind::Conflict, Some(&service)), "{error:?}");
     still_held(new.as_mut()).await;
-    assert_eq!(watcher.seen().instance("a").map(|i| i.incarnation.as_micros()), Some(6));
+    assert_eq!(watcher.seen().instance("a").map(|i| i.incarnation().as_micros()), Some(6));
 }
 
 /// A claim that is made again for the same incarnation, as after a lost answer, replaces the former one; the former
@@ -51,8 +51,8 @@ pub async fn the_same_incarnation_may_register_again(harness: &dyn Harness) {
     let watcher = watcher(harness, &service);
     let (first_registry, second_registry) = (harness.registry(), harness.registry());
     let first = registered(&*first_registry, &service, &started("a", 1, 5)).await;
-    let mut second = registered(&*second_registry, &service, &started("a", 1, 5).weight(2)).await;
-    let again = |seen: &Seen| seen.instance("a").is_some_and(|i| i.weight == 2);
+    let mut second = registered(&*second_registry, &service, &started("a", 1, 5).with_weight(2)).await;
+    let again = |seen: &Seen| seen.instance("a").is_some_and(|i| i.weight() == 2);
     watcher.until(SOON, "the second claim", again).await;
     drop((first, first_registry));
     sleep(harness.bounds().expiry).await; // what the first claim left behind is gone by then
@@ -62,7 +62,7 @@ pub async fn the_same_incarnation_may_register_again(harness: &dyn Harness) {
 }
 
 fn weighs(weight: u32) -> impl Fn(&Seen) -> bool {
-    move |seen| seen.instance("a").is_some_and(|instance| instance.weight == weight)
+    move |seen| seen.instance("a").is_some_and(|instance| instance.weight() == weight)
 }
 
 /// Attempts to register that were refused, cut short, or let go of leave nothing behind that removes the entry of their
@@ -78,11 +78,11 @@ pub async fn what_failed_claims_leave_behind_harms_no_successor(harness: &dyn Ha
     }
     // From before the request has been sent to after the answer has come.
     for micros in [100, 300, 600, 1_000, 2_000, 4_000, 8_000] {
-        let instance = started("a", 1, 6).weight(2);
+        let instance = started("a", 1, 6).with_weight(2);
         let _ = timeout(Duration::from_micros(micros), others.register(&service, &instance)).await;
     }
     drop(before);
-    let mut last = registered(&*others, &service, &started("a", 1, 6).weight(3)).await;
+    let mut last = registered(&*others, &service, &started("a", 1, 6).with_weight(3)).await;
     watcher.until(SOON, "the last claim", weighs(3)).await;
     let gaps = |seen: &Seen| seen.gaps.get("a").copied().unwrap_or_default();
     let until_now = gaps(&watcher.seen());
@@ -101,23 +101,23 @@ pub async fn a_dead_newer_incarnation_is_waited_for(harness: &dyn Harness) {
     let dead = registered(&*doomed, &service, &started("a", 2, 9)).await;
     watcher.until_ids(SOON, "the one that is to die", &["a"]).await;
     drop((dead, doomed));
-    let successor = announce(harness.registry(), &service, started("a", 1, 5), AnnounceSettings::default());
+    let successor = register(harness.registry(), &service, started("a", 1, 5), RegistrationSettings::default());
     let within = harness.bounds().expiry;
-    successor.on_board(within).await.expect("the dead one is waited for");
+    successor.wait_registered(within).await.expect("the dead one is waited for");
     watcher
-        .until(SOON, "the successor", |seen| seen.instance("a").is_some_and(|a| a.incarnation.as_micros() == 5))
+        .until(SOON, "the successor", |seen| seen.instance("a").is_some_and(|a| a.incarnation().as_micros() == 5))
         .await;
-    successor.leave().await.expect("left");
+    successor.deregister().await.expect("left");
 }
 
-async fn until_on_board(announcement: &Announcement, expected: bool, within: Duration) {
-    let is_so = |state: &AnnouncementState| matches!(state, AnnouncementState::OnBoard { .. }) == expected;
-    let mut state = announcement.watch();
+async fn until_on_board(registration: &Registration, expected: bool, within: Duration) {
+    let is_so = |state: &RegistrationState| matches!(state, RegistrationState::Registered { .. }) == expected;
+    let mut state = registration.watch_state();
     let waited = timeout(within, state.wait_for(is_so)).await.map(|state| state.map(drop));
-    assert!(matches!(waited, Ok(Ok(()))), "on the board: {expected}; {:?}", announcement.state());
+    assert!(matches!(waited, Ok(Ok(()))), "on the board: {expected}; {:?}", registration.state());
 }
 
-/// A process that announces the same instance twice, as when it reloads: the later announcement stays, the earlier one
+/// A process that registers the same instance twice, as when it reloads: the later registration stays, the earlier one
 /// hears of the conflict, they do not take turns, and the end of either leaves no gap. Over one client, and over two.
 pub async fn of_two_equal_announcements_the_later_stays(harness: &dyn Harness) {
     let one = harness.registry();
@@ -127,19 +127,19 @@ pub async fn of_two_equal_announcements_the_later_stays(harness: &dyn Harness) {
     }
 }
 
-async fn equals(harness: &dyn Harness, service: &callboard_core::Service, [one, two]: [Arc<dyn Registry>; 2]) {
+async fn equals(harness: &dyn Harness, service: &callboard_core::ServiceName, [one, two]: [Arc<dyn Registry>; 2]) {
     let (watcher, bounds) = (watcher(harness, service), harness.bounds());
     let _stays = registered(&*one, service, &instance("stays", 2)).await;
-    let announce = |registry: &Arc<dyn Registry>, weight| {
-        announce(Arc::clone(registry), service, instance("a", 1).weight(weight), AnnounceSettings::default())
+    let register = |registry: &Arc<dyn Registry>, weight| {
+        register(Arc::clone(registry), service, instance("a", 1).with_weight(weight), RegistrationSettings::default())
     };
-    let earlier = announce(&one, 1);
+    let earlier = register(&one, 1);
     watcher.until(SOON, "the earlier one", weighs(1)).await;
-    let later = announce(&two, 2);
-    later.on_board(SOON).await.expect("the later one replaces it");
+    let later = register(&two, 2);
+    later.wait_registered(SOON).await.expect("the later one replaces it");
     watcher.until(SOON, "the later one", weighs(2)).await;
     until_on_board(&earlier, false, bounds.expiry).await;
-    let AnnouncementState::Lost { error, .. } = earlier.state() else { panic!("{:?}", earlier.state()) };
+    let RegistrationState::Lost { error, .. } = earlier.state() else { panic!("{:?}", earlier.state()) };
     assert_eq!(error.kind(), ErrorKind::Conflict, "{error:?}");
     // Time enough to take turns, and for what is left behind to be removed.
     let turn = async { until_on_board(&later, false, bounds.expiry * 100).await };
@@ -148,6 +148,6 @@ async fn equals(harness: &dyn Harness, service: &callboard_core::Service, [one, 
     sleep(bounds.expiry).await; // what the earlier one leaves behind is gone by then
     let seen = watcher.seen();
     assert!(weighs(2)(&seen) && !seen.gaps.contains_key("a"), "{seen:?}");
-    later.leave().await.expect("left");
+    later.deregister().await.expect("left");
     watcher.until_ids(SOON, "both are gone", &["stays"]).await;
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use callboard_core::{FollowSettings, Instance, Resolver, Service, Stale, View, follow};
+use callboard_core::{Instance, Resolution, Resolver, ServiceName, Stale, WatchSettings, watch};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -44,11 +44,11 @@ impl Seen {
         self.set.as_ref().and_then(|set| set.get(id))
     }
 
-    fn note(&mut self, view: &View) {
+    fn note(&mut self, view: &Resolution) {
         let somebody = |seen: &Self| seen.set.as_ref().is_some_and(|set| !set.is_empty());
         let before = somebody(self);
         let set: Option<BTreeMap<_, _>> =
-            view.instances.as_ref().map(|all| all.iter().map(|i| (i.id.clone(), Arc::clone(i))).collect());
+            view.instances.as_ref().map(|all| all.iter().map(|i| (i.id().to_owned(), Arc::clone(i))).collect());
         let there = |id: &String| set.as_ref().is_some_and(|set| set.contains_key(id));
         for gone in self.set.iter().flat_map(BTreeMap::keys).filter(|id| !there(id)) {
             *self.gaps.entry(gone.clone()).or_default() += 1;
@@ -63,17 +63,17 @@ impl Seen {
 
 impl Watcher {
     /// Begins to follow, with the settings that a channel has by default.
-    pub fn new(resolver: Arc<dyn Resolver>, service: &Service) -> Self {
-        Self::with(resolver, service, FollowSettings::default())
+    pub fn new(resolver: Arc<dyn Resolver>, service: &ServiceName) -> Self {
+        Self::with(resolver, service, WatchSettings::default())
     }
 
     /// Begins to follow, with these settings.
-    pub fn with(resolver: Arc<dyn Resolver>, service: &Service, settings: FollowSettings) -> Self {
-        let mut follow = follow(resolver, service, settings);
+    pub fn with(resolver: Arc<dyn Resolver>, service: &ServiceName, settings: WatchSettings) -> Self {
+        let mut watcher = watch(resolver, service, settings);
         let (sender, seen) = watch::channel(Seen::default());
         let task = tokio::spawn(async move {
             loop {
-                let view = follow.changed().await;
+                let view = watcher.changed().await;
                 sender.send_modify(|seen| seen.note(view));
             }
         });

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use callboard::backend::Memory;
-use callboard::{Address, Channel, Incarnation, Instance, Registry, Service};
+use callboard::{Address, Channel, Incarnation, Instance, Registry, ServiceName};
 use tokio::net::TcpStream;
 use tonic::Status;
 use tonic::body::Body;
@@ -69,11 +69,11 @@ impl Made {
 
 /// A callboard channel to these addresses, which counts the connections that it makes.
 pub(crate) async fn callboard(addresses: &[SocketAddr], wait_for_ready: bool, made: &Made) -> AnyChannel {
-    let (board, service) = (Memory::default(), "project/test".parse::<Service>().unwrap());
+    let (board, service) = (Memory::default(), "project/test".parse::<ServiceName>().unwrap());
     let mut leases = Vec::new();
     for (number, address) in addresses.iter().enumerate() {
-        let instance = Instance::new(format!("proxy-{number}"), Address::from(*address)).unwrap();
-        leases.push(board.register(&service, &instance.incarnation(Incarnation::fresh())).await.unwrap());
+        let instance = Instance::new(format!("proxy-{number}"), Address::try_from(*address).unwrap()).unwrap();
+        leases.push(board.register(&service, &instance.with_incarnation(Incarnation::fresh())).await.unwrap());
     }
     let made = made.clone();
     let connector = tower::service_fn(move |address: Address| {

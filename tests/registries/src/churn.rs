@@ -87,7 +87,7 @@ async fn is_right(channel: &Channel, servers: &[Server], within: Duration) {
     let seen = || -> BTreeMap<String, String> {
         let endpoints = channel.endpoints();
         let instances = endpoints.iter().map(|status| status.endpoint.instance());
-        instances.map(|instance| (instance.id.clone(), instance.address.to_string())).collect()
+        instances.map(|instance| (instance.id().to_owned(), instance.address().to_string())).collect()
     };
     let wanted = || -> BTreeMap<String, String> {
         let pair = |(number, server): (usize, &Server)| (id(number), server.address_so_far().unwrap_or_default());

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use callboard::{
-    AnnounceSettings, AnnouncementState, Channel, FollowSettings, Incarnation, Instance, Registry, Resolver, Serve,
-    Service, Serving, announce, follow,
+    Channel, Incarnation, Instance, RegistrationSettings, RegistrationState, Registry, Resolver, Serve, ServiceName,
+    Serving, WatchSettings, register, watch,
 };
 use callboard_echo::EchoServer;
 use tokio::net::TcpListener;
@@ -71,7 +71,7 @@ pub async fn hardship(operator: &dyn Operator, longest: Duration, time: Duration
 
 struct Stage<'h> {
     operator: &'h dyn Operator,
-    service: Service,
+    service: ServiceName,
     members: Vec<Member>,
     channel: Channel,
     presence: Presence,
@@ -79,7 +79,7 @@ struct Stage<'h> {
 
 impl<'h> Stage<'h> {
     async fn begin(operator: &'h dyn Operator) -> Self {
-        let service: Service = "project/test".parse().unwrap();
+        let service: ServiceName = "project/test".parse().unwrap();
         let mut members = Vec::new();
         for number in 0..MEMBERS {
             members.push(Member::start(operator.registry(), &service, number, Incarnation::fresh()).await);
@@ -107,11 +107,11 @@ impl<'h> Stage<'h> {
     async fn a_change_is_refused(&self, number: usize) -> &'static str {
         let serving = &self.members[number].serving;
         // No registry takes so much.
-        serving.update(|instance| drop(instance.metadata.insert("note".to_owned(), "x".repeat(4 << 20))));
-        let pending = |expected: bool| move |state: &AnnouncementState| matches!(state, AnnouncementState::OnBoard { pending, .. } if pending.is_some() == expected);
+        serving.update(|instance| drop(instance.metadata_mut().insert("note".to_owned(), "x".repeat(4 << 20))));
+        let pending = |expected: bool| move |state: &RegistrationState| matches!(state, RegistrationState::Registered { pending, .. } if pending.is_some() == expected);
         self.members[number].until("the change is pending", pending(true)).await;
         sleep(Duration::from_secs(2)).await; // it is tried again and again meanwhile
-        serving.update(|instance| instance.metadata.clear());
+        serving.update(|instance| instance.metadata_mut().clear());
         self.members[number].until("the next change is published", pending(false)).await;
         "a change refused"
     }
@@ -125,10 +125,10 @@ impl<'h> Stage<'h> {
         let elsewhere = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async move {
-                let other: Service = format!("{service}-elsewhere").parse().unwrap();
+                let other: ServiceName = format!("{service}-elsewhere").parse().unwrap();
                 let instance = Instance::new("b", "127.0.0.1:1".parse().unwrap()).unwrap();
-                let announced = announce(shared, &other, instance, AnnounceSettings::default());
-                announced.on_board(PATIENCE).await.unwrap();
+                let registered = register(shared, &other, instance, RegistrationSettings::default());
+                registered.wait_registered(PATIENCE).await.unwrap();
                 used.send(()).unwrap();
                 let _ = told.await;
             });
@@ -144,7 +144,7 @@ impl<'h> Stage<'h> {
     async fn a_clock_is_ahead(&self, number: usize) -> &'static str {
         let hour = 3_600_000_000;
         let ahead = Incarnation::from_micros(Incarnation::fresh().as_micros() + hour);
-        let instance = self.members[number].instance().incarnation(ahead);
+        let instance = self.members[number].instance().with_incarnation(ahead);
         let registry = self.operator.registry();
         let claim = registry.register(&self.service, &instance).await.unwrap();
         self.members[number].until_on_board(false).await;
@@ -172,8 +172,8 @@ impl<'h> Stage<'h> {
         next.until_on_board(true).await;
         let former = std::mem::replace(&mut self.members[number], next);
         former.until_on_board(false).await; // it learns that the id is the next one's
-        let address = self.members[number].instance().address;
-        let seen = || self.channel.endpoints().iter().any(|status| status.endpoint.instance().address == address);
+        let address = self.members[number].instance().address().clone();
+        let seen = || self.channel.endpoints().iter().any(|status| status.endpoint.instance().address() == &address);
         until("the channel has heard of the move", seen).await;
         former.end().await;
     }
@@ -199,15 +199,20 @@ struct Member {
 }
 
 impl Member {
-    async fn start(registry: Arc<dyn Registry>, service: &Service, number: usize, incarnation: Incarnation) -> Self {
+    async fn start(
+        registry: Arc<dyn Registry>,
+        service: &ServiceName,
+        number: usize,
+        incarnation: Incarnation,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let serve = Serve::new(registry, service.clone())
             .id(format!("s{number}"))
-            .instance(move |instance| instance.incarnation(incarnation))
-            .propagation_delay(Duration::from_secs(1))
+            .instance(move |instance| instance.with_incarnation(incarnation))
+            .deregister_delay(Duration::from_secs(1))
             .signals(false)
-            .until(async { drop(stopped.await) });
+            .shutdown_signal(async { drop(stopped.await) });
         let serving = serve.start(listener, |listener, shutdown| async {
             let server = EchoServer::start_on(String::new(), listener, |tonic| tonic)?;
             shutdown.await;
@@ -227,14 +232,14 @@ impl Member {
         self.serving.instance().unwrap().clone()
     }
 
-    async fn until(&self, what: &str, expected: impl Fn(&AnnouncementState) -> bool) {
-        let mut state = self.serving.watch();
+    async fn until(&self, what: &str, expected: impl Fn(&RegistrationState) -> bool) {
+        let mut state = self.serving.watch_state();
         let waited = timeout(PATIENCE, state.wait_for(expected)).await.map(|state| state.map(drop));
         assert!(matches!(waited, Ok(Ok(()))), "not within {PATIENCE:?}: {what}; {:?}", self.serving.state());
     }
 
     async fn until_on_board(&self, expected: bool) {
-        let is_so = |state: &AnnouncementState| matches!(state, AnnouncementState::OnBoard { .. }) == expected;
+        let is_so = |state: &RegistrationState| matches!(state, RegistrationState::Registered { .. }) == expected;
         self.until(if expected { "on the board" } else { "off the board" }, is_so).await;
     }
 
@@ -251,16 +256,17 @@ struct Presence {
 }
 
 impl Presence {
-    fn watch(resolver: Arc<dyn Resolver>, service: &Service) -> Self {
-        let mut settings = FollowSettings::default();
+    fn watch(resolver: Arc<dyn Resolver>, service: &ServiceName) -> Self {
+        let mut settings = WatchSettings::default();
         (settings.empty_grace, settings.coalesce) = (Duration::ZERO, Duration::ZERO);
-        let mut follow = follow(resolver, service, settings);
+        let mut watcher = watch(resolver, service, settings);
         let (longest, off) = watch::channel(BTreeMap::new());
         let watching = tokio::spawn(async move {
             let mut since: BTreeMap<String, Option<Instant>> = BTreeMap::new();
             loop {
-                let view = follow.changed().await.clone();
-                let there: Vec<_> = view.instances.iter().flat_map(|set| set.iter()).map(|i| i.id.clone()).collect();
+                let view = watcher.changed().await.clone();
+                let there: Vec<_> =
+                    view.instances.iter().flat_map(|set| set.iter()).map(|i| i.id().to_owned()).collect();
                 for id in &there {
                     if let Some(gone) = since.insert(id.clone(), None).flatten() {
                         longest.send_modify(|longest| {

@@ -47,5 +47,5 @@ pub async fn outage(examples: Examples, url: &str, registry: &Cluster) {
 }
 
 fn ids(channel: &Channel) -> BTreeSet<String> {
-    channel.endpoints().iter().map(|status| status.endpoint.instance().id.clone()).collect()
+    channel.endpoints().iter().map(|status| status.endpoint.instance().id().to_owned()).collect()
 }

@@ -95,9 +95,9 @@ impl<'u> Fleet<'u> {
     /// Of the server at this address, as the client sees it.
     fn incarnation(&self, address: &str) -> Option<Incarnation> {
         let endpoints = self.channel.endpoints();
-        let at = endpoints.iter().map(|status| &status.endpoint).find(|endpoint| endpoint.instance().id == address);
+        let at = endpoints.iter().map(|status| &status.endpoint).find(|endpoint| endpoint.instance().id() == address);
         at.filter(|endpoint| endpoint.state() == ConnectivityState::Ready)
-            .map(|endpoint| endpoint.instance().incarnation)
+            .map(|endpoint| endpoint.instance().incarnation())
     }
 
     async fn until_ready_after(&self, address: &str, before: Incarnation) {

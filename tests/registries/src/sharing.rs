@@ -4,7 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use callboard::{AnnounceSettings, Instance, announce, dial, registry, resolver};
+use callboard::{Instance, RegistrationSettings, dial, register, registry, resolver};
 use callboard_echo::pb::EchoRequest;
 use callboard_echo::{EchoServer, client};
 use futures_util::future::{join_all, try_join_all};
@@ -21,9 +21,9 @@ pub async fn connections_of_many_services(url: &str, registry: SocketAddr) -> us
     let urls: Vec<_> = (0..SERVICES).map(|number| url.replace("service", &format!("many/{number}"))).collect();
     let signed_in = urls.iter().map(async |url| {
         let (registry, service) = self::registry(url).unwrap();
-        let instance = Instance::new("a", server.address().into()).unwrap();
-        let announcement = announce(registry, &service, instance, AnnounceSettings::default());
-        announcement.on_board(PATIENCE).await.map(|()| announcement)
+        let instance = Instance::new("a", server.address().try_into().unwrap()).unwrap();
+        let registration = register(registry, &service, instance, RegistrationSettings::default());
+        registration.wait_registered(PATIENCE).await.map(|()| registration)
     });
     let signed_in = try_join_all(signed_in).await.unwrap();
     let channels = try_join_all(urls.iter().map(async |url| {
@@ -37,7 +37,7 @@ pub async fn connections_of_many_services(url: &str, registry: SocketAddr) -> us
     }
     let open = connections(registry);
     drop((channels, resolvers));
-    let left = join_all(signed_in.into_iter().map(callboard::Announcement::leave)).await;
+    let left = join_all(signed_in.into_iter().map(callboard::Registration::deregister)).await;
     assert!(left.iter().all(Result::is_ok), "{left:?}");
     let end = Instant::now() + PATIENCE;
     while connections(registry) > 0 {

@@ -36,7 +36,7 @@ pub async fn tunnel(examples: Examples, url: &str) {
 }
 
 fn addresses(channel: &Channel) -> BTreeSet<String> {
-    channel.endpoints().iter().map(|status| status.endpoint.instance().address.to_string()).collect()
+    channel.endpoints().iter().map(|status| status.endpoint.instance().address().to_string()).collect()
 }
 
 async fn until_alone(channel: &Channel, address: &str) {

@@ -81,7 +81,7 @@ async fn an_ipv6_address_is_a_name_with_and_without_brackets() {
     let pair = ours.issue(|params| {
         params.subject_alt_names = vec![rcgen::SanType::IpAddress(IpAddr::from(Ipv6Addr::LOCALHOST))];
     });
-    let address = Address::from(server(&pair.unwrap(), &["h2"], (Ipv6Addr::LOCALHOST, 0).into()).await);
+    let address = Address::try_from(server(&pair.unwrap(), &["h2"], (Ipv6Addr::LOCALHOST, 0).into()).await).unwrap();
     let tls = Tls::with_ca(&ours.pem).unwrap();
     called(address.clone(), |builder| builder.tls(tls.clone()).authority("[::1]:443")).await;
     for name in ["::1", "[::1]", "[::1%lo]"] {
@@ -96,11 +96,11 @@ async fn a_server_without_alpn_is_called_if_that_is_wished_and_one_of_another_pr
     let ours = authority();
     let pair = ours.issue(|_| {}).unwrap();
     let tls = Tls::with_ca(&ours.pem).unwrap().server_name(NAME);
-    let address = Address::from(server(&pair, &[], loopback()).await);
+    let address = Address::try_from(server(&pair, &[], loopback()).await).unwrap();
     let refused = reason(address.clone(), |builder| builder.tls(tls.clone())).await;
     assert!(refused.contains("ALPN") && refused.contains("Tls::assume_http2"), "{refused}");
     called(address, |builder| builder.tls(tls.clone().assume_http2(true))).await;
-    let other = Address::from(server(&pair, &["http/1.1"], loopback()).await);
+    let other = Address::try_from(server(&pair, &["http/1.1"], loopback()).await).unwrap();
     let refused = reason(other, |builder| builder.tls(tls.assume_http2(true))).await;
     assert!(refused.contains("does not offer HTTP/2"), "{refused}");
 }
@@ -160,8 +160,9 @@ async fn a_verifier_of_the_user_s_decides_alone() {
     let certificate = CertificateDer::from_pem_slice(pair.certificate.as_bytes()).unwrap();
     let pinned = Arc::new(Pinned { certificate, names: Mutex::default() });
     let tls = Tls::with_verifier(pinned.clone()).server_name("any.example");
-    called(server(&pair, &["h2"], loopback()).await.into(), |builder| builder.tls(tls.clone())).await;
-    let refused = reason(server(&other, &["h2"], loopback()).await.into(), |builder| builder.tls(tls.clone())).await;
+    called(server(&pair, &["h2"], loopback()).await.try_into().unwrap(), |builder| builder.tls(tls.clone())).await;
+    let refused =
+        reason(server(&other, &["h2"], loopback()).await.try_into().unwrap(), |builder| builder.tls(tls.clone())).await;
     assert!(refused.starts_with("TLS: ") && refused.contains("not the pinned one"), "{refused}");
     assert!(pinned.names.lock().unwrap().iter().all(|name| name == "any.example"));
     assert!(format!("{tls:?}").contains("verifier"));
@@ -175,7 +176,7 @@ async fn trust_anchors_are_trusted_and_none_at_all_are_refused() {
         roots.add(CertificateDer::from_pem_slice(authority.pem.as_bytes()).unwrap()).unwrap();
         roots.roots
     };
-    let address = Address::from(server(&ours.issue(|_| {}).unwrap(), &["h2"], loopback()).await);
+    let address = Address::try_from(server(&ours.issue(|_| {}).unwrap(), &["h2"], loopback()).await).unwrap();
     let tls = |authority| Tls::with_trust_anchors(anchors(authority)).unwrap().server_name(NAME);
     called(address.clone(), |builder| builder.tls(tls(&ours))).await;
     let refused = reason(address, |builder| builder.tls(tls(&others))).await;
@@ -195,7 +196,7 @@ impl KeyLog for Labels {
 #[tokio::test]
 async fn the_secrets_go_to_the_key_log() {
     let (ours, log) = (authority(), Arc::new(Labels::default()));
-    let address = Address::from(server(&ours.issue(|_| {}).unwrap(), &["h2"], loopback()).await);
+    let address = Address::try_from(server(&ours.issue(|_| {}).unwrap(), &["h2"], loopback()).await).unwrap();
     let tls = Tls::with_ca(&ours.pem).unwrap().server_name(NAME).key_log(log.clone());
     called(address, |builder| builder.tls(tls)).await;
     assert!(log.0.lock().unwrap().iter().any(|label| label == "CLIENT_TRAFFIC_SECRET_0"), "{log:?}");
@@ -238,7 +239,7 @@ async fn peers_that_do_not_speak_tls_are_recognised() {
     }
     let mut cases: Vec<(Address, &str)> = odd.iter().map(|(server, says)| (server.address.clone(), *says)).collect();
     cases.push((silent.address.clone(), "TLS: the handshake was not finished within 300ms"));
-    cases.push((clear.address().into(), "TLS: the server speaks HTTP/2 in the clear: did you mean http"));
+    cases.push((clear.address().try_into().unwrap(), "TLS: the server speaks HTTP/2 in the clear: did you mean http"));
     for (address, says) in cases {
         let set = |builder: ChannelBuilder| builder.tls(tls()).connect_timeout(Duration::from_millis(300));
         let said = reason(address, set).await;
@@ -253,6 +254,6 @@ async fn a_channel_in_the_clear_recognises_tls() {
     let tls = ServerTlsConfig::new().identity(Identity::from_pem(&pair.certificate, &pair.key));
     let configure = |server: tonic::transport::Server| server.tls_config(tls).unwrap();
     let server = EchoServer::start_with("a", loopback(), configure).await.unwrap();
-    let said = reason(server.address().into(), |builder| builder).await;
+    let said = reason(server.address().try_into().unwrap(), |builder| builder).await;
     assert!(said.starts_with("HTTP/2: the answer looks like TLS: did you mean https (ChannelBuilder::tls)?"), "{said}");
 }

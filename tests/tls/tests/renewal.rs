@@ -86,7 +86,7 @@ async fn a_client_certificate_that_was_renewed_on_disk_is_the_one_that_is_shown(
     });
     let files = Files::new(&authority, &short.unwrap());
     let server = server(&authority, anywhere()).await;
-    let _signed_in = stage.sign_in("a", server.address().into(), 1).await;
+    let _signed_in = stage.sign_in("a", server.address().try_into().unwrap(), 1).await;
     let channel = called(&stage, files.tls().unwrap()).await;
     files.renew(&authority, &authority.issue(|_| {}).unwrap());
     // A second more: certificates count whole seconds.
@@ -99,7 +99,7 @@ async fn an_authority_that_was_replaced_on_disk_is_the_one_that_is_trusted() {
     let (stage, first, second) = (Stage::new(), Authority::new("first").unwrap(), Authority::new("second").unwrap());
     let files = Files::new(&first, &first.issue(|_| {}).unwrap());
     let server = server(&first, anywhere()).await;
-    let _signed_in = stage.sign_in("a", server.address().into(), 1).await;
+    let _signed_in = stage.sign_in("a", server.address().try_into().unwrap(), 1).await;
     let channel = called(&stage, files.tls().unwrap()).await;
     files.renew(&second, &second.issue(|_| {}).unwrap());
     restarted(server, &second, &channel).await;
@@ -111,7 +111,7 @@ async fn files_that_cannot_be_used_leave_those_that_were_read_before() {
     let (first, second) = (authority.issue(|_| {}).unwrap(), authority.issue(|_| {}).unwrap());
     let files = Files::new(&authority, &first);
     let mut server = server(&authority, anywhere()).await;
-    let _signed_in = stage.sign_in("a", server.address().into(), 1).await;
+    let _signed_in = stage.sign_in("a", server.address().try_into().unwrap(), 1).await;
     let channel = called(&stage, files.tls().unwrap()).await;
     // The certificate is renewed and the key not yet; half of the key is written; it is gone.
     fs::write(files.path("cert"), &second.certificate).unwrap();

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use callboard::lookaside::FallbackReason;
 use callboard::lookaside::v1::Server;
-use callboard::{Announcement, Attempt, CallCredentials, Channel, ErrorKind, Tls};
+use callboard::{Attempt, CallCredentials, Channel, ErrorKind, Registration, Tls};
 use callboard_echo::EchoServer;
 use callboard_tls_tests::{Authority, NAME, Pair, date_time_ymd};
 use common::lookaside::{Balancer, until_fallback};
@@ -24,15 +24,15 @@ fn authority(name: &str) -> Authority {
 }
 
 /// A server that shows this certificate, and asks clients for one of `clients`, if given.
-async fn secured(stage: &Stage, pair: &Pair, clients: Option<&Authority>) -> (EchoServer, Announcement) {
+async fn secured(stage: &Stage, pair: &Pair, clients: Option<&Authority>) -> (EchoServer, Registration) {
     let mut tls = ServerTlsConfig::new().identity(Identity::from_pem(&pair.certificate, &pair.key));
     if let Some(authority) = clients {
         tls = tls.client_ca_root(Certificate::from_pem(&authority.pem));
     }
     let configure = |server: tonic::transport::Server| server.tls_config(tls).unwrap();
     let server = EchoServer::start_with("a", (Ipv4Addr::LOCALHOST, 0).into(), configure).await.unwrap();
-    let announcement = stage.sign_in("a", server.address().into(), 1).await;
-    (server, announcement)
+    let registration = stage.sign_in("a", server.address().try_into().unwrap(), 1).await;
+    (server, registration)
 }
 
 fn trusting(authority: &Authority) -> Tls {
@@ -126,7 +126,7 @@ async fn a_server_that_does_not_agree_to_http2_is_refused() {
     for (protocols, why) in [(vec![], "did not agree to HTTP/2"), (vec![b"http/1.1".to_vec()], "ALPN")] {
         let pair = authority.issue(|_| {}).unwrap();
         let address = bare(&pair, protocols).await;
-        let _announcement = stage.sign_in("a", address.into(), 1).await;
+        let _registration = stage.sign_in("a", address.try_into().unwrap(), 1).await;
         let reason = reason(&stage, trusting(&authority)).await;
         assert!(reason.contains(why), "{reason}");
     }

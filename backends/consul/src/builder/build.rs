@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use callboard_core::{Error, Result, Service};
+use callboard_core::{Error, Result, ServiceName};
 use reqwest::header::HeaderValue;
 
 use super::ConsulBuilder;
@@ -56,7 +56,7 @@ impl ConsulBuilder {
         if self.tags.iter().any(String::is_empty) {
             return Err(Error::invalid("tag: it is empty"));
         }
-        Service::new(self.config_prefix.as_str()).map_err(|error| {
+        ServiceName::new(self.config_prefix.as_str()).map_err(|error| {
             Error::invalid(format!("config_prefix {:?}: expected segments as of a service's name", self.config_prefix))
                 .with_source(error)
         })?;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use callboard_conformance::{Bounds, Harness};
 use callboard_consul::{Consul, ConsulBuilder};
-use callboard_core::{Address, Instance, Registry, Resolver, Service};
+use callboard_core::{Instance, Registry, Resolver, ServiceName};
 use callboard_servers::{Cluster, ask};
 use tokio::time::{Instant, sleep};
 
@@ -85,12 +85,12 @@ pub(crate) async fn get(agent: SocketAddr, path: &str) -> String {
 }
 
 /// The id in Consul, written by hand: these tests know it, so that a change of it is noticed.
-pub(crate) fn entry(service: &Service, instance: &Instance) -> String {
-    format!("{service}:{}", instance.id)
+pub(crate) fn entry(service: &ServiceName, instance: &Instance) -> String {
+    format!("{service}:{}", instance.id())
 }
 
 /// Where the config of a service is, written by hand as well.
-pub(crate) fn config_path(service: &Service) -> String {
+pub(crate) fn config_path(service: &ServiceName) -> String {
     format!("/v1/kv/callboard/{service}/@config")
 }
 
@@ -148,19 +148,19 @@ impl Harness for Agents {
         self.cluster.wipe().await;
     }
 
-    async fn put_config(&self, service: &Service, config: Option<&[u8]>) {
+    async fn put_config(&self, service: &ServiceName, config: Option<&[u8]>) {
         let (path, method) = (config_path(service), if config.is_some() { "PUT" } else { "DELETE" });
         let answer = ask::http(self.registering, method, &path, &[], config.unwrap_or_default()).await.unwrap();
         assert_eq!((answer.status, answer.body.trim()), (200, "true"), "{answer:?}");
     }
 
     /// An entry as callboard itself would write it, but for its checks.
-    async fn put_record(&self, service: &Service, id: &str, record: &Instance) {
-        let Address::Tcp { host, port, .. } = &record.address else { panic!("not by TCP: {record:?}") };
+    async fn put_record(&self, service: &ServiceName, id: &str, record: &Instance) {
+        let Some((host, port)) = record.address().host_and_port() else { panic!("not by TCP: {record:?}") };
         let body = serde_json::json!({
             "ID": format!("{service}:{id}"), "Name": service.as_str().replace('/', "--"), "Address": host, "Port": port,
             "Meta": {
-                "callboard-service": service.as_str(), "callboard-incarnation": record.incarnation.to_string(),
+                "callboard-service": service.as_str(), "callboard-incarnation": record.incarnation().to_string(),
                 "callboard-claim": "forged",
             },
         });
@@ -168,7 +168,7 @@ impl Harness for Agents {
     }
 
     /// An entry that is meant for callboard, and says what none has ever said.
-    async fn put_garbage(&self, service: &Service) {
+    async fn put_garbage(&self, service: &ServiceName) {
         let name = service.as_str().replace('/', "--");
         let body = format!(
             r#"{{"ID":"{service}:garbage","Name":"{name}","Address":"127.0.0.1","Port":70000,
@@ -177,11 +177,11 @@ impl Harness for Agents {
         self.put("/v1/agent/service/register", &body).await;
     }
 
-    async fn delete(&self, service: &Service, instance: &Instance) {
+    async fn delete(&self, service: &ServiceName, instance: &Instance) {
         self.put(&format!("/v1/agent/service/deregister/{}", entry(service, instance)), "").await;
     }
 
-    async fn end_lease(&self, service: &Service, instance: &Instance) {
+    async fn end_lease(&self, service: &ServiceName, instance: &Instance) {
         for check in checks(self.registering, &entry(service, instance)).await {
             self.put(&format!("/v1/agent/check/deregister/{check}"), "").await;
         }

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use callboard_core::{Result, Service, Snapshot, Snapshots};
+use callboard_core::{Result, ServiceName, Snapshot, Snapshots};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -72,11 +72,11 @@ pub(crate) fn reply(status: u16, index: u64, body: impl Into<String>) -> Reply {
 /// A list of one entry of this port.
 pub(crate) fn listing(port: u16) -> String {
     format!(
-        r#"[{{"Node":{{"Node":"n","Address":"127.0.0.1"}},"Service":{{"ID":"a","Service":"project-test","Port":{port}}}}}]"#
+        r#"[{{"Node":{{"Node":"n","Address":"127.0.0.1"}},"ServiceName":{{"ID":"a","ServiceName":"project-test","Port":{port}}}}}]"#
     )
 }
 
-pub(crate) fn project() -> Service {
+pub(crate) fn project() -> ServiceName {
     "project-test".parse().unwrap()
 }
 

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use callboard_core::{Backoff, Error, ErrorKind, Result, Retry};
+use callboard_core::{Backoff, BackoffState, Error, ErrorKind, Result};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
@@ -34,14 +34,14 @@ struct State {
     answered: Option<Instant>,
     /// What the last call failed with. None, if one was answered since.
     error: Option<Error>,
-    retry: Retry,
+    retry: BackoffState,
     not_before: Instant,
 }
 
 impl Default for Gate {
     /// As long as etcd has not been heard, there is doubt.
     fn default() -> Self {
-        let retry = Retry::new(Backoff::REGISTRY);
+        let retry = BackoffState::new(Backoff::REGISTRY);
         let state = State { doubt: true, answered: None, error: None, retry, not_before: Instant::now() };
         Self { state: Mutex::new(state), places: Semaphore::new(AT_A_TIME), turn: tokio::sync::Mutex::default() }
     }

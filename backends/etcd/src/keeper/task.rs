@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use callboard_core::{Backoff, Error, ErrorKind, Result, Retry, later};
+use callboard_core::{Backoff, BackoffState, Error, ErrorKind, Result, later};
 use etcd_client::{Client, LeaseKeepAliveResponse, LeaseKeepAliveStream, LeaseKeeper};
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -20,7 +20,7 @@ pub(super) struct Task {
     stream: Stream,
     /// The one lease that is asked for alone at the moment.
     trial: Option<Trial>,
-    retry: Retry,
+    retry: BackoffState,
     /// Why the stream broke last.
     error: Option<Error>,
 }
@@ -55,7 +55,7 @@ enum Event {
 impl Task {
     pub(super) fn new(connection: Arc<Connection>, new: UnboundedReceiver<Kept>) -> Self {
         let (leases, stream) = (HashMap::new(), Stream::Closed { not_before: Instant::now() });
-        let retry = Retry::new(Backoff::REGISTRY);
+        let retry = BackoffState::new(Backoff::REGISTRY);
         Self { connection, new, leases, stream, trial: None, retry, error: None }
     }
 

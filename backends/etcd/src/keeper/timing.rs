@@ -28,7 +28,7 @@ pub(super) fn attempt(ttl: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use callboard_core::{Backoff, Retry};
+    use callboard_core::{Backoff, BackoffState};
 
     use super::*;
     use crate::connection::ATTEMPT;
@@ -36,7 +36,7 @@ mod tests {
 
     #[test]
     fn a_stream_that_falls_silent_leaves_time_to_tell_another_member() {
-        let first_pause = (0..1_000).map(|_| Retry::new(Backoff::REGISTRY).failed()).max().expect("some");
+        let first_pause = (0..1_000).map(|_| BackoffState::new(Backoff::REGISTRY).failed()).max().expect("some");
         let mut tried = 0;
         for ttl in (0..1_000).map(Duration::from_secs).filter(|ttl| settings::ttl(*ttl).is_ok()) {
             let attempt = attempt(ttl).min(ATTEMPT);

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use callboard_conformance::{Bounds, Harness};
-use callboard_core::{Instance, Registry, Resolver, Service, encode};
+use callboard_core::{Instance, Registry, Resolver, ServiceName, encode};
 use callboard_etcd::{Etcd, EtcdBuilder};
 use callboard_servers::{Cluster, Setup, ask};
 use etcd_client::Client;
@@ -81,7 +81,7 @@ pub(crate) fn builder(addresses: impl IntoIterator<Item = SocketAddr>) -> EtcdBu
     Etcd::builder(addresses.into_iter().map(|address| address.to_string())).ttl(TTL)
 }
 
-pub(crate) fn service(name: &str) -> Service {
+pub(crate) fn service(name: &str) -> ServiceName {
     name.parse().unwrap()
 }
 
@@ -89,7 +89,7 @@ pub(crate) fn instance(id: &str, port: u16) -> Instance {
     Instance::new(id, format!("127.0.0.1:{port}").parse().unwrap()).unwrap()
 }
 
-pub(crate) fn key(service: &Service, id: &str) -> String {
+pub(crate) fn key(service: &ServiceName, id: &str) -> String {
     format!("/callboard/{service}/{id}")
 }
 
@@ -136,7 +136,7 @@ impl Harness for Servers {
         self.cluster.wipe().await;
     }
 
-    async fn put_config(&self, service: &Service, config: Option<&[u8]>) {
+    async fn put_config(&self, service: &ServiceName, config: Option<&[u8]>) {
         let (mut client, key) = (self.client().await, key(service, "@config"));
         match config {
             Some(config) => drop(client.put(key, config, None).await.unwrap()),
@@ -144,22 +144,22 @@ impl Harness for Servers {
         }
     }
 
-    async fn put_record(&self, service: &Service, id: &str, record: &Instance) {
+    async fn put_record(&self, service: &ServiceName, id: &str, record: &Instance) {
         self.client().await.put(key(service, id), encode(record), None).await.unwrap();
     }
 
-    async fn put_garbage(&self, service: &Service) {
+    async fn put_garbage(&self, service: &ServiceName) {
         self.client().await.put(key(service, "garbage"), &b"\xff{}"[..], None).await.unwrap();
     }
 
-    async fn delete(&self, service: &Service, instance: &Instance) {
-        let deleted = self.client().await.delete(key(service, &instance.id), None).await.unwrap();
+    async fn delete(&self, service: &ServiceName, instance: &Instance) {
+        let deleted = self.client().await.delete(key(service, instance.id()), None).await.unwrap();
         assert_eq!(deleted.deleted(), 1);
     }
 
-    async fn end_lease(&self, service: &Service, instance: &Instance) {
+    async fn end_lease(&self, service: &ServiceName, instance: &Instance) {
         let mut client = self.client().await;
-        let there = client.get(key(service, &instance.id), None).await.unwrap();
+        let there = client.get(key(service, instance.id()), None).await.unwrap();
         client.lease_revoke(there.kvs()[0].lease()).await.unwrap();
     }
 

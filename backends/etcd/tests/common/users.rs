@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use callboard_conformance::Rights;
-use callboard_core::{Resolver, Service};
+use callboard_core::{Resolver, ServiceName};
 use callboard_servers::{Cluster, Setup};
 use etcd_client::{Client, ConnectOptions, Permission, PermissionType, RoleRevokePermissionOptions};
 
@@ -59,13 +59,13 @@ impl Servers {
     }
 
     /// The user may do everything with this service.
-    pub(crate) async fn permit_service(&self, user: &str, service: &Service) {
+    pub(crate) async fn permit_service(&self, user: &str, service: &ServiceName) {
         let permission = Permission::new(PermissionType::Readwrite, key(service, "")).with_prefix();
         self.root().await.role_grant_permission(user, permission).await.unwrap();
     }
 
     /// From now on the user may do nothing with this service.
-    pub(crate) async fn forbid_service(&self, user: &str, service: &Service) {
+    pub(crate) async fn forbid_service(&self, user: &str, service: &ServiceName) {
         let all = RoleRevokePermissionOptions::new().with_prefix();
         self.root().await.role_revoke_permission(user, key(service, ""), Some(all)).await.unwrap();
     }

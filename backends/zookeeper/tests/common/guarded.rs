@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use callboard_conformance::{Bounds, Harness, Rights};
-use callboard_core::{Instance, Registry, Resolver, Service};
+use callboard_core::{Instance, Registry, Resolver, ServiceName};
 use callboard_zookeeper::{ZooKeeper, ZooKeeperAccess};
 use zookeeper_client as zk;
 
@@ -83,23 +83,23 @@ impl Harness for Guarded {
         self.0.wipe().await;
     }
 
-    async fn put_config(&self, service: &Service, config: Option<&[u8]>) {
+    async fn put_config(&self, service: &ServiceName, config: Option<&[u8]>) {
         self.0.put_config(service, config).await;
     }
 
-    async fn put_record(&self, service: &Service, id: &str, record: &Instance) {
+    async fn put_record(&self, service: &ServiceName, id: &str, record: &Instance) {
         self.0.put_record(service, id, record).await;
     }
 
-    async fn put_garbage(&self, service: &Service) {
+    async fn put_garbage(&self, service: &ServiceName) {
         self.0.put_garbage(service).await;
     }
 
-    async fn delete(&self, service: &Service, instance: &Instance) {
+    async fn delete(&self, service: &ServiceName, instance: &Instance) {
         self.0.delete(service, instance).await;
     }
 
-    async fn end_lease(&self, service: &Service, instance: &Instance) {
+    async fn end_lease(&self, service: &ServiceName, instance: &Instance) {
         self.0.end_lease(service, instance).await;
     }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use callboard_conformance::{Bounds, Harness};
-use callboard_core::{Instance, Registry, Resolver, Service, encode};
+use callboard_core::{Instance, Registry, Resolver, ServiceName, encode};
 use callboard_servers::{Cluster, Setup, ask};
 use callboard_zookeeper::ZooKeeper;
 use zookeeper_client as zk;
@@ -62,7 +62,7 @@ impl Zoo {
     }
 
     /// The nodes of this instance, each with who owns it.
-    pub(crate) async fn nodes_of(&self, service: &Service, id: &str) -> Vec<(String, i64)> {
+    pub(crate) async fn nodes_of(&self, service: &ServiceName, id: &str) -> Vec<(String, i64)> {
         let (hand, directory) = (self.hand().await, directory(service));
         let mut nodes = Vec::new();
         for name in hand.list_children(&directory).await.unwrap_or_default() {
@@ -76,7 +76,7 @@ impl Zoo {
     }
 
     /// The only node of this instance.
-    pub(crate) async fn node_of(&self, service: &Service, id: &str) -> (String, i64) {
+    pub(crate) async fn node_of(&self, service: &ServiceName, id: &str) -> (String, i64) {
         let nodes = self.nodes_of(service, id).await;
         assert_eq!(nodes.len(), 1, "one node of {id}: {nodes:?}");
         nodes.into_iter().next().unwrap()
@@ -106,12 +106,12 @@ impl Zoo {
     }
 }
 
-pub(crate) fn directory(service: &Service) -> String {
+pub(crate) fn directory(service: &ServiceName) -> String {
     format!("/callboard/{service}")
 }
 
 /// Written by hand: these tests know it, so that a change of it is noticed.
-pub(crate) fn config_of(service: &Service) -> String {
+pub(crate) fn config_of(service: &ServiceName) -> String {
     format!("{}/@config", directory(service))
 }
 
@@ -150,7 +150,7 @@ impl Harness for Zoo {
         self.0.wipe().await;
     }
 
-    async fn put_config(&self, service: &Service, config: Option<&[u8]>) {
+    async fn put_config(&self, service: &ServiceName, config: Option<&[u8]>) {
         let (hand, path) = (self.hand().await, config_of(service));
         let Some(config) = config else { return hand.delete(&path, None).await.unwrap() };
         let options = zk::CreateMode::Persistent.with_acls(zk::Acls::anyone_all());
@@ -158,28 +158,28 @@ impl Harness for Zoo {
         hand.set_data(&path, config, None).await.unwrap();
     }
 
-    async fn put_record(&self, service: &Service, id: &str, record: &Instance) {
+    async fn put_record(&self, service: &ServiceName, id: &str, record: &Instance) {
         let (hand, directory) = (self.hand().await, directory(service));
         let options = zk::CreateMode::Persistent.with_acls(zk::Acls::anyone_all());
         hand.mkdir(&directory, &options).await.unwrap();
-        let path = format!("{directory}/{id}--{}", record.incarnation);
+        let path = format!("{directory}/{id}--{}", record.incarnation());
         hand.create(&path, encode(record).as_bytes(), &options).await.unwrap();
     }
 
-    async fn put_garbage(&self, service: &Service) {
+    async fn put_garbage(&self, service: &ServiceName) {
         let (hand, directory) = (self.hand().await, directory(service));
         let options = zk::CreateMode::Persistent.with_acls(zk::Acls::anyone_all());
         hand.mkdir(&directory, &options).await.unwrap();
         hand.create(&format!("{directory}/garbage--1"), b"\xff{}", &options).await.unwrap();
     }
 
-    async fn delete(&self, service: &Service, instance: &Instance) {
-        let (path, _) = self.node_of(service, &instance.id).await;
+    async fn delete(&self, service: &ServiceName, instance: &Instance) {
+        let (path, _) = self.node_of(service, instance.id()).await;
         self.hand().await.delete(&path, None).await.unwrap();
     }
 
-    async fn end_lease(&self, service: &Service, instance: &Instance) {
-        let (_, owner) = self.node_of(service, &instance.id).await;
+    async fn end_lease(&self, service: &ServiceName, instance: &Instance) {
+        let (_, owner) = self.node_of(service, instance.id()).await;
         self.end_session(owner).await;
     }
 
@@ -195,7 +195,7 @@ impl Harness for Zoo {
     }
 }
 
-pub(crate) fn service() -> Service {
+pub(crate) fn service() -> ServiceName {
     "project/test".parse().unwrap()
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use callboard_core::{Resolver, Service};
+use callboard_core::{Resolver, ServiceName};
 use futures_util::StreamExt;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -26,7 +26,7 @@ pub(crate) struct Seen {
 }
 
 impl Vigil {
-    pub(crate) fn over(resolver: Arc<dyn Resolver>, service: &Service) -> Self {
+    pub(crate) fn over(resolver: Arc<dyn Resolver>, service: &ServiceName) -> Self {
         let (tell, seen) = watch::channel(Seen::default());
         let service = service.clone();
         let task = tokio::spawn(async move {
@@ -37,7 +37,7 @@ impl Vigil {
                         Err(error) => seen.errors.push(error.chain()),
                         Ok(set) => {
                             let mut ids: Vec<_> =
-                                set.instances.iter().map(|i| format!("{}={}", i.id, i.weight)).collect();
+                                set.instances.iter().map(|i| format!("{}={}", i.id(), i.weight())).collect();
                             ids.sort();
                             seen.sets.push(ids);
                         }

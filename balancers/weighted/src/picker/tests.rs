@@ -9,7 +9,7 @@ use crate::Weighted;
 
 fn picker(weights: &[u32]) -> Box<dyn Picker> {
     let address = |i| format!("127.0.0.1:{}", i % 65_535 + 1).parse().unwrap();
-    let instance = |i, weight| Instance::new(format!("e{i}"), address(i)).unwrap().weight(weight);
+    let instance = |i, weight| Instance::new(format!("e{i}"), address(i)).unwrap().with_weight(weight);
     let ready: Vec<_> = weights.iter().enumerate().map(|(i, weight)| Endpoint::new(instance(i, *weight))).collect();
     Weighted::new().picker(&ready)
 }

@@ -6,7 +6,7 @@ use super::*;
 
 fn endpoints(weights: &[u32]) -> Vec<Endpoint> {
     let address = |i| format!("127.0.0.1:{}", i + 1).parse().unwrap();
-    let instance = |i, weight| Instance::new(format!("e{i}"), address(i)).unwrap().weight(weight);
+    let instance = |i, weight| Instance::new(format!("e{i}"), address(i)).unwrap().with_weight(weight);
     let endpoints: Vec<_> = weights.iter().enumerate().map(|(i, weight)| Endpoint::new(instance(i, *weight))).collect();
     endpoints.iter().for_each(|endpoint| endpoint.set_state(ConnectivityState::Ready));
     endpoints
@@ -234,7 +234,7 @@ async fn nobody_is_without_calls_and_nobody_has_them_all() {
 #[test]
 fn the_channel_is_told_what_the_settings_say() {
     let with = |json: &str| WeightedRoundRobin::with_settings(serde_json::from_str(json).unwrap()).unwrap();
-    let told = |balancer: WeightedRoundRobin| (balancer.renew_every(), balancer.load_reports());
+    let told = |balancer: WeightedRoundRobin| (balancer.refresh_interval(), balancer.oob_report_interval());
     let (second, floor) = (Duration::from_secs(1), Duration::from_millis(100));
     assert_eq!(told(WeightedRoundRobin::new()), (Some(second), None));
     assert_eq!(told(with(r#"{"enableOobLoadReport": true}"#)), (Some(second), Some(10 * second)));

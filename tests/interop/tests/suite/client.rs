@@ -74,7 +74,7 @@ impl<B: Balancer> Balancer for Noting<B> {
         Box::new(NotingPicker { picker: self.balancer.picker(ready), outcomes: Arc::clone(&self.outcomes) })
     }
 
-    fn load_reports(&self) -> Option<Duration> {
+    fn oob_report_interval(&self) -> Option<Duration> {
         Some(Duration::from_millis(50))
     }
 }

@@ -4,7 +4,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use callboard::{Announcement, Channel, ChannelBuilder, Tls};
+use callboard::{Channel, ChannelBuilder, Registration, Tls};
 use callboard_interop::{Counts, InteropServer, Settings};
 use callboard_raw::Port;
 use callboard_tls_tests::{Authority, NAME, Pair};
@@ -55,7 +55,7 @@ pub struct Fleet {
     settings: Vec<Settings>,
     servers: Mutex<Vec<Server>>,
     _ports: Vec<Port>,
-    _announcements: Vec<Announcement>,
+    _registrations: Vec<Registration>,
 }
 
 impl Fleet {
@@ -70,10 +70,10 @@ impl Fleet {
             ..Settings::new(*id)
         });
         let settings: Vec<_> = settings.collect();
-        let (mut servers, mut announcements) = (Vec::new(), Vec::new());
+        let (mut servers, mut registrations) = (Vec::new(), Vec::new());
         for settings in &settings {
             servers.push(start(kind, settings, &files).await);
-            announcements.push(stage.sign_in(&settings.id, settings.address.into(), 1).await);
+            registrations.push(stage.sign_in(&settings.id, settings.address.try_into().unwrap(), 1).await);
         }
         Arc::new(Self {
             kind,
@@ -83,7 +83,7 @@ impl Fleet {
             settings,
             servers: Mutex::new(servers),
             _ports: ports.into(),
-            _announcements: announcements,
+            _registrations: registrations,
         })
     }
 

@@ -25,7 +25,7 @@ where
         // It ends with the connection, or when it has nothing more to do.
         async move { followed.await.unwrap_or_default() }
     };
-    let (server, _announcement) = stage.raw("raw", script).await;
+    let (server, _registration) = stage.raw("raw", script).await;
     let channel = stage.channel(stage.builder(), 1).await;
     case(channel, &server).await;
 }

@@ -1,23 +1,23 @@
 //! Puts, shows or removes the config of a service, in any registry that is compiled in:
 //!
 //! ```text
-//! cargo run --features etcd --example configure -- etcd://127.0.0.1:2379/project/test '{"loadBalancingConfig":[{"weighted":{}}]}'
-//! cargo run --features etcd --example configure -- etcd://127.0.0.1:2379/project/test
-//! cargo run --features etcd --example configure -- etcd://127.0.0.1:2379/project/test --remove
+//! cargo run --features etcd --example put_service_config -- etcd://127.0.0.1:2379/project/test '{"loadBalancingConfig":[{"weighted":{}}]}'
+//! cargo run --features etcd --example put_service_config -- etcd://127.0.0.1:2379/project/test
+//! cargo run --features etcd --example put_service_config -- etcd://127.0.0.1:2379/project/test --remove
 //! ```
 
 use std::{error::Error, time::Duration};
 
-use callboard::{ConfigStatus, ConnectivityState, configure, dial};
+use callboard::{ConfigStatus, ConnectivityState, dial, put_service_config};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [url] => show(url).await?,
-        [url, "--remove"] => configure(url, None).await?,
-        [url, json] => configure(url, Some(json)).await?,
-        _ => return Err("usage: configure URL [JSON | --remove]".into()),
+        [url, "--remove"] => put_service_config(url, None).await?,
+        [url, json] => put_service_config(url, Some(json)).await?,
+        _ => return Err("usage: put_service_config URL [JSON | --remove]".into()),
     }
     Ok(())
 }
@@ -32,8 +32,8 @@ async fn show(url: &str) -> Result<(), Box<dyn Error>> {
     if let Some(stale) = channel.stale() {
         return Err(stale.error.chain().into());
     }
-    let ConfigStatus { in_force, refused, balancer, .. } = channel.service_config();
-    match (in_force, refused) {
+    let ConfigStatus { active, rejected: refused, balancer, .. } = channel.service_config();
+    match (active, refused) {
         (_, Some(error)) => println!("refused: {}", error.chain()),
         (Some(text), None) => println!("{text}"),
         (None, None) => println!("none; by default the balancer is {balancer}"),

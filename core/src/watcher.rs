@@ -1,10 +1,10 @@
 //! Following a service for ever, whatever happens to its registry.
 
 mod fold;
+mod resolution;
 mod said;
 mod settings;
 mod subset;
-mod view;
 mod watches;
 
 use std::fmt;
@@ -16,60 +16,60 @@ use tokio::task::yield_now;
 use tokio::time::Instant;
 
 use self::fold::{Set, fold};
+pub use self::resolution::{Resolution, Stale};
 use self::said::{Hourly, Said};
-pub use self::settings::FollowSettings;
+pub use self::settings::WatchSettings;
 use self::subset::{Cut, Subset};
-pub use self::view::{Stale, View};
 use self::watches::{Watches, until};
-use crate::{Error, Instance, Resolver, Result, Retry, Service, Snapshot, later};
+use crate::{BackoffState, Error, Instance, Resolver, Result, ServiceName, Snapshot, later};
 
 /// Follows a service: opens a watch, and another one for ever when that fails, and tells what to believe meanwhile.
 ///
-/// Nothing is spawned and nothing happens until [`changed`](Follow::changed) is awaited.
+/// Nothing is spawned and nothing happens until [`changed`](Watcher::changed) is awaited.
 ///
 /// - **Outages.** After an error or the end of a watch, the watch is dropped, and another is opened after the wait
-///   that [`backoff`](FollowSettings::backoff) gives. A watch that yields nothing within
-///   [`first_snapshot`](FollowSettings::first_snapshot) counts as failed. The waits start over after a watch has
+///   that [`backoff`](WatchSettings::backoff) gives. A watch that yields nothing within
+///   [`first_snapshot`](WatchSettings::first_snapshot) counts as failed. The waits start over after a watch has
 ///   gone on, from its first set, for longer than the longest of them: a registry that yields one set and then fails
 ///   each time is asked no more often than one that is down. The last good set is kept without limit, and
-///   [`stale`](View::stale) says why and since when.
+///   [`stale`](Resolution::stale) says why and since when.
 /// - **Empty sets.** One that replaces a non-empty set is believed only when the registry has gone on saying so, in
-///   one watch, for [`empty_grace`](FollowSettings::empty_grace). A set with instances ends the matter. So does an
+///   one watch, for [`empty_grace`](WatchSettings::empty_grace). A set with instances ends the matter. So does an
 ///   error: a registry that loses its data and comes back knows nobody until everybody has signed in again, so the
 ///   grace starts anew with the next watch that says "empty". A first set that is empty is believed at once. Meanwhile
 ///   the service's config is kept too, unless there is another one beside the empty set.
 /// - **What cannot be read is not nobody.** A set in which there are records, and none of them can be read, as when a newer
 ///   version has written them all, never replaces one with instances, however long it lasts: what was known stays, and
-///   [`skipped`](View::skipped) tells. Where nothing was known there are no instances. A record that cannot be read beside
+///   [`skipped`](Resolution::skipped) tells. Where nothing was known there are no instances. A record that cannot be read beside
 ///   others that can be is left out: who has written it anew may be at another address, and the others serve meanwhile.
-/// - **Bursts.** A change is passed on at once if none was for [`coalesce`](FollowSettings::coalesce); otherwise
+/// - **Bursts.** A change is passed on at once if none was for [`coalesce`](WatchSettings::coalesce); otherwise
 ///   changes are gathered until then. The last one is always passed on.
 /// - **Duplicates.** Of several records of one id, the newest incarnation is kept; on equal incarnations the later record
 ///   is. Several ids at one address are all kept.
-/// - **Too many.** Of a set that is larger than [`max_instances`](FollowSettings::max_instances) a part is kept, which is
-///   chosen by chance, and stays the same from set to set but for who comes and goes. [`left_out`](View::left_out) says how
+/// - **Too many.** Of a set that is larger than [`max_instances`](WatchSettings::max_instances) a part is kept, which is
+///   chosen by chance, and stays the same from set to set but for who comes and goes. [`left_out`](Resolution::left_out) says how
 ///   many are not.
 /// - **What a person should know** is logged at level WARN, once however often it is found, and within an hour of 100
 ///   records at most: which cannot be read and why, which say what is not believed, and which ids have one address.
 ///
 /// ```
 /// # use std::sync::Arc;
-/// use callboard_core::{FollowSettings, follow};
+/// use callboard_core::{WatchSettings, watch};
 /// use callboard_memory::Memory;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> callboard_core::Result<()> {
 /// let resolver = Arc::new(Memory::default());
-/// let mut follow = follow(resolver, &"project/test".parse()?, FollowSettings::default());
-/// let view = follow.changed().await;
-/// assert_eq!(view.instances.as_ref().map(|instances| instances.len()), Some(0));
+/// let mut watcher = watch(resolver, &"project/test".parse()?, WatchSettings::default());
+/// let resolution = watcher.changed().await;
+/// assert_eq!(resolution.instances.as_ref().map(|instances| instances.len()), Some(0));
 /// # Ok(())
 /// # }
 /// ```
-pub fn follow(resolver: Arc<dyn Resolver>, service: &Service, settings: FollowSettings) -> Follow {
-    let FollowSettings { empty_grace, coalesce, first_snapshot, backoff, max_instances } = settings;
-    Follow {
-        watches: Watches::new(resolver, service.clone(), first_snapshot, Retry::new(backoff)),
+pub fn watch(resolver: Arc<dyn Resolver>, service: &ServiceName, settings: WatchSettings) -> Watcher {
+    let WatchSettings { empty_grace, coalesce, first_snapshot, backoff, max_instances } = settings;
+    Watcher {
+        watches: Watches::new(resolver, service.clone(), first_snapshot, BackoffState::new(backoff)),
         service: service.clone(),
         empty_grace,
         coalesce,
@@ -80,10 +80,11 @@ pub fn follow(resolver: Arc<dyn Resolver>, service: &Service, settings: FollowSe
         too_many: Hourly::default(),
         said: None,
         config: None,
-        known: View::default(),
+        known: Resolution::default(),
         unsettled: false,
-        view: View::default(),
+        resolution: Resolution::default(),
         passed_on: None,
+        stale_since: None,
     }
 }
 
@@ -92,9 +93,9 @@ pub fn follow(resolver: Arc<dyn Resolver>, service: &Service, settings: FollowSe
 const MOST_IN_A_ROW: usize = 64;
 
 /// A service that is followed. Dropping it ends the watch, and leaves nothing behind.
-pub struct Follow {
+pub struct Watcher {
     watches: Watches,
-    service: Service,
+    service: ServiceName,
     empty_grace: Duration,
     coalesce: Duration,
     subset: Subset,
@@ -110,18 +111,20 @@ pub struct Follow {
     /// The config beside the latest set, whether or not that set is believed.
     config: Option<Arc<[u8]>>,
     /// What the next view will be, but for `said`.
-    known: View,
+    known: Resolution,
     /// Whether something was heard since the last look at what to pass on.
     unsettled: bool,
     /// What was passed on last, and when.
-    view: View,
+    resolution: Resolution,
     passed_on: Option<Instant>,
+    /// Since when the registry does not answer. None while it does.
+    stale_since: Option<Instant>,
 }
 
-impl Follow {
+impl Watcher {
     /// What [`changed`](Self::changed) returned last; without instances before it ever did.
-    pub fn view(&self) -> &View {
-        &self.view
+    pub fn resolution(&self) -> &Resolution {
+        &self.resolution
     }
 
     /// Waits for the next view that differs from the last one: other instances, another error, an outage that begins
@@ -130,7 +133,7 @@ impl Follow {
     /// # Cancel safety
     /// Cancel-safe: what was heard is kept in `self`, so it can be one branch of a `select!` in a loop. While it is
     /// not awaited, nothing is heard.
-    pub async fn changed(&mut self) -> &View {
+    pub async fn changed(&mut self) -> &Resolution {
         let mut in_a_row = 0;
         loop {
             if let Some(cutting) = &mut self.cutting {
@@ -138,7 +141,7 @@ impl Follow {
                 self.cutting = None;
                 self.fold(cut, Instant::now());
                 if self.pass_on(Instant::now()) {
-                    return &self.view;
+                    return &self.resolution;
                 }
             }
             let due = self.due();
@@ -154,7 +157,7 @@ impl Follow {
             in_a_row = if silent { 0 } else { in_a_row + 1 };
             let enough = in_a_row == MOST_IN_A_ROW;
             if (silent || enough) && self.settle(Instant::now()) {
-                return &self.view;
+                return &self.resolution;
             }
             if enough {
                 in_a_row = 0;
@@ -186,7 +189,8 @@ impl Follow {
         let service = &self.service;
         self.remarks.on_records(&remarks, now);
         if self.known.stale.take().is_some() {
-            tracing::debug!(%service, "the registry is heard again");
+            let after = self.stale_since.take().map(|since| now - since);
+            tracing::info!(%service, ?after, "the registry answers again");
         }
         let unreadable = instances.is_empty() && skipped > 0;
         if unreadable && self.unreadable.is_due(now) {
@@ -210,11 +214,12 @@ impl Follow {
         let (service, chain) = (&self.service, error.chain());
         let as_of = match &self.known.stale {
             Some(stale) => {
-                tracing::debug!(%service, error = chain, "the registry still cannot be heard");
+                tracing::debug!(%service, error = chain, "the registry still does not answer");
                 stale.as_of
             }
             None => {
-                tracing::warn!(%service, error = chain, "the registry cannot be heard, the last set is kept");
+                tracing::warn!(%service, error = chain, "the registry does not answer: the last set is kept");
+                self.stale_since = Some(now);
                 (self.said.is_some() || self.known.instances.is_some()).then_some(now)
             }
         };
@@ -255,10 +260,10 @@ impl Follow {
     /// Passes on what is known, if it is new.
     fn pass_on(&mut self, now: Instant) -> bool {
         self.settle_config();
-        if self.known.same_as(&self.view) {
+        if self.known.same_as(&self.resolution) {
             return false;
         }
-        self.view = self.known.clone();
+        self.resolution = self.known.clone();
         self.passed_on = Some(now);
         true
     }
@@ -293,8 +298,11 @@ impl Follow {
     }
 }
 
-impl fmt::Debug for Follow {
+impl fmt::Debug for Watcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Follow").field("service", &self.service).field("view", &self.view).finish_non_exhaustive()
+        f.debug_struct("Watcher")
+            .field("service", &self.service)
+            .field("resolution", &self.resolution)
+            .finish_non_exhaustive()
     }
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use callboard_core::{Instance, Lease, Registry, Resolver, Result, Service, Snapshots, Target, TargetOptions};
+use callboard_core::{Instance, Lease, Registry, Resolver, Result, ServiceName, Snapshots, Target, TargetOptions};
 
-use crate::DirectoryBuilder;
+use crate::FileRegistryBuilder;
 use crate::place::Place;
 use crate::{config, lease, url, watch};
 
@@ -16,7 +16,7 @@ use crate::{config, lease, url, watch};
 ///
 /// It is made without I/O. Whatever is done with it has to be done within a tokio runtime with its timers on.
 #[derive(Clone, Debug)]
-pub struct Directory(Arc<Settings>);
+pub struct FileRegistry(Arc<Settings>);
 
 #[derive(Debug)]
 pub(crate) struct Settings {
@@ -25,17 +25,17 @@ pub(crate) struct Settings {
     pub(crate) poll: Duration,
 }
 
-impl Directory {
+impl FileRegistry {
     /// Begins to make one with its root: an absolute path of a directory that is there. A service `project/test` is
     /// the directory `project/test` in it, which is made when the first instance registers or a config is put. A root that is not there
     /// is a registry that is out of reach.
     ///
     /// ```
-    /// let directory = callboard_file::Directory::builder("/run/callboard").mode(0o750).build()?;
+    /// let directory = callboard_file::FileRegistry::builder("/run/callboard").mode(0o750).build()?;
     /// # Ok::<(), callboard_core::Error>(())
     /// ```
-    pub fn builder(root: impl Into<PathBuf>) -> DirectoryBuilder {
-        DirectoryBuilder::new(root.into())
+    pub fn builder(root: impl Into<PathBuf>) -> FileRegistryBuilder {
+        FileRegistryBuilder::new(root.into())
     }
 
     /// Makes one as a dial URL says: `file:///path/of/service[?key=value&...]`. The crate's page lists the keys. The
@@ -44,11 +44,11 @@ impl Directory {
     ///
     /// ```
     /// use callboard_core::Target;
-    /// use callboard_file::Directory;
+    /// use callboard_file::FileRegistry;
     ///
     /// let target: Target = "file:///run/callboard/project/test?mode=0750".parse()?;
     /// let mut options = target.options();
-    /// let directory = Directory::from_target(&target, &mut options)?;
+    /// let directory = FileRegistry::from_target(&target, &mut options)?;
     /// options.finish()?;
     /// assert_eq!(target.service()?.as_str(), "run/callboard/project/test");
     /// # Ok::<(), callboard_core::Error>(())
@@ -65,25 +65,25 @@ impl Directory {
         Self(Arc::new(settings))
     }
 
-    fn place(&self, service: &Service) -> Place {
+    fn place(&self, service: &ServiceName) -> Place {
         Place::new(&self.0.root, service, self.0.mode)
     }
 }
 
 #[async_trait]
-impl Registry for Directory {
-    async fn register(&self, service: &Service, instance: &Instance) -> Result<Box<dyn Lease>> {
+impl Registry for FileRegistry {
+    async fn register(&self, service: &ServiceName, instance: &Instance) -> Result<Box<dyn Lease>> {
         let lease = lease::register(self.place(service), service, instance, self.0.poll).await;
         Ok(Box::new(lease.map_err(|error| error.for_service(service))?))
     }
 
-    async fn configure(&self, service: &Service, config: Option<&str>) -> Result<()> {
-        config::configure(self.place(service), service, config).await
+    async fn put_service_config(&self, service: &ServiceName, config: Option<&str>) -> Result<()> {
+        config::put_service_config(self.place(service), service, config).await
     }
 }
 
-impl Resolver for Directory {
-    fn watch(&self, service: &Service) -> Snapshots {
+impl Resolver for FileRegistry {
+    fn watch(&self, service: &ServiceName) -> Snapshots {
         watch::snapshots(self.place(service), service.clone(), self.0.poll)
     }
 }

@@ -20,7 +20,7 @@ pub struct Stale {
 /// What is believed of a service.
 #[non_exhaustive]
 #[derive(Clone, Debug, Default)]
-pub struct View {
+pub struct Resolution {
     /// The instances, one of each id, in the registry's order. None until the first set has come.
     ///
     /// An instance that has not changed is the same allocation as in the view before, and so is the whole set:
@@ -32,7 +32,7 @@ pub struct View {
     /// some.
     pub skipped: usize,
     /// How many records of the last set were left out, because there are more than
-    /// [`max_instances`](crate::FollowSettings::max_instances).
+    /// [`max_instances`](crate::WatchSettings::max_instances).
     pub left_out: usize,
     /// Set while the registry says that nobody is there and that is not yet believed: when it will be.
     pub empty_from: Option<Instant>,
@@ -41,12 +41,19 @@ pub struct View {
     pub config: Option<Arc<[u8]>>,
 }
 
-impl View {
+impl Resolution {
     /// Whether the other view says the same. Errors are the same if they read the same.
     pub(super) fn same_as(&self, other: &Self) -> bool {
-        let place = |view: &Self| view.instances.as_ref().map(Arc::as_ptr);
-        let stale = |view: &Self| view.stale.as_ref().map(|s| (s.as_of, s.error.kind(), s.error.chain()));
-        let rest = |view: &Self| (view.skipped, view.left_out, view.empty_from, view.config.as_ref().map(Arc::as_ptr));
+        let place = |resolution: &Self| resolution.instances.as_ref().map(Arc::as_ptr);
+        let stale = |resolution: &Self| resolution.stale.as_ref().map(|s| (s.as_of, s.error.kind(), s.error.chain()));
+        let rest = |resolution: &Self| {
+            (
+                resolution.skipped,
+                resolution.left_out,
+                resolution.empty_from,
+                resolution.config.as_ref().map(Arc::as_ptr),
+            )
+        };
         place(self) == place(other) && rest(self) == rest(other) && stale(self) == stale(other)
     }
 }

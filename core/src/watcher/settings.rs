@@ -4,18 +4,18 @@ use std::time::Duration;
 
 use crate::Backoff;
 
-/// The bounds of a [`Follow`](crate::Follow).
+/// The bounds of a [`Watcher`](crate::Watcher).
 ///
 /// ```
 /// use std::time::Duration;
-/// use callboard_core::FollowSettings;
+/// use callboard_core::WatchSettings;
 ///
-/// let mut settings = FollowSettings::default();
+/// let mut settings = WatchSettings::default();
 /// settings.empty_grace = Duration::from_secs(5);
 /// ```
 #[non_exhaustive]
 #[derive(Clone, Debug)]
-pub struct FollowSettings {
+pub struct WatchSettings {
     /// How long an empty set that replaces a non-empty one has to last to be believed. 30 s by default; 0 believes it
     /// at once.
     pub empty_grace: Duration,
@@ -26,11 +26,11 @@ pub struct FollowSettings {
     /// The waits between watches. [`Backoff::REGISTRY`] by default.
     pub backoff: Backoff,
     /// How many instances are believed at most; 10,000 by default, and at least 1. Of a larger set a part is
-    /// [kept](crate::View::left_out).
+    /// [kept](crate::Resolution::left_out).
     pub max_instances: usize,
 }
 
-impl Default for FollowSettings {
+impl Default for WatchSettings {
     fn default() -> Self {
         Self {
             empty_grace: Duration::from_secs(30),

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::{Error, ErrorKind, Resolver, Result, Retry, Service, Snapshot, Snapshots, later};
+use crate::{BackoffState, Error, ErrorKind, Resolver, Result, ServiceName, Snapshot, Snapshots, later};
 
 /// Watches a service, and again whenever that fails, not before the backoff says so.
 pub(super) struct Watches {
     resolver: Arc<dyn Resolver>,
-    service: Service,
+    service: ServiceName,
     first_snapshot: Duration,
-    retry: Retry,
+    retry: BackoffState,
     watch: Option<Watch>,
     not_before: Instant,
 }
@@ -26,7 +26,12 @@ struct Watch {
 }
 
 impl Watches {
-    pub(super) fn new(resolver: Arc<dyn Resolver>, service: Service, first_snapshot: Duration, retry: Retry) -> Self {
+    pub(super) fn new(
+        resolver: Arc<dyn Resolver>,
+        service: ServiceName,
+        first_snapshot: Duration,
+        retry: BackoffState,
+    ) -> Self {
         Self { resolver, service, first_snapshot, retry, watch: None, not_before: Instant::now() }
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::fold::at_one_address;
-use crate::{Instance, Remark, Service};
+use crate::{Instance, Remark, ServiceName};
 
 /// How many different things are said within an hour. Who may write to a registry chooses how many there are.
 const MOST: usize = 100;
@@ -17,7 +17,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// Remembers what has been said of a service, so that it is said once however often it is found.
 #[derive(Debug)]
 pub(super) struct Said {
-    service: Service,
+    service: ServiceName,
     seed: RandomState,
     /// Hashes: what is said may be long.
     said: HashSet<u64>,
@@ -26,7 +26,7 @@ pub(super) struct Said {
 }
 
 impl Said {
-    pub(super) fn of(service: &Service) -> Self {
+    pub(super) fn of(service: &ServiceName) -> Self {
         Self { service: service.clone(), seed: RandomState::new(), said: HashSet::new(), full: None }
     }
 
@@ -43,9 +43,9 @@ impl Said {
     /// Says which ids have one address.
     pub(super) fn on_addresses(&mut self, set: &[Arc<Instance>], now: Instant) {
         for (one, other) in at_one_address(set, MOST) {
-            if self.is_new((&one.id, &other.id, &one.address), now) {
-                let (service, address) = (&self.service, &one.address);
-                tracing::warn!(%service, one = one.id, other = other.id, %address, "two ids have one address: both count");
+            if self.is_new((one.id(), other.id(), one.address()), now) {
+                let (service, address) = (&self.service, one.address());
+                tracing::warn!(%service, one = one.id(), other = other.id(), %address, "two ids have one address: both count");
             }
         }
     }

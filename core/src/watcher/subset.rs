@@ -69,7 +69,7 @@ impl Subset {
     }
 
     fn rank(&self, instance: &Instance) -> u64 {
-        self.seed.hash_one(&instance.id)
+        self.seed.hash_one(instance.id())
     }
 }
 
@@ -85,7 +85,7 @@ mod tests {
     }
 
     fn ids(set: &[Arc<Instance>]) -> HashSet<String> {
-        set.iter().map(|instance| instance.id.clone()).collect()
+        set.iter().map(|instance| instance.id().to_owned()).collect()
     }
 
     #[tokio::test]
@@ -93,7 +93,7 @@ mod tests {
         let subset = Subset::of(100);
         let (first, left_out) = subset.clone().cut(said(0..1_000)).await;
         assert_eq!((first.len(), left_out), (100, 900));
-        assert!(first.is_sorted_by_key(|instance| instance.id.parse::<usize>().expect("a number")), "in their order");
+        assert!(first.is_sorted_by_key(|instance| instance.id().parse::<usize>().expect("a number")), "in their order");
         let (again, _) = subset.clone().cut(said((0..1_000).rev())).await;
         assert_eq!(ids(&first), ids(&again), "whatever the order");
         let (second, _) = subset.cut(said(0..1_010)).await;

@@ -41,8 +41,8 @@ pub(super) fn fold(old: Option<&Set>, mut instances: Vec<Arc<Instance>>) -> Set 
 /// Those that have the address of one before them, each with that one: so many at most.
 pub(super) fn at_one_address(set: &[Arc<Instance>], most: usize) -> Vec<(&Instance, &Instance)> {
     let mut first: HashMap<&Address, &Instance> = HashMap::with_capacity(set.len());
-    let pairs = set.iter().map(|instance| (*first.entry(&instance.address).or_insert(instance), &**instance));
-    pairs.filter(|(first, second)| first.id != second.id).take(most).collect()
+    let pairs = set.iter().map(|instance| (*first.entry(instance.address()).or_insert(instance), &**instance));
+    pairs.filter(|(first, second)| first.id() != second.id()).take(most).collect()
 }
 
 /// The places of the instances that have changed, if each has the id and the address that stood in its place before.
@@ -55,7 +55,7 @@ fn changed_in_place(old: &[Arc<Instance>], new: &[Arc<Instance>]) -> Option<Vec<
     let mut changed = Vec::new();
     for (place, (old, new)) in old.iter().zip(new).enumerate() {
         if !same(old, new) {
-            if old.id != new.id || old.address != new.address {
+            if old.id() != new.id() || old.address() != new.address() {
                 return None;
             }
             changed.push(place);
@@ -74,10 +74,10 @@ fn drop_older(instances: &mut Vec<Arc<Instance>>) {
     let mut kept = vec![true; instances.len()];
     let mut newest: HashMap<&str, usize> = HashMap::with_capacity(instances.len());
     for (index, instance) in instances.iter().enumerate() {
-        match newest.entry(&instance.id) {
+        match newest.entry(instance.id()) {
             Entry::Vacant(first) => drop(first.insert(index)),
             Entry::Occupied(mut other) => {
-                let newer = instances[*other.get()].incarnation <= instance.incarnation;
+                let newer = instances[*other.get()].incarnation() <= instance.incarnation();
                 let dropped = if newer { other.insert(index) } else { index };
                 kept[dropped] = false;
             }
@@ -98,8 +98,8 @@ impl Reuse<'_> {
     /// What the old set has, if that is equal; or else the instance itself.
     fn or(&mut self, instance: Arc<Instance>) -> Arc<Instance> {
         let found = match self.old.get(self.next) {
-            Some(old) if old.id == instance.id => Some(self.next),
-            _ => self.by_id().get(instance.id.as_str()).copied(),
+            Some(old) if old.id() == instance.id() => Some(self.next),
+            _ => self.by_id().get(instance.id()).copied(),
         };
         let Some(place) = found else { return instance };
         self.next = place + 1;
@@ -108,7 +108,7 @@ impl Reuse<'_> {
 
     fn by_id(&mut self) -> &HashMap<&str, usize> {
         let old = self.old;
-        self.by_id.get_or_insert_with(|| old.iter().enumerate().map(|(place, old)| (old.id.as_str(), place)).collect())
+        self.by_id.get_or_insert_with(|| old.iter().enumerate().map(|(place, old)| (old.id(), place)).collect())
     }
 }
 
@@ -121,7 +121,7 @@ mod tests {
 
     fn instance(id: &str, port: u16, incarnation: u64) -> Instance {
         let address = Address::tcp("h", port).expect("an address");
-        Instance::new(id, address).expect("an id").incarnation(Incarnation::from_micros(incarnation))
+        Instance::new(id, address).expect("an id").with_incarnation(Incarnation::from_micros(incarnation))
     }
 
     fn folded(old: Option<&Set>, said: Vec<Instance>) -> Set {
@@ -129,7 +129,7 @@ mod tests {
     }
 
     fn ids(set: &Set) -> Vec<&str> {
-        set.iter().map(|instance| instance.id.as_str()).collect()
+        set.iter().map(|instance| instance.id()).collect()
     }
 
     #[test]
@@ -144,21 +144,21 @@ mod tests {
         let first =
             folded(None, vec![instance("a", 1, 1), instance("b", 2, 1), instance("c", 3, 1), instance("d", 4, 1)]);
         let moved =
-            vec![instance("new", 9, 1), instance("d", 4, 1), instance("a", 1, 1), instance("c", 3, 1).weight(7)];
+            vec![instance("new", 9, 1), instance("d", 4, 1), instance("a", 1, 1), instance("c", 3, 1).with_weight(7)];
         let second = folded(Some(&first), moved);
         assert_eq!(ids(&second), ["new", "d", "a", "c"]);
         assert!(Arc::ptr_eq(&second[1], &first[3]));
         assert!(Arc::ptr_eq(&second[2], &first[0]));
-        assert_eq!(second[3].weight, 7);
+        assert_eq!(second[3].weight(), 7);
     }
 
     #[test]
     fn several_changes_in_place_stay_in_their_places() {
         let said = || ["a", "b", "c", "d"].into_iter().zip(1..).map(|(id, port)| instance(id, port, 1));
         let first = folded(None, said().collect());
-        let second = folded(Some(&first), said().map(|i| if i.id.as_str() < "c" { i.weight(7) } else { i }).collect());
+        let second = folded(Some(&first), said().map(|i| if i.id() < "c" { i.with_weight(7) } else { i }).collect());
         assert_eq!(
-            second.iter().map(|i| (i.id.as_str(), i.weight)).collect::<Vec<_>>(),
+            second.iter().map(|i| (i.id(), i.weight())).collect::<Vec<_>>(),
             [("a", 7), ("b", 7), ("c", 1), ("d", 1)]
         );
         assert!(Arc::ptr_eq(&first[3], &second[3]));
@@ -175,9 +175,9 @@ mod tests {
     #[test]
     fn of_one_id_the_newest_incarnation_is_kept_and_then_the_later_record() {
         let set = folded(None, vec![instance("a", 1, 5), instance("b", 2, 1), instance("a", 3, 4)]);
-        assert_eq!((ids(&set), set[0].address.to_string()), (vec!["a", "b"], "h:1".to_owned()));
+        assert_eq!((ids(&set), set[0].address().to_string()), (vec!["a", "b"], "h:1".to_owned()));
         let set = folded(None, vec![instance("a", 1, 5), instance("b", 2, 1), instance("a", 3, 5)]);
-        assert_eq!((ids(&set), set[1].address.to_string()), (vec!["b", "a"], "h:3".to_owned()));
+        assert_eq!((ids(&set), set[1].address().to_string()), (vec!["b", "a"], "h:3".to_owned()));
     }
 
     #[test]
@@ -185,7 +185,7 @@ mod tests {
         let set = folded(None, vec![instance("old", 1, 1), instance("b", 2, 1), instance("new", 1, 2)]);
         assert_eq!(ids(&set), ["old", "b", "new"]);
         let named = |set: &Set, most| -> Vec<_> {
-            at_one_address(set, most).iter().map(|(one, other)| format!("{} {}", one.id, other.id)).collect()
+            at_one_address(set, most).iter().map(|(one, other)| format!("{} {}", one.id(), other.id())).collect()
         };
         assert_eq!(named(&set, 9), ["old new"]);
         let many = folded(None, ["a", "b", "c", "d"].map(|id| instance(id, 1, 1)).into());
@@ -202,13 +202,14 @@ mod tests {
 
     #[test]
     fn an_absurd_weight_is_passed_on_as_it_is() {
-        assert_eq!(folded(None, vec![instance("a", 1, 1).weight(u32::MAX)])[0].weight, u32::MAX);
+        assert_eq!(folded(None, vec![instance("a", 1, 1).with_weight(u32::MAX)])[0].weight(), u32::MAX);
     }
 
     fn said() -> impl Strategy<Value = Vec<Instance>> {
         let one = (0..6u16, 1..6u16, 0..3u64, 1..3u32);
-        let one = one
-            .prop_map(|(id, port, incarnation, weight)| instance(&format!("i{id}"), port, incarnation).weight(weight));
+        let one = one.prop_map(|(id, port, incarnation, weight)| {
+            instance(&format!("i{id}"), port, incarnation).with_weight(weight)
+        });
         proptest::collection::vec(one, 0..12)
     }
 
@@ -216,7 +217,8 @@ mod tests {
     fn slowly(said: &[Instance]) -> Vec<Instance> {
         let beaten = |index: usize| {
             said.iter().enumerate().any(|(other, instance)| {
-                instance.id == said[index].id && (instance.incarnation, other) > (said[index].incarnation, index)
+                instance.id() == said[index].id()
+                    && (instance.incarnation(), other) > (said[index].incarnation(), index)
             })
         };
         (0..said.len()).filter(|index| !beaten(*index)).map(|index| said[index].clone()).collect()

@@ -1,32 +1,32 @@
 //! Puts an instance on the board in ZooKeeper and tells how it stands, until it is ended.
 //!
 //! ```text
-//! cargo run -p callboard-zookeeper --example announce_in_zookeeper -- zookeeper://127.0.0.1:2181/project/test 127.0.0.1:50051
+//! cargo run -p callboard-zookeeper --example register_in_zookeeper -- zookeeper://127.0.0.1:2181/project/test 127.0.0.1:50051
 //! ```
 
 use std::sync::Arc;
 
-use callboard_core::{AnnounceSettings, Error, Instance, Result, Target, announce};
+use callboard_core::{Error, Instance, RegistrationSettings, Result, Target, register};
 use callboard_zookeeper::ZooKeeper;
 
 #[tokio::main]
 async fn main() -> Result<()> {
     let mut args = std::env::args().skip(1);
     let (Some(url), Some(address)) = (args.next(), args.next()) else {
-        return Err(Error::invalid("usage: announce_in_zookeeper URL ADDRESS"));
+        return Err(Error::invalid("usage: register_in_zookeeper URL ADDRESS"));
     };
     let target: Target = url.parse()?;
     let mut options = target.options();
     let zookeeper = ZooKeeper::from_target(&target, &mut options)?;
     options.finish()?;
     let instance = Instance::at(address.parse()?)?;
-    let announcement = announce(Arc::new(zookeeper), &target.service()?, instance, AnnounceSettings::default());
-    let mut states = announcement.watch();
+    let registration = register(Arc::new(zookeeper), &target.service()?, instance, RegistrationSettings::default());
+    let mut states = registration.watch_state();
     loop {
         println!("{:?}", *states.borrow_and_update());
         tokio::select! {
             changed = states.changed() => if changed.is_err() { return Ok(()) },
-            _ = tokio::signal::ctrl_c() => return announcement.leave().await,
+            _ = tokio::signal::ctrl_c() => return registration.deregister().await,
         }
     }
 }

@@ -15,17 +15,17 @@ const MAX_LENGTH: usize = 255;
 /// service's name can reach into another's. Cloning is cheap.
 ///
 /// ```
-/// use callboard_core::Service;
+/// use callboard_core::ServiceName;
 ///
-/// let service: Service = "project/test".parse()?;
+/// let service: ServiceName = "project/test".parse()?;
 /// assert_eq!(service.as_str(), "project/test");
-/// assert!("project//test".parse::<Service>().is_err());
+/// assert!("project//test".parse::<ServiceName>().is_err());
 /// # Ok::<(), callboard_core::Error>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Service(Arc<str>);
+pub struct ServiceName(Arc<str>);
 
-impl Service {
+impl ServiceName {
     /// Checks a name and makes a service of it.
     ///
     /// # Errors
@@ -64,7 +64,7 @@ fn complaint(name: &str) -> Option<&'static str> {
     })
 }
 
-impl FromStr for Service {
+impl FromStr for ServiceName {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
@@ -72,7 +72,7 @@ impl FromStr for Service {
     }
 }
 
-impl TryFrom<&str> for Service {
+impl TryFrom<&str> for ServiceName {
     type Error = Error;
 
     fn try_from(name: &str) -> Result<Self> {
@@ -80,7 +80,7 @@ impl TryFrom<&str> for Service {
     }
 }
 
-impl TryFrom<String> for Service {
+impl TryFrom<String> for ServiceName {
     type Error = Error;
 
     fn try_from(name: String) -> Result<Self> {
@@ -88,21 +88,21 @@ impl TryFrom<String> for Service {
     }
 }
 
-impl AsRef<str> for Service {
+impl AsRef<str> for ServiceName {
     fn as_ref(&self) -> &str {
         self.as_str()
     }
 }
 
-impl fmt::Display for Service {
+impl fmt::Display for ServiceName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl fmt::Debug for Service {
+impl fmt::Debug for ServiceName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Service({:?})", &*self.0)
+        write!(f, "ServiceName({:?})", &*self.0)
     }
 }
 
@@ -126,7 +126,7 @@ mod tests {
             ("a\0", "allowed"),
             (&"x".repeat(256), "255"),
         ] {
-            let error = Service::new(name).expect_err(name);
+            let error = ServiceName::new(name).expect_err(name);
             assert!(error.to_string().contains(why), "{error}");
             assert!(error.to_string().contains(&format!("{name:?}")), "{error}");
         }
@@ -135,14 +135,14 @@ mod tests {
     proptest! {
         #[test]
         fn every_well_formed_name_is_kept_as_it_is(name in "[A-Za-z0-9_-][A-Za-z0-9._-]{0,20}(/[A-Za-z0-9_-][A-Za-z0-9._-]{0,20}){0,5}") {
-            let service = Service::new(&name).expect("well-formed");
+            let service = ServiceName::new(&name).expect("well-formed");
             prop_assert_eq!(service.to_string(), name.as_str());
             prop_assert_eq!(service.segments().collect::<Vec<_>>().join("/"), name);
         }
 
         #[test]
         fn any_text_is_refused_or_kept_and_never_panics(name in "\\PC{0,300}") {
-            if let Ok(service) = Service::new(&name) {
+            if let Ok(service) = ServiceName::new(&name) {
                 prop_assert_eq!(service.as_str(), name.as_str());
                 prop_assert!(service.segments().all(|s| !s.is_empty() && s != "." && s != ".."));
             }

@@ -14,42 +14,42 @@ use tracing::Instrument;
 
 use self::report::Report;
 use self::task::Task;
-use crate::{Backoff, Error, ErrorKind, Instance, Registry, Result, Service};
+use crate::{Backoff, Error, ErrorKind, Instance, Registry, Result, ServiceName};
 
-/// The bounds of an [`Announcement`].
+/// The bounds of a [`Registration`].
 ///
 /// ```
 /// use std::time::Duration;
-/// use callboard_core::AnnounceSettings;
+/// use callboard_core::RegistrationSettings;
 ///
-/// let mut settings = AnnounceSettings::default();
+/// let mut settings = RegistrationSettings::default();
 /// settings.attempt_timeout = Duration::from_secs(3);
 /// ```
 #[non_exhaustive]
 #[derive(Clone, Debug)]
-pub struct AnnounceSettings {
+pub struct RegistrationSettings {
     /// The bound of each attempt to register, to update and to revoke. 10 s by default.
     pub attempt_timeout: Duration,
     /// The waits between attempts. [`Backoff::REGISTRY`] by default.
     pub backoff: Backoff,
-    /// How long the id may be [another's](ErrorKind::Conflict) until the announcement ends. None by default: it goes on
+    /// How long the id may be [another's](ErrorKind::Conflict) until the registration ends. None by default: it goes on
     /// trying, so that the server is on the board once the other has gone. It is looked at after each attempt.
-    pub conflict_patience: Option<Duration>,
+    pub conflict_timeout: Option<Duration>,
 }
 
-impl Default for AnnounceSettings {
+impl Default for RegistrationSettings {
     fn default() -> Self {
-        Self { attempt_timeout: Duration::from_secs(10), backoff: Backoff::REGISTRY, conflict_patience: None }
+        Self { attempt_timeout: Duration::from_secs(10), backoff: Backoff::REGISTRY, conflict_timeout: None }
     }
 }
 
-/// How an announcement stands.
+/// How a registration stands.
 #[non_exhaustive]
 #[derive(Clone, Debug)]
-pub enum AnnouncementState {
+pub enum RegistrationState {
     /// Not on the board yet.
     #[non_exhaustive]
-    SigningIn {
+    Registering {
         /// Failed attempts so far.
         failures: u32,
         /// What the last one failed with.
@@ -57,46 +57,46 @@ pub enum AnnouncementState {
     },
     /// On the board.
     #[non_exhaustive]
-    OnBoard {
+    Registered {
         /// Since when.
         since: Instant,
         /// Set while the record that is published is not the one that the owner wishes: why the change could not be
         /// published. It is tried again.
         pending: Option<Error>,
     },
-    /// Was on the board, and is being announced again.
+    /// Was on the board, and is being registered again.
     #[non_exhaustive]
     Lost {
         /// Since when.
         since: Instant,
-        /// The last error: why it was lost or, later, why it could not be announced again.
+        /// The last error: why it was lost or, later, why it could not be registered again.
         error: Error,
     },
     /// Off the board for good. No other state follows.
     #[non_exhaustive]
-    Left {
+    Deregistered {
         /// None if the owner left and the entry was removed, or there was none to remove. Otherwise what went wrong: the
-        /// id has been another's for longer than [`conflict_patience`](AnnounceSettings::conflict_patience)
+        /// id has been another's for longer than [`conflict_timeout`](RegistrationSettings::conflict_timeout)
         /// ([`Conflict`](ErrorKind::Conflict)), the entry could not be removed and ends by its time to live, or the task was ended from outside ([`Closed`](ErrorKind::Closed)).
         error: Option<Error>,
     },
 }
 
-/// Puts an instance on the board and keeps it there until the owner [leaves](Announcement::leave).
+/// Puts an instance on the board and keeps it there until the owner [deregisters](Registration::deregister) it.
 ///
 /// It returns at once; one task does the rest, within the current tracing span:
 /// - It registers, and tries again for ever when that fails, with the waits of
-///   [`backoff`](AnnounceSettings::backoff). After [`Denied`](ErrorKind::Denied), [`Invalid`](ErrorKind::Invalid) and
+///   [`backoff`](RegistrationSettings::backoff). After [`Denied`](ErrorKind::Denied), [`Invalid`](ErrorKind::Invalid) and
 ///   [`Unsupported`](ErrorKind::Unsupported), which a person has to cure, it waits the longest at once.
 /// - When the lease is lost it lets go of it, waits, and registers again. There are never two claims at once. The
 ///   waits start over after the instance has been on the board for longer than the longest of them, so that a lease
 ///   that is lost right after each registration does no harm.
 /// - A change that cannot be published leaves what is published as it is, and is tried again with the same waits. The
-///   state says so: [`pending`](AnnouncementState::OnBoard::pending). If the claim is lost meanwhile, and the registry
+///   state says so: [`pending`](RegistrationState::Registered::pending). If the claim is lost meanwhile, and the registry
 ///   refuses the changed record, the last one that it took is registered.
 /// - [`Conflict`](ErrorKind::Conflict) says that the id is another's, who has claimed it later. That is logged as an error,
 ///   and does not end a server that serves: it is tried again, until the other has gone, or for
-///   [`conflict_patience`](AnnounceSettings::conflict_patience) if that is set. Who has lost an entry to another of the
+///   [`conflict_timeout`](RegistrationSettings::conflict_timeout) if that is set. Who has lost an entry to another of the
 ///   same incarnation gives way: it goes on with an older one, so that two equals do not take turns.
 /// - An id or an address that [cannot stand](Instance::check) in a registry ends it at once, with that error.
 /// - An incarnation of 0, which says that it is not known, is replaced by
@@ -106,61 +106,61 @@ pub enum AnnouncementState {
 ///
 /// ```
 /// # use std::{sync::Arc, time::Duration};
-/// use callboard_core::{AnnounceSettings, Instance, announce};
+/// use callboard_core::{RegistrationSettings, Instance, register};
 /// use callboard_memory::Memory;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> callboard_core::Result<()> {
 /// let registry = Arc::new(Memory::default());
 /// let instance = Instance::at("10.0.0.7:50051".parse()?)?;
-/// let announcement = announce(registry, &"project/test".parse()?, instance, AnnounceSettings::default());
-/// announcement.on_board(Duration::from_secs(5)).await?;
+/// let registration = register(registry, &"project/test".parse()?, instance, RegistrationSettings::default());
+/// registration.wait_registered(Duration::from_secs(5)).await?;
 /// // Serve; then, before the server stops:
-/// announcement.leave().await?;
+/// registration.deregister().await?;
 /// # Ok(())
 /// # }
 /// ```
 ///
 /// # Panics
 /// Outside a tokio runtime, as [`tokio::spawn`] does.
-pub fn announce(
+pub fn register(
     registry: Arc<dyn Registry>,
-    service: &Service,
+    service: &ServiceName,
     instance: Instance,
-    settings: AnnounceSettings,
-) -> Announcement {
-    let (state, told) = watch::channel(AnnouncementState::SigningIn { failures: 0, error: None });
-    let report = Report::new(service.clone(), instance.id.clone(), state);
+    settings: RegistrationSettings,
+) -> Registration {
+    let (state, told) = watch::channel(RegistrationState::Registering { failures: 0, error: None });
+    let report = Report::new(service.clone(), instance.id().to_owned(), state);
     let (wanted, wish) = watch::channel(instance.of_known_incarnation());
     let task = Task::new(registry, service.clone(), settings, wish, report);
     let (runtime, task) = (Handle::current(), tokio::spawn(task.run().in_current_span()));
-    Announcement { wanted, state: told, task, runtime }
+    Registration { wanted, state: told, task, runtime }
 }
 
 /// An instance that is kept on the board.
 ///
-/// **Dropping** it without [`leave`](Self::leave) takes the instance off the board too, but in the background: nobody
+/// **Dropping** it without [`deregister`](Self::deregister) takes the instance off the board too, but in the background: nobody
 /// waits for that or learns how it went, and a runtime that shuts down first leaves the entry to its time to live.
 #[derive(Debug)]
-#[must_use = "dropping an announcement takes the instance off the board"]
-pub struct Announcement {
+#[must_use = "dropping a registration takes the instance off the board"]
+pub struct Registration {
     /// What should be on the board. The end of this channel tells the task that the owner has left, so that no
     /// wish can come after it.
     wanted: watch::Sender<Instance>,
-    state: watch::Receiver<AnnouncementState>,
+    state: watch::Receiver<RegistrationState>,
     task: JoinHandle<Result<()>>,
     /// Where it was made.
     runtime: Handle,
 }
 
-impl Announcement {
+impl Registration {
     /// How it stands now.
-    pub fn state(&self) -> AnnouncementState {
+    pub fn state(&self) -> RegistrationState {
         self.state.borrow().clone()
     }
 
     /// Every change of state. A slow reader sees the latest only.
-    pub fn watch(&self) -> watch::Receiver<AnnouncementState> {
+    pub fn watch_state(&self) -> watch::Receiver<RegistrationState> {
         self.state.clone()
     }
 
@@ -168,11 +168,11 @@ impl Announcement {
     ///
     /// # Errors
     /// After `timeout`, the error of the last attempt, or [`Timeout`](ErrorKind::Timeout) if none has failed yet. At
-    /// once, if the announcement has [ended](AnnouncementState::Left).
-    pub async fn on_board(&self, timeout: Duration) -> Result<()> {
+    /// once, if the registration has [ended](RegistrationState::Deregistered).
+    pub async fn wait_registered(&self, timeout: Duration) -> Result<()> {
         let mut state = self.state.clone();
-        let settled = |state: &AnnouncementState| {
-            matches!(state, AnnouncementState::OnBoard { .. } | AnnouncementState::Left { .. })
+        let settled = |state: &RegistrationState| {
+            matches!(state, RegistrationState::Registered { .. } | RegistrationState::Deregistered { .. })
         };
         // An error says that the task is gone; it says why in the last state.
         let bounded = {
@@ -182,14 +182,14 @@ impl Announcement {
         };
         let _ = bounded.await;
         match self.state() {
-            AnnouncementState::OnBoard { .. } => Ok(()),
-            AnnouncementState::SigningIn { error: Some(error), .. }
-            | AnnouncementState::Lost { error, .. }
-            | AnnouncementState::Left { error: Some(error) } => Err(error),
-            AnnouncementState::SigningIn { error: None, .. } => {
+            RegistrationState::Registered { .. } => Ok(()),
+            RegistrationState::Registering { error: Some(error), .. }
+            | RegistrationState::Lost { error, .. }
+            | RegistrationState::Deregistered { error: Some(error) } => Err(error),
+            RegistrationState::Registering { error: None, .. } => {
                 Err(Error::new(ErrorKind::Timeout, format!("not on the board within {timeout:?}")))
             }
-            AnnouncementState::Left { error: None } => Err(Error::new(ErrorKind::Closed, "has left the board")),
+            RegistrationState::Deregistered { error: None } => Err(Error::new(ErrorKind::Closed, "has left the board")),
         }
     }
 
@@ -197,14 +197,14 @@ impl Announcement {
     ///
     /// It returns at once and the task publishes the change. Of several changes in a row only the result may be
     /// published; one that is made while the instance is not on the board is part of the next attempt. If publishing
-    /// fails, what is published stays, and the change is tried again: [`AnnouncementState::OnBoard`] says why.
+    /// fails, what is published stays, and the change is tried again: [`RegistrationState::Registered`] says why.
     ///
-    /// Id, address, kind and incarnation say which instance it is. They stay as announced, whatever `change` does.
+    /// Id, address, kind and incarnation say which instance it is. They stay as registered, whatever `change` does.
     ///
     /// ```
-    /// # use callboard_core::Announcement;
-    /// # fn example(announcement: &Announcement) {
-    /// announcement.update(|instance| instance.weight = 0);
+    /// # use callboard_core::Registration;
+    /// # fn example(registration: &Registration) {
+    /// registration.update(|instance| instance.set_weight(0));
     /// # }
     /// ```
     pub fn update(&self, change: impl FnOnce(&mut Instance)) {
@@ -212,8 +212,7 @@ impl Announcement {
             // Worked out on a copy, so that a `change` that panics changes nothing.
             let mut changed = wanted.clone();
             change(&mut changed);
-            let Instance { id, address, kind, incarnation, .. } = wanted.clone();
-            let changed = Instance { id, address, kind, incarnation, ..changed };
+            let changed = changed.with_name_of(wanted).with_kind(wanted.kind()).with_incarnation(wanted.incarnation());
             let differs = changed != *wanted;
             *wanted = changed;
             differs
@@ -222,18 +221,18 @@ impl Announcement {
 
     /// Takes the instance off the board for good and returns once that is acknowledged.
     ///
-    /// It joins the task that announces, so nothing can put the instance back afterwards. An attempt in flight is
+    /// It joins the task that registers, so nothing can put the instance back afterwards. An attempt in flight is
     /// waited for, and what it registered is revoked. Takes at most twice
-    /// [`attempt_timeout`](AnnounceSettings::attempt_timeout).
+    /// [`attempt_timeout`](RegistrationSettings::attempt_timeout).
     ///
     /// # Errors
-    /// If the entry could not be removed: it ends by its time to live. If the announcement had
-    /// [ended](AnnouncementState::Left) before, what it ended with. It is no error if there is no claim to revoke
+    /// If the entry could not be removed: it ends by its time to live. If the registration had
+    /// [ended](RegistrationState::Deregistered) before, what it ended with. It is no error if there is no claim to revoke
     /// because the last attempt has failed; what such an attempt may have left behind ends by its time to live.
     ///
     /// # Cancel safety
     /// If this is dropped before it resolves, the instance leaves all the same, in the background.
-    pub async fn leave(self) -> Result<()> {
+    pub async fn deregister(self) -> Result<()> {
         let Self { wanted, task, .. } = self;
         drop(wanted);
         task.await.unwrap_or_else(|ended| Err(report::ended().with_source(ended)))

@@ -1,21 +1,21 @@
-//! The one task that owns an announcement's claim.
+//! The one task that owns a registration's claim.
 
 use std::sync::Arc;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::AnnounceSettings;
+use super::RegistrationSettings;
 use super::report::Report;
-use crate::{Error, ErrorKind, Incarnation, Instance, Lease, Registry, Result, Retry, Service, later};
+use crate::{BackoffState, Error, ErrorKind, Incarnation, Instance, Lease, Registry, Result, ServiceName, later};
 
 /// Everything that happens to a claim happens here, one thing after the other. That is why there are never two claims
-/// at once, and why nothing is announced after the owner has left.
+/// at once, and why nothing is registered after the owner has left.
 pub(super) struct Task {
     registry: Arc<dyn Registry>,
-    service: Service,
-    settings: AnnounceSettings,
-    retry: Retry,
+    service: ServiceName,
+    settings: RegistrationSettings,
+    retry: BackoffState,
     /// What the owner wants on the board. It ends when the owner leaves.
     wish: watch::Receiver<Instance>,
     /// Under which incarnation. It is the owner's until another claim of the same one has come.
@@ -33,24 +33,19 @@ type Held = (Box<dyn Lease>, Option<Error>);
 impl Task {
     pub(super) fn new(
         registry: Arc<dyn Registry>,
-        service: Service,
-        settings: AnnounceSettings,
+        service: ServiceName,
+        settings: RegistrationSettings,
         wish: watch::Receiver<Instance>,
         report: Report,
     ) -> Self {
-        let (retry, incarnation) = (Retry::new(settings.backoff.clone()), wish.borrow().incarnation);
+        let (retry, incarnation) = (BackoffState::new(settings.backoff.clone()), wish.borrow().incarnation());
         Self { registry, service, settings, retry, wish, incarnation, taken: None, conflict: None, report }
     }
 
     /// Ends when the owner has left and the claim is revoked, or when there is nothing left to claim.
     pub(super) async fn run(mut self) -> Result<()> {
-        // What no registry could take is not tried.
-        let checked = self.wish.borrow().check().map_err(|error| error.for_service(&self.service));
-        let outcome = match checked {
-            Ok(()) => self.supervise().await,
-            Err(error) => Err(error),
-        };
-        self.report.left(outcome.as_ref().err());
+        let outcome = self.supervise().await;
+        self.report.deregistered(outcome.as_ref().err());
         outcome
     }
 
@@ -88,13 +83,13 @@ impl Task {
             Err(refused) => (self.claim_former(&wished, &refused).await?, Some(refused)),
         };
         self.conflict = None;
-        self.report.on_board(held.1.clone());
+        self.report.registered(held.1.clone());
         Ok(held)
     }
 
     /// Registers the last record that was taken, if the wish was refused. An owner who has left does not wait for that.
     async fn claim_former(&mut self, wished: &Instance, refused: &Error) -> Result<Box<dyn Lease>> {
-        let taken = self.taken.clone().map(|taken| taken.incarnation(self.incarnation));
+        let taken = self.taken.clone().map(|taken| taken.with_incarnation(self.incarnation));
         match taken.filter(|taken| is_refusal(refused) && taken != wished && !self.owner_left()) {
             // That the id is another's comes before what is wrong with the wish.
             Some(taken) => {
@@ -114,7 +109,7 @@ impl Task {
     /// leaves. `pending` is why it is not so from the beginning.
     async fn hold(&mut self, lease: &mut dyn Lease, mut pending: Option<Error>) -> Option<Error> {
         let since = Instant::now();
-        let mut changes = Retry::new(self.settings.backoff.clone());
+        let mut changes = BackoffState::new(self.settings.backoff.clone());
         let error = loop {
             let again = pending.as_ref().map(|error| later(Instant::now(), changes.after(error)));
             tokio::select! {
@@ -134,7 +129,7 @@ impl Task {
                 Err(error) if is_loss(&error) => break error,
                 Err(error) => Some(error),
             };
-            self.report.on_board(pending.clone());
+            self.report.registered(pending.clone());
         };
         if error.kind() == ErrorKind::Conflict {
             // Whoever has the same incarnation has claimed it later, and stays.
@@ -153,7 +148,7 @@ impl Task {
 
     /// The latest wish, which is marked as seen.
     fn wished(&mut self) -> Instance {
-        self.wish.borrow_and_update().clone().incarnation(self.incarnation)
+        self.wish.borrow_and_update().clone().with_incarnation(self.incarnation)
     }
 
     /// Whether the id has been another's for longer than the owner has patience.
@@ -164,7 +159,7 @@ impl Task {
             return false;
         }
         let since = *self.conflict.get_or_insert_with(Instant::now);
-        self.settings.conflict_patience.is_some_and(|patience| since.elapsed() >= patience)
+        self.settings.conflict_timeout.is_some_and(|patience| since.elapsed() >= patience)
     }
 
     fn owner_left(&self) -> bool {
