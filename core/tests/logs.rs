@@ -108,6 +108,7 @@ async fn a_conflict_is_an_error_that_says_whose_the_id_is(log: &Log) {
     assert_one(&log.lines(), &["ERROR", "another server has its id", "10.0.0.9:9, of incarnation 7"]);
     other.revoke().await.unwrap();
     ours.wait_registered(MINUTE).await.unwrap();
+    assert_one(&log.lines(), &["INFO", "registered again", "instance=\"a\"", "after="]);
     ours.deregister().await.unwrap();
 }
 
