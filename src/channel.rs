@@ -6,19 +6,17 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use callboard_core::{ConnectivityState, Error, ErrorKind, Result, ServiceName, Stale, Watcher};
+use callboard_core::{ConnectivityState, Error, ErrorKind, Result, ServiceName, Stale};
 use futures_core::future::BoxFuture;
-use tokio::runtime::Handle;
 use tokio::sync::futures::OwnedNotified;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tonic::Status;
 use tonic::body::Body;
-use tracing::Instrument;
 
 use crate::builder::ChannelBuilder;
-use crate::control::{ConfigStatus, Control, EndpointStatus, Parts, Policy};
-use crate::lookaside::{Lookaside, Source, Terms, Way};
-use crate::shared::{Defaults, Shared};
+use crate::config::ConfigStatus;
+use crate::control::{EndpointStatus, Shared};
+use crate::lookaside::Lookaside;
 
 /// What a generated tonic client holds instead of tonic's own channel: calls are balanced over whoever is signed in.
 ///
@@ -62,29 +60,7 @@ impl Channel {
         ChannelBuilder::new(service)
     }
 
-    /// Starts a channel's task. It asks no external balancers if there are no terms for that.
-    pub(crate) fn start(
-        runtime: &Handle,
-        service: ServiceName,
-        defaults: Defaults,
-        parts: Parts,
-        policy: Policy,
-        watcher: Watcher,
-        balancers: Option<Terms>,
-    ) -> Self {
-        let way = balancers.map(|terms| Way {
-            service: service.clone(),
-            defaults: defaults.clone(),
-            connector: Arc::clone(&parts.connector),
-            settings: parts.settings.clone(),
-            backoff: parts.backoff.clone(),
-            terms,
-        });
-        let span = tracing::debug_span!("channel", %service).or_current();
-        let (alive, dropped) = oneshot::channel();
-        let shared = Arc::new(Shared::new(runtime, service, defaults, &policy, alive));
-        let control = Control::new(parts, policy, Source::new(watcher, way), &shared);
-        runtime.spawn(control.run(dropped).instrument(span));
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Self { shared, room: None }
     }
 
@@ -138,7 +114,7 @@ impl Channel {
     /// How it stands with external balancers: who decides where calls go, and who is talked to. None while the registry
     /// lists no balancer, and the channel's own one decides. See [`lookaside`](crate::lookaside).
     pub fn lookaside(&self) -> Option<Lookaside> {
-        self.shared.published().summary.lookaside().cloned()
+        self.shared.published().summary.source()?.as_any().downcast_ref().cloned()
     }
 
     /// Dials every endpoint now that waits for its backoff, and lets the next wait of each be the first one again: for a

@@ -4,14 +4,8 @@ use std::sync::Arc;
 
 use callboard_core::{Balancer, Error, ErrorKind, Result, Target, TargetOptions};
 
-use crate::dial::{Both, MakeBackend, MakeBalancer};
-
-/// Something that this version knows by name. It can be made if its feature is on.
-pub(crate) struct Known<Make: ?Sized> {
-    pub(crate) name: &'static str,
-    pub(crate) feature: &'static str,
-    pub(crate) make: Option<Arc<Make>>,
-}
+use crate::config::{Balancers, Known, MakeBalancer};
+use crate::dial::{Both, MakeBackend};
 
 /// The balancer of a channel that names none: round robin, and nothing else if that is not compiled in.
 pub(crate) fn default_balancer() -> Result<Arc<dyn Balancer>> {
@@ -84,13 +78,13 @@ fn zookeeper() -> Option<Arc<MakeBackend>> {
 }
 
 /// The balancers that a URL or a service's config can name.
-pub(crate) fn balancers() -> [Known<MakeBalancer>; 4] {
-    [
+pub(crate) fn balancers() -> Balancers {
+    Balancers::new([
         Known { name: "pick_first", feature: "pick-first", make: pick_first() },
         Known { name: "round_robin", feature: "round-robin", make: round_robin() },
         Known { name: "weighted", feature: "weighted", make: weighted() },
         Known { name: "weighted_round_robin", feature: "weighted", make: weighted_round_robin() },
-    ]
+    ])
 }
 
 #[cfg(feature = "pick-first")]

@@ -70,27 +70,25 @@
 mod builder;
 mod call;
 mod channel;
+mod config;
 mod control;
-mod credentials;
 mod dial;
 mod features;
+mod grpc;
 pub mod guide;
 pub mod load;
 pub mod lookaside;
-mod publication;
-mod runtime;
 mod serve;
-mod shared;
 mod transport;
-mod waiting;
 
 pub use builder::ChannelBuilder;
-pub use call::{CallError, Idempotent, Peer, Phase, ServedBy, Timeout, WaitForReady};
+pub use call::{Idempotent, Peer, ServedBy, WaitForReady};
 pub use callboard_core::*;
 pub use channel::Channel;
-pub use control::{ConfigStatus, EndpointStatus};
-pub use credentials::{Attempt, CallCredentials};
+pub use config::ConfigStatus;
+pub use control::EndpointStatus;
 pub use dial::{Dialer, Resolved, dial, put_service_config, registry, resolver};
+pub use grpc::{CallCredentials, CallError, Phase, RequestInfo, Timeout};
 pub use serve::{EndStreams, Incoming, LaterSignal, Listener, Serve, Serving, Shutdown, advertise_address, serve};
 /// The rustls that [`Tls`] is made of, to name its types.
 #[cfg(feature = "tls")]

@@ -44,7 +44,7 @@ mod watcher;
 
 pub use address::Address;
 pub use backoff::{Backoff, BackoffState};
-pub use balancer::{Balancer, Call, Connect, Outcome, Pick, Picker};
+pub use balancer::{Balancer, Call, CallMetadata, Connect, Member, Members, Outcome, Pick, Picker};
 pub use breaks::{Breaks, aside, drop_aside};
 pub use endpoint::{ConnectivityState, Endpoint};
 pub use error::{BoxError, Error, ErrorKind, Result};

@@ -7,7 +7,7 @@ use callboard_core::{Error, Result};
 use http::uri::Scheme;
 
 use super::ChannelBuilder;
-use crate::credentials::{CallCredentials, Credentials};
+use crate::grpc::{CallCredentials, Credentials};
 
 impl ChannelBuilder {
     /// The deadline of calls that set none, or a later one. None by default. It runs from the call to the end of its

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use callboard_core::{Balancer, BalancerSettings, Error, Result};
 
 use super::ChannelBuilder;
-use crate::control::Policy;
-use crate::dial::Balancers;
+use crate::config::{ActiveConfig, Balancers};
 
 impl ChannelBuilder {
     /// Adds a balancer that the service's config can choose by this name, or replaces the one of that name. `make` is
@@ -72,7 +71,7 @@ impl ChannelBuilder {
     /// let channel = Channel::builder("project/test".parse()?)
     ///     .resolver(Memory::default())
     ///     .default_service_config(
-    ///         r#"{"methodConfig": [{"name": [{}], "timeout": "2s", "retryPolicy": {
+    ///         r#"{"methodConfig": [{"name": [{}], "timeout": "2s", "retryActiveConfig": {
     ///             "maxAttempts": 3, "initialBackoff": "0.1s", "maxBackoff": "1s", "backoffMultiplier": 2,
     ///             "retryableStatusCodes": ["UNAVAILABLE"]}}]}"#,
     ///     )
@@ -85,18 +84,18 @@ impl ChannelBuilder {
     }
 
     /// What the service's config can choose among, unless it is not to choose; and the balancer to begin with.
-    pub(super) fn policy(&self, own: Arc<dyn Balancer>) -> Result<(Policy, Arc<dyn Balancer>)> {
+    pub(super) fn active_config(&self, own: Arc<dyn Balancer>) -> Result<(ActiveConfig, Arc<dyn Balancer>)> {
         let mut known = self.balancers.clone();
         if !known.knows(own.name()) {
             known.add_made(Arc::clone(&own));
         }
-        let mut policy = Policy::new(&self.service, Arc::clone(&own), known, self.service_config);
-        let Some(json) = &self.default_service_config else { return Ok((policy, own)) };
+        let mut config = ActiveConfig::new(&self.service, Arc::clone(&own), known, self.service_config);
+        let Some(json) = &self.default_service_config else { return Ok((config, own)) };
         let refused = |error: Error| {
             let message = format!("default_service_config: {}", error.message());
             Error::new(error.kind(), message).with_source(error).for_service(&self.service)
         };
-        let chosen = policy.fall_back_to(json).map_err(refused)?;
-        Ok((policy, chosen.unwrap_or(own)))
+        let chosen = config.fall_back_to(json).map_err(refused)?;
+        Ok((config, chosen.unwrap_or(own)))
     }
 }

@@ -1,275 +1,206 @@
-//! Sending a call, again where that is safe or the service's config says so.
+//! One attempt of a call.
 
-use std::future::{poll_fn, ready};
+use std::fmt;
 use std::sync::Arc;
 
-use callboard_core::Code;
-use futures_core::future::BoxFuture;
-use http::response::Parts;
+use callboard_core::{CallMetadata, Code, Endpoint, Load, Member, Outcome, ServiceName};
+use http::HeaderMap;
 use tokio::time::Instant;
 use tonic::Status;
-use tonic::body::Body;
 
-use super::again::{Cause, Failed, again, again_when_up};
-use super::body::ResponseBody;
-use super::deadline::{self, Deadline};
-use super::head::{Head, Kept};
-use super::limits::Limits;
-use super::origin::{self, Phase};
-use super::pick::{Unchosen, Wish, choose, choose_now};
-use super::repetition::Repetition;
-use super::ticket::Ticket;
-use super::{ServedBy, WaitForReady, credentials, early, hop, status, timeout};
-use crate::control::Rules;
-use crate::shared::Shared;
-use crate::transport::{Answered, Heard, Incoming, Outgoing, Sent};
+use super::Peer;
+use crate::config::Rules;
+use crate::control::{Chooser, Summary};
+use crate::load;
+use crate::transport::SentBytes;
 
-/// What comes of a call in the end.
-pub(crate) type Answer = Result<http::Response<Body>, Status>;
+/// One attempt of a call, from sending to its end: counts it on its endpoint, and tells the picker how it went. Dropped
+/// without [`done`](Self::done), it was cancelled.
+pub(super) struct Attempt {
+    chooser: Arc<Chooser>,
+    /// The one that was picked.
+    member: Member,
+    /// What the pick adds.
+    metadata: Option<Arc<CallMetadata>>,
+    begun: Instant,
+    code: Code,
+    /// Boxed, as most calls have none.
+    notes: Option<Box<Notes>>,
+    /// Which attempt of its call it is, from 1.
+    number: u32,
+    /// What the service's config says, if there is one.
+    rules: Option<Arc<Rules>>,
+    /// Whether the request may have left.
+    sent: bool,
+    /// Whether anything was received.
+    received: bool,
+    bytes_sent: SentBytes,
+    bytes_received: u64,
+}
 
-/// Makes the call. Its time begins here.
-pub(crate) fn run(shared: Arc<Shared>, request: http::Request<Body>) -> BoxFuture<'static, Answer> {
-    if shared.is_unruled() {
-        return begin(shared, request, None, None);
+/// What few attempts have to carry along.
+#[derive(Default)]
+struct Notes {
+    /// Who wants to know where it goes.
+    peer: Option<Peer>,
+    /// What the credentials add to it, or why they do not, until it is sent.
+    given: Option<Result<HeaderMap, Status>>,
+    /// What the response has reported.
+    load: Option<Load>,
+}
+
+/// Who has served a call, and what the pick adds to its response.
+pub(super) struct Served {
+    pub(super) by: Endpoint,
+    pub(super) metadata: Option<Arc<CallMetadata>>,
+}
+
+impl Attempt {
+    /// A call for which this member was picked.
+    pub(super) fn new(
+        chooser: Arc<Chooser>,
+        member: Member,
+        metadata: Option<Arc<CallMetadata>>,
+        number: u32,
+        rules: Option<Arc<Rules>>,
+    ) -> Self {
+        let (begun, code, notes) = (Instant::now(), Code::Cancelled, None);
+        let (sent, received, bytes_sent, bytes_received) = (true, false, SentBytes::default(), 0);
+        let attempt = Self {
+            chooser,
+            member,
+            metadata,
+            begun,
+            code,
+            number,
+            rules,
+            notes,
+            sent,
+            received,
+            bytes_sent,
+            bytes_received,
+        };
+        attempt.endpoint().call_started();
+        attempt
     }
-    let published = shared.published();
-    match published.settled {
-        true => begin(shared, request, published.rules.as_deref(), None),
-        false => early::run(shared, request),
-    }
-}
 
-/// Makes the call by what the service's config says of it. Its time begins here, unless it has begun before.
-pub(super) fn begin(
-    shared: Arc<Shared>,
-    request: http::Request<Body>,
-    rules: Option<&Rules>,
-    begun: Option<Instant>,
-) -> BoxFuture<'static, Answer> {
-    match prepare(&shared, request, rules, begun) {
-        Ok(Prepared { head, body, deadline, wait_for_ready, limits }) => {
-            limits.on_response(attempts(shared, head, limits.on_request(body), deadline, wait_for_ready))
-        }
-        Err(status) => Box::pin(ready(Err(origin::local(status, Phase::Request, None)))),
-    }
-}
-
-struct Prepared {
-    head: Head,
-    body: Body,
-    deadline: Option<Deadline>,
-    wait_for_ready: bool,
-    limits: Limits,
-}
-
-fn prepare(
-    shared: &Shared,
-    request: http::Request<Body>,
-    rules: Option<&Rules>,
-    begun: Option<Instant>,
-) -> Result<Prepared, Status> {
-    let method = rules.and_then(|rules| rules.method(request.uri().path()));
-    let of_method = method.and_then(|method| method.timeout);
-    let timeout = timeout::of_call(request.extensions(), of_method, shared.defaults.timeout);
-    let wait = method.and_then(|method| method.wait_for_ready).unwrap_or(shared.defaults.wait_for_ready);
-    let deadline = Deadline::of(&request, timeout, begun, &shared.runtime)?;
-    let (parts, body) = request.into_parts();
-    let head = Head::new(http::Request::from_parts(parts, ()), &shared.defaults)?;
-    let wait_for_ready = head.extension().map_or(wait, |WaitForReady(wait)| *wait);
-    Ok(Prepared { head, body, deadline, wait_for_ready, limits: Limits::of(method) })
-}
-
-/// Attempts until there is a response that the call is committed to, or a failure that no other attempt may follow.
-///
-/// A block and no `async fn`, which would have room for its arguments twice: every call allocates and moves this. What
-/// is rare is boxed, else every call would carry the room for it.
-#[expect(clippy::manual_async_fn, reason = "see above")]
-fn attempts(
-    shared: Arc<Shared>,
-    mut head: Head,
-    body: Body,
-    mut deadline: Option<Deadline>,
-    wait_for_ready: bool,
-) -> impl Future<Output = Answer> + Send {
-    async move {
-        let mut past: Option<Box<Repetition>> = None;
-        let mut body = Outgoing::of(body, shared.defaults.retry_buffer).await?;
-        let expiry = deadline.as_ref().map(|deadline| Arc::clone(deadline.expiry()));
-        loop {
-            if is_over(deadline.as_ref()) {
-                return Err(unready(deadline.as_ref(), &shared, past.as_deref()));
-            }
-            let wish = Wish::new(head.call(), wait_for_ready, past.as_deref(), expiry.as_ref());
-            let chosen = match choose_now(&shared, wish) {
-                Some(chosen) => Some(chosen),
-                None => deadline::until(&mut deadline, Box::pin(choose(&shared, wish))).await,
-            };
-            let chosen = match &shared.defaults.credentials {
-                None => chosen,
-                Some(credentials) => {
-                    Box::pin(credentials::ask(credentials, &shared, &head, chosen, &mut deadline)).await
-                }
-            };
-            let (slot, mut ticket) = match chosen {
-                Some(Ok(chosen)) => chosen,
-                Some(Err(Unchosen::Failed(status))) => return Err(origin::local(status, Phase::Choosing, None)),
-                Some(Err(Unchosen::Down(down))) => {
-                    Box::pin(again_when_up(&shared, &mut past, &mut deadline, &head, *down)).await?;
-                    continue;
-                }
-                None => return Err(unready(deadline.as_ref(), &shared, past.as_deref())),
-            };
-            ticket.tell(head.extension());
-            if is_over(deadline.as_ref()) {
-                return Err(unsent(deadline.as_ref(), &shared, ticket));
-            }
-            let previous = Repetition::told(past.as_deref());
-            let (request, kept) = head.attempt(deadline.as_ref(), previous, ticket.token(), &shared.defaults);
-            let (cause, rest) = match credentials::send(slot, &mut ticket, request, body, expiry.as_ref()) {
-                Err(failed) => {
-                    ticket.unsent();
-                    failed
-                }
-                Ok(mut sent) => {
-                    let heard = deadline::until(&mut deadline, poll_fn(|cx| sent.poll_head(cx))).await;
-                    match judge(heard, deadline.as_ref(), &ticket, &kept) {
-                        Judged::Commits(response) => {
-                            return answer(sent.answered(response), ticket, &shared, deadline, kept);
-                        }
-                        Judged::Late => return Err(unanswered(deadline.as_ref(), &shared, ticket)),
-                        Judged::Over(heard) => Box::pin(Cause::of(sent, heard)).await,
-                    }
-                }
-            };
-            if cause.is_cut(deadline.as_ref()) {
-                return Err(unanswered(deadline.as_ref(), &shared, ticket));
-            }
-            let failed = Failed { cause, ticket, kept, body: rest };
-            (head, body) = match Box::pin(again(&shared, &mut past, &mut deadline, failed)).await {
-                Ok(restored) => restored,
-                Err(answer) => return answer,
-            };
+    /// Tells somebody where it goes, and at its end what is reported of that.
+    pub(super) fn tell(&mut self, peer: Option<&Peer>) {
+        if let Some(peer) = peer {
+            peer.chosen(self.endpoint());
+            self.notes().peer = Some(peer.clone());
         }
     }
-}
 
-/// What is made of what was heard of an attempt.
-enum Judged {
-    /// The call is committed to it.
-    Commits(Heard),
-    /// Its time was up.
-    Late,
-    /// Another attempt may follow.
-    Over(Answered),
-}
+    fn notes(&mut self) -> &mut Notes {
+        self.notes.get_or_insert_default()
+    }
 
-fn judge(heard: Option<Answered>, deadline: Option<&Deadline>, ticket: &Ticket, kept: &Kept) -> Judged {
-    match heard {
-        None => Judged::Late,
-        Some(Ok(response)) if is_over(deadline) && is_cut(head_code(&response), deadline) => Judged::Late,
-        Some(Ok(response)) if !is_retryable(&response, ticket, kept) => Judged::Commits(response),
-        Some(heard) => Judged::Over(heard),
+    /// Notes what the credentials say.
+    pub(super) fn give(&mut self, given: Result<HeaderMap, Status>) {
+        self.notes().given = Some(given);
+    }
+
+    /// What the credentials have said, once. None if nobody was asked.
+    pub(super) fn given(&mut self) -> Option<Result<HeaderMap, Status>> {
+        self.notes.as_mut()?.given.take()
+    }
+
+    pub(super) fn endpoint(&self) -> &Endpoint {
+        &self.chooser.members[self.member]
+    }
+
+    /// Which attempt of its call it is, from 1.
+    pub(super) fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// What the service's config said when the endpoint was chosen.
+    pub(super) fn rules(&self) -> Option<&Rules> {
+        self.rules.as_deref()
+    }
+
+    /// Where the call is, for messages about it.
+    pub(super) fn whence(&self, service: &ServiceName) -> String {
+        let address = self.endpoint().instance().address();
+        match self.number {
+            1 => format!("service {service}, endpoint {address}"),
+            number => format!("service {service}, endpoint {address}, attempt {number}"),
+        }
+    }
+
+    /// What a call has failed by, with all that there is to know of it: where it is, and how the registry stands.
+    pub(super) fn report(&self, summary: &Summary, why: &str) -> String {
+        format!("{}: {why}; {}", self.whence(summary.service()), summary.registry())
+    }
+
+    /// What the balancer adds to the call.
+    pub(super) fn metadata(&self) -> Option<&CallMetadata> {
+        self.metadata.as_deref()
+    }
+
+    /// Who serves it.
+    pub(super) fn served(&self) -> Served {
+        Served { by: self.endpoint().clone(), metadata: self.metadata.clone() }
+    }
+
+    /// Notes how much of the request is sent.
+    pub(super) fn sends(&mut self, bytes: SentBytes) {
+        self.bytes_sent = bytes;
+    }
+
+    /// Notes that the server has answered.
+    pub(super) fn answered(&mut self) {
+        self.received = true;
+    }
+
+    /// Notes that so much of the response has come.
+    pub(super) fn received(&mut self, bytes: usize) {
+        self.bytes_received += bytes as u64;
+    }
+
+    /// Notes that the request never left.
+    pub(super) fn unsent(&mut self) {
+        self.sent = false;
+    }
+
+    /// Notes what the trailers report of the endpoint's load, if they do.
+    pub(super) fn note_load(&mut self, trailers: &HeaderMap) {
+        if let Some(load) = load::load_in(trailers) {
+            self.endpoint().set_load(load.clone());
+            let notes = self.notes();
+            notes.peer.iter().for_each(|peer| peer.reported(&load));
+            notes.load = Some(load);
+        }
+    }
+
+    /// Notes how the call ended.
+    pub(super) fn done(mut self, code: Code) {
+        self.code = code;
     }
 }
 
-fn is_over(deadline: Option<&Deadline>) -> bool {
-    deadline.is_some_and(Deadline::is_over)
-}
-
-/// Whether a call that ends with this code has run out of time in truth. Servers cancel calls whose time is up, and what
-/// they say may come before this side's timer, which goes by milliseconds: gRPC's own clients tell the two apart by the
-/// time, too.
-pub(super) fn is_cut(code: Option<Code>, deadline: Option<&Deadline>) -> bool {
-    code == Some(Code::Cancelled) && is_over(deadline)
-}
-
-/// The code that a response ends with that is all head.
-fn head_code(response: &Heard) -> Option<Code> {
-    status::in_head(response.status(), response.headers(), Sent::is_all(response))
-}
-
-/// Whether a response ends with its head, by a failure that the retry policy of its method has a say about. Any other
-/// commits the call.
-fn is_retryable(response: &Heard, ticket: &Ticket, kept: &Kept) -> bool {
-    let Some(rules) = ticket.rules() else { return false };
-    head_code(response).is_some_and(|code| code != Code::Ok) && rules.retry(kept.path()).is_some()
-}
-
-fn unanswered(deadline: Option<&Deadline>, shared: &Shared, ticket: Ticket) -> Status {
-    let status = late(deadline, shared, &format!("the response of {}", ticket.whence(&shared.service)));
-    let status = origin::local(status, Phase::Response, Some(ticket.endpoint()));
-    ticket.done(Code::DeadlineExceeded);
-    status
-}
-
-/// Its time was up before it was sent: it is not sent.
-fn unsent(deadline: Option<&Deadline>, shared: &Shared, mut ticket: Ticket) -> Status {
-    let status = late(deadline, shared, &format!("its turn to be sent to {}", ticket.whence(&shared.service)));
-    let status = origin::local(status, Phase::Choosing, Some(ticket.endpoint()));
-    ticket.unsent();
-    ticket.done(Code::DeadlineExceeded);
-    status
-}
-
-fn unready(deadline: Option<&Deadline>, shared: &Shared, past: Option<&Repetition>) -> Status {
-    let status = late(deadline, shared, &format!("a ready endpoint{}", Repetition::report(past)));
-    origin::local(status, Phase::Choosing, None)
-}
-
-/// The status of a call that has run out of time, and how the channel stands.
-pub(super) fn late(deadline: Option<&Deadline>, shared: &Shared, awaited: &str) -> Status {
-    deadline::exceeded(deadline, &format!("while waiting for {awaited}: {}", shared.published().summary))
-}
-
-fn answer(
-    response: http::Response<Incoming>,
-    mut ticket: Ticket,
-    shared: &Shared,
-    mut deadline: Option<Deadline>,
-    kept: Kept,
-) -> Answer {
-    ticket.answered();
-    let served_by = ServedBy(ticket.endpoint().clone());
-    let (parts, incoming) = response.into_parts();
-    if let Some(status) = status::of_http(&parts, |why| ticket.report(&shared.standing.now(), why)) {
-        let status = origin::local(status, Phase::Response, Some(ticket.endpoint()));
-        ticket.done(status::from_tonic(status.code()));
-        return Err(status);
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        let latency = self.begun.elapsed();
+        // A call that was given up, or whose connection died, says nothing about the server's speed.
+        let telling = self.sent && !matches!(self.code, Code::Cancelled | Code::Unavailable);
+        self.endpoint().call_ended(telling.then_some(latency));
+        if self.code == Code::Ok
+            && let Some(throttle) = self.rules().and_then(Rules::throttle)
+        {
+            throttle.succeeded();
+        }
+        let load = self.notes.take().and_then(|notes| notes.load);
+        let mut outcome = Outcome::new(self.code, latency).load(load);
+        (outcome.sent, outcome.received) = (self.sent, self.received);
+        (outcome.bytes_sent, outcome.bytes_received) = (self.bytes_sent.count(), self.bytes_received);
+        self.chooser.picker.done(self.member, &outcome);
     }
-    if incoming.is_end() {
-        // Trailers only: the status stands in the headers.
-        ticket.note_load(&parts.headers);
-        ticket.done(status::in_fields(&parts.headers).unwrap_or(Code::Unknown));
-        incoming.finish();
-        return Ok(complete(parts, Body::empty(), served_by, kept));
-    }
-    // The stream ends at the deadline even if nobody reads it.
-    let _ = deadline.as_mut().map(Deadline::arm);
-    let body = ResponseBody::new(incoming, ticket, Arc::clone(&shared.standing), deadline);
-    Ok(complete(parts, Body::new(body), served_by, kept))
 }
 
-/// A response as the caller gets it: who has served it stands in its extensions, and what that has told the channel
-/// alone stands in its head no more.
-pub(super) fn complete(mut parts: Parts, body: Body, served_by: ServedBy, kept: Kept) -> http::Response<Body> {
-    hop::strip_response(&mut parts.headers);
-    parts.extensions = kept.into_room();
-    parts.extensions.insert(served_by);
-    http::Response::from_parts(parts, body)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn size_of_future<A, B, C, D, E, F: Future>(_: fn(A, B, C, D, E) -> F) -> usize {
-        size_of::<F>()
-    }
-
-    /// What is larger, malloc gives slowly. Each call allocates it, and moves it once.
-    #[test]
-    fn what_a_call_carries_stays_within_a_kibibyte() {
-        let size = size_of_future(attempts);
-        assert!(size <= 1 << 10, "{size}");
+impl fmt::Debug for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attempt").field("endpoint", self.endpoint()).field("begun", &self.begun).finish_non_exhaustive()
     }
 }

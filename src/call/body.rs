@@ -9,26 +9,29 @@ use callboard_core::Code;
 use http_body::Frame;
 use tonic::Status;
 
-use super::attempt::is_cut;
-use super::deadline::{self, Deadline};
-use super::origin::{self, Phase};
-use super::ticket::Ticket;
-use super::{hop, status};
+use super::attempt::Attempt;
+use super::ending::is_cut;
 use crate::control::{Standing, Summary};
+use crate::grpc::{self, Deadline, Phase, status};
 use crate::transport::{Failure, Incoming};
 
 /// A response's body: ends the call when it ends, fails, or is dropped, and not after the deadline.
 #[derive(Debug)]
 pub(super) struct ResponseBody {
     // None once the call is over: the place on the connection is free from then on.
-    running: Option<(Incoming, Ticket)>,
+    running: Option<(Incoming, Attempt)>,
     standing: Arc<Standing>,
     deadline: Option<Deadline>,
 }
 
 impl ResponseBody {
-    pub(super) fn new(incoming: Incoming, ticket: Ticket, standing: Arc<Standing>, deadline: Option<Deadline>) -> Self {
-        Self { running: Some((incoming, ticket)), standing, deadline }
+    pub(super) fn new(
+        incoming: Incoming,
+        attempt: Attempt,
+        standing: Arc<Standing>,
+        deadline: Option<Deadline>,
+    ) -> Self {
+        Self { running: Some((incoming, attempt)), standing, deadline }
     }
 }
 
@@ -38,32 +41,36 @@ impl http_body::Body for ResponseBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let Self { running, standing, deadline } = self.get_mut();
-        let Some((incoming, ticket)) = running else { return Poll::Ready(None) };
+        let Some((incoming, attempt)) = running else { return Poll::Ready(None) };
         let polled = incoming.poll_frame(cx);
-        let data = matches!(&polled, Poll::Ready(Some(Ok(frame))) if frame.is_data());
+        let data = match &polled {
+            Poll::Ready(Some(Ok(frame))) => frame.data_ref().map(Bytes::len),
+            _ => None,
+        };
+        data.into_iter().for_each(|bytes| attempt.received(bytes));
         // The timer is asked only when there is nothing to read. A response of which there always is ends too.
         let late = match &polled {
             Poll::Ready(frame) => is_late(frame.as_ref(), deadline.as_ref()),
             Poll::Pending => deadline.as_mut().is_some_and(|deadline| deadline.poll(cx).is_ready()),
         };
         let mut result = match polled {
-            _ if late => Some(Err(exceeded(deadline.as_ref(), &standing.now(), ticket))),
+            _ if late => Some(Err(exceeded(deadline.as_ref(), &standing.now(), attempt))),
             Poll::Pending => return Poll::Pending,
             Poll::Ready(frame) => {
-                let report = |why: &str| ticket.report(&standing.now(), why);
-                let failed = |failure| origin::of_failure(failure, Phase::Body, ticket.endpoint(), report);
+                let report = |why: &str| attempt.report(&standing.now(), why);
+                let failed = |failure| grpc::of_failure(failure, Phase::Body, attempt.endpoint(), report);
                 frame.map(|frame| frame.map_err(failed))
             }
         };
-        if data && !late {
+        if data.is_some() && !late {
             return Poll::Ready(result);
         }
-        if let Some((_, mut ticket)) = running.take() {
+        if let Some((_, mut attempt)) = running.take() {
             if let Some(trailers) = result.as_mut().and_then(|frame| frame.as_mut().ok()?.trailers_mut()) {
-                ticket.note_load(trailers);
-                hop::strip_response(trailers);
+                attempt.note_load(trailers);
+                grpc::strip_response(trailers);
             }
-            ticket.done(code_of(result.as_ref()));
+            attempt.done(code_of(result.as_ref()));
         }
         Poll::Ready(result)
     }
@@ -88,8 +95,8 @@ fn code_of(result: Option<&Result<Frame<Bytes>, Status>>) -> Code {
     }
 }
 
-fn exceeded(deadline: Option<&Deadline>, summary: &Summary, ticket: &Ticket) -> Status {
-    let (whence, registry) = (ticket.whence(summary.service()), summary.registry());
-    let status = deadline::exceeded(deadline, &format!("while the response was on its way: {whence}; {registry}"));
-    origin::local(status, Phase::Body, Some(ticket.endpoint()))
+fn exceeded(deadline: Option<&Deadline>, summary: &Summary, attempt: &Attempt) -> Status {
+    let (whence, registry) = (attempt.whence(summary.service()), summary.registry());
+    let status = grpc::exceeded(deadline, &format!("while the response was on its way: {whence}; {registry}"));
+    grpc::local(status, Phase::Body, Some(attempt.endpoint()))
 }

@@ -3,23 +3,15 @@
 use std::sync::Arc;
 
 use callboard_core::Code;
-use http::{HeaderMap, HeaderName, Request, header};
+use http::{HeaderMap, Request};
 use tonic::Status;
-use tonic::metadata::MetadataMap;
 
-use super::again::Cause;
-use super::attempt::late;
-use super::deadline::{self, Deadline};
-use super::head::Head;
-use super::hop::LB_TOKEN;
-use super::origin::{self, Phase};
+use super::attempt::Attempt;
+use super::ending::late;
+use super::failure::Cause;
 use super::pick::{Chosen, Unchosen};
-use super::status;
-use super::ticket::Ticket;
-use crate::control::Verdict;
-use crate::credentials::{Attempt, Credentials};
-use crate::publication::News;
-use crate::shared::Shared;
+use crate::control::{News, Shared, Verdict};
+use crate::grpc::{self, Credentials, Deadline, Head, Phase, RequestInfo, of_attempt, until};
 use crate::transport::{Expiry, Outgoing, Sent, Slot};
 
 /// Asks for what is to be added to the attempt that an endpoint was chosen for, within the deadline.
@@ -32,25 +24,27 @@ pub(super) async fn ask(
     chosen: Option<Chosen>,
     deadline: &mut Option<Deadline>,
 ) -> Option<Chosen> {
-    let Some(Ok((slot, mut ticket))) = chosen else { return chosen };
-    let (number, time_left) = (ticket.attempt(), deadline.as_ref().map(Deadline::left));
-    let attempt = Attempt { number, time_left, ..head.described(ticket.endpoint(), &shared.defaults) };
+    let Some(Ok((slot, mut attempt))) = chosen else { return chosen };
+    let (number, time_left) = (attempt.number(), deadline.as_ref().map(Deadline::left));
+    let info = RequestInfo { number, time_left, ..head.described(attempt.endpoint(), &shared.defaults) };
     // The place is free at the deadline, even if nobody polls this any more.
     let expiry = deadline.as_ref().map(|deadline| Arc::clone(deadline.expiry()));
     let kept = Kept::new(slot, expiry);
-    let given = deadline::until(deadline, Box::pin(while_it_lasts(shared, of_attempt(credentials, &attempt)))).await;
+    let given =
+        until(deadline, Box::pin(while_it_lasts(shared, of_attempt(credentials, &info, &shared.defaults.own_fields))))
+            .await;
     match given.zip(kept.back()) {
         Some((given, slot)) => {
-            ticket.give(given);
-            Some(Ok((slot, ticket)))
+            attempt.give(given);
+            Some(Ok((slot, attempt)))
         }
         None => {
-            let awaited = format!("the call credentials for {}", ticket.whence(&shared.service));
+            let awaited = format!("the call credentials for {}", attempt.whence(&shared.service));
             let status = late(deadline.as_ref(), shared, &awaited);
-            let status = origin::local(status, Phase::Credentials, Some(ticket.endpoint()));
+            let status = grpc::local(status, Phase::Credentials, Some(attempt.endpoint()));
             // It was never sent, and that says nothing of the endpoint.
-            ticket.unsent();
-            ticket.done(Code::Cancelled);
+            attempt.unsent();
+            attempt.done(Code::Cancelled);
             Some(Err(Unchosen::Failed(status)))
         }
     }
@@ -86,12 +80,12 @@ impl Kept {
 /// without credentials that could not be had.
 pub(super) fn send(
     slot: Slot,
-    ticket: &mut Ticket,
+    attempt: &mut Attempt,
     mut request: Request<()>,
     body: Outgoing,
     deadline: Option<&Arc<Expiry>>,
 ) -> Result<Sent, (Cause, Option<Outgoing>)> {
-    match ticket.given() {
+    match attempt.given() {
         None => {}
         // As a map extends: a name's first value replaces, those that follow are added.
         Some(Ok(given)) => request.headers_mut().extend(given),
@@ -117,47 +111,5 @@ async fn while_it_lasts(
     tokio::select! {
         given = asked => given,
         () = ended => Err(Status::unavailable("the channel's task has ended while its credentials were asked for")),
-    }
-}
-
-/// What they say of this attempt, as far as it is theirs to say.
-pub(super) async fn of_attempt(credentials: &Credentials, attempt: &Attempt<'_>) -> Result<HeaderMap, Status> {
-    let given = credentials.0.metadata(attempt).await;
-    given.map_err(|status| refused(&status)).and_then(checked)
-}
-
-fn refused(status: &Status) -> Status {
-    let (code, message) = (status::from_tonic(status.code()), status.message());
-    match status::is_for_servers_alone(code) {
-        true => Status::internal(format!("the call credentials failed with {code:?}, which is for servers: {message}")),
-        false => Status::new(status.code(), format!("the call credentials failed: {message}")),
-    }
-}
-
-fn checked(given: MetadataMap) -> Result<HeaderMap, Status> {
-    let mut headers = given.into_headers();
-    if let Some(name) = headers.keys().find(|name| is_reserved(name)) {
-        return Err(Status::internal(format!("the call credentials gave {name}, which is not theirs to set")));
-    }
-    headers.values_mut().for_each(|value| value.set_sensitive(true));
-    Ok(headers)
-}
-
-fn is_reserved(name: &HeaderName) -> bool {
-    const RESERVED: [HeaderName; 4] = [header::TE, header::CONTENT_TYPE, header::USER_AGENT, LB_TOKEN];
-    RESERVED.contains(name) || name.as_str().starts_with("grpc-")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_they_give_is_not_printed() {
-        let mut given = MetadataMap::new();
-        given.insert("authorization", "Bearer hunter2".parse().expect("a value"));
-        let headers = checked(given).expect("theirs to set");
-        assert_eq!(headers["authorization"], "Bearer hunter2");
-        assert!(!format!("{headers:?}").contains("hunter2"), "{headers:?}");
     }
 }

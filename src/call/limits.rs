@@ -13,8 +13,7 @@ use tonic::Status;
 use tonic::body::Body;
 
 use super::ServedBy;
-use super::attempt::Answer;
-use super::origin::{self, Phase};
+use crate::grpc::{self, Answer, Phase};
 
 /// What stands before each message: a byte of flags, and the length in four.
 const PREFIX: usize = 5;
@@ -73,8 +72,8 @@ impl Side {
         );
         let status = Status::resource_exhausted(message);
         match self {
-            Self::Request => origin::local(status, Phase::Request, None),
-            Self::Response(from) => origin::local(status, Phase::Body, from.as_ref()),
+            Self::Request => grpc::local(status, Phase::Request, None),
+            Self::Response(from) => grpc::local(status, Phase::Body, from.as_ref()),
         }
     }
 }

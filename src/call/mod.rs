@@ -6,34 +6,23 @@
 //!        ├───────── never sent, or refused unprocessed ───────────┤
 //!        └──── a wait ◀──── failed as a retry policy lists it ────┘
 //! ```
-//! The deadline covers all of it. [`attempt`] makes the attempts, [`again`] is what follows one that has failed,
-//! [`repetition`] decides whether there is another one, and [`retry`] is what the service's policy says of that.
-//! [`limits`] bounds messages, [`hop`] keeps what one hop says from the next, [`origin`] says where a failure is from.
+//! The deadline covers all of it. [`run`] makes the attempts, [`failure`] is what follows one that has failed, and
+//! [`retry`] decides whether there is another one. [`limits`] bounds messages.
 
-mod again;
 mod attempt;
+mod await_config;
 mod body;
 mod credentials;
-mod deadline;
-mod direct;
-mod early;
-mod head;
-mod hop;
+mod ending;
+mod failure;
 mod limits;
-mod origin;
 mod peer;
 mod pick;
-mod repetition;
 mod retry;
-mod status;
-mod ticket;
-mod timeout;
+mod run;
 
-pub(crate) use attempt::run;
-pub(crate) use direct::Direct;
-pub use origin::{CallError, Phase};
-pub use peer::Peer;
-pub use timeout::Timeout;
+pub use self::peer::Peer;
+pub(crate) use self::run::run;
 
 /// Makes a call wait until an endpoint is ready, or makes it fail at once although the channel waits by default.
 ///

@@ -3,16 +3,14 @@
 use std::future::{pending, poll_fn};
 use std::sync::Arc;
 
-use callboard_core::{Address, Call, Outcome, Pick};
+use callboard_core::{Address, Call, CallMetadata, ConnectivityState, Member, Outcome, Pick};
 use tonic::Status;
 
-use super::repetition::Repetition;
-use super::ticket::Ticket;
-use super::{origin, status};
-use crate::control::{Choice, Connections, Published, Ready, Rules, Verdict};
-use crate::lookaside::{Errand, Mark, Steered};
-use crate::publication::News;
-use crate::shared::Shared;
+use super::attempt::Attempt;
+use super::retry::Retries;
+use crate::config::Rules;
+use crate::control::{Chooser, Connections, News, Picking, Published, Shared, Verdict};
+use crate::grpc::{self, status};
 use crate::transport::{Connection, Expiry, Slot, Turn, Wait};
 
 /// How often the picker is asked again when what it chose has no free place, before the call waits for one.
@@ -35,16 +33,18 @@ impl<'a> Wish<'a> {
     pub(super) fn new(
         call: Call<'a>,
         wait_for_ready: bool,
-        past: Option<&'a Repetition>,
+        past: Option<&'a Retries>,
         deadline: Option<&'a Arc<Expiry>>,
     ) -> Self {
-        Self { call, wait_for_ready, attempt: Repetition::number(past), avoid: Repetition::failed_at(past), deadline }
+        let attempt = Retries::number(past);
+        let call = call.after_attempts(attempt - 1);
+        Self { call, wait_for_ready, attempt, avoid: Retries::failed_at(past), deadline }
     }
 
-    /// The ticket of a pick that is acted on.
-    fn ticket(&self, picked: Picked, rules: Option<&Arc<Rules>>) -> Ticket {
-        let (choice, index, errand) = picked.act_on();
-        Ticket::new(choice, index, self.attempt, rules.cloned(), errand)
+    /// The attempt of a pick that is used.
+    fn attempt(&self, picked: Picked, rules: Option<&Arc<Rules>>) -> Attempt {
+        let (chooser, member, metadata) = picked.used();
+        Attempt::new(chooser, member, metadata, self.attempt, rules.cloned())
     }
 }
 
@@ -62,12 +62,12 @@ pub(super) struct Down {
     pub(super) rules: Arc<Rules>,
 }
 
-/// The endpoint's place and the attempt's ticket, or why there are none.
-pub(super) type Chosen = Result<(Slot, Ticket), Unchosen>;
+/// A place at the endpoint and the attempt that it is for, or why there are none.
+pub(super) type Chosen = Result<(Slot, Attempt), Unchosen>;
 
 /// What one look at the published state gives.
 enum Look {
-    Chosen(Slot, Ticket),
+    Chosen(Slot, Attempt),
     /// Nothing can be chosen until there is something new.
     Wait,
     /// These could be chosen, but have no free place.
@@ -81,25 +81,24 @@ struct Full {
     connections: Vec<Arc<Connection>>,
 }
 
-/// What a picker has picked. The picker is told of it, acted on or not.
-struct Picked(Option<(Arc<Choice>, usize, Option<Arc<Mark>>)>);
+/// What a picker has picked. The picker is told what becomes of it, used or not.
+struct Picked(Option<(Arc<Chooser>, Member, Option<Arc<CallMetadata>>)>);
 
 impl Picked {
-    fn with_index(self) -> Option<(Self, usize)> {
-        let (_, index, _) = *self.0.as_ref()?;
-        Some((self, index))
+    fn with_member(self) -> Option<(Self, Member)> {
+        let (_, member, _) = *self.0.as_ref()?;
+        Some((self, member))
     }
 
-    fn act_on(mut self) -> (Arc<Choice>, usize, Option<Errand>) {
-        let (choice, index, mark) = self.0.take().expect("it is taken once, here");
-        (choice, index, mark.map(Errand::new))
+    fn used(mut self) -> (Arc<Chooser>, Member, Option<Arc<CallMetadata>>) {
+        self.0.take().expect("it is taken once, here")
     }
 }
 
 impl Drop for Picked {
     fn drop(&mut self) {
-        if let Some((choice, index, _)) = self.0.take() {
-            choice.picker.done(index, &Outcome::unsent());
+        if let Some((chooser, member, _)) = self.0.take() {
+            chooser.picker.done(member, &Outcome::unused());
         }
     }
 }
@@ -107,7 +106,7 @@ impl Drop for Picked {
 /// Asks the picker that there is. None if the call has to wait: for a picker, or for a place.
 pub(super) fn choose_now(shared: &Shared, wish: Wish<'_>) -> Option<Chosen> {
     match look(&shared.published(), &wish) {
-        Look::Chosen(slot, ticket) => Some(Ok((slot, ticket))),
+        Look::Chosen(slot, attempt) => Some(Ok((slot, attempt))),
         Look::Fail(why) => Some(Err(why)),
         Look::Wait | Look::Full(..) => None,
     }
@@ -123,7 +122,7 @@ pub(super) async fn choose(shared: &Shared, wish: Wish<'_>) -> Chosen {
     loop {
         let (looked, News { changed, moved, .. }) = shared.look(|published| look(published, &wish));
         match looked {
-            Look::Chosen(slot, ticket) => return Ok((slot, ticket)),
+            Look::Chosen(slot, attempt) => return Ok((slot, attempt)),
             Look::Fail(why) => return Err(why),
             Look::Wait => {
                 shared.note_wait();
@@ -131,7 +130,7 @@ pub(super) async fn choose(shared: &Shared, wish: Wish<'_>) -> Chosen {
             }
             Look::Full(full, rules) => tokio::select! {
                 () = moved => {}
-                (slot, picked) = a_place(shared, &turn, full) => return Ok((slot, wish.ticket(picked, rules.as_ref()))),
+                (slot, picked) = a_place(shared, &turn, full) => return Ok((slot, wish.attempt(picked, rules.as_ref()))),
             },
         }
     }
@@ -164,65 +163,69 @@ async fn a_place(shared: &Shared, turn: &Arc<Turn>, mut full: Vec<Full>) -> (Slo
 
 fn look(published: &Published, wish: &Wish<'_>) -> Look {
     match &published.verdict {
-        Verdict::Pick(ready) => ask(ready, published.rules.as_ref(), wish),
+        Verdict::Pick(picking) => match ask(picking, published.rules.as_ref(), wish) {
+            // A picker that has nothing to choose from does not keep calls waiting that fail fast.
+            Look::Wait if published.state == ConnectivityState::TransientFailure => down(published, wish),
+            look => look,
+        },
         Verdict::Wait => Look::Wait,
-        Verdict::Fail if wish.wait_for_ready => Look::Wait,
-        Verdict::Fail => {
-            let status = Status::unavailable(published.summary.to_string());
-            let status = origin::nowhere(status, published.summary.cause());
-            Look::Fail(match &published.rules {
-                None => Unchosen::Failed(status),
-                Some(rules) => Unchosen::Down(Box::new(Down { status, rules: Arc::clone(rules) })),
-            })
-        }
+        Verdict::Fail => down(published, wish),
         Verdict::Ended => {
             let why = "the channel's task has ended, by a panic of its balancer or with its runtime";
             let status = Status::unavailable(format!("{}; {why}", published.summary));
-            Look::Fail(Unchosen::Failed(origin::nowhere(status, published.summary.cause())))
+            Look::Fail(Unchosen::Failed(grpc::nowhere(status, published.summary.cause())))
         }
     }
 }
 
-/// What the picker says or, if a balancer's list decides, that.
-fn pick(choice: &Choice, call: &Call<'_>, first: bool) -> (Pick, Option<Arc<Mark>>) {
-    let Some(steering) = &choice.steering else { return (choice.picker.pick(call), None) };
-    match steering.pick(call, first) {
-        Steered::To(index, mark) => (Pick::Endpoint(index), Some(mark)),
-        Steered::Drop(status) => (Pick::Drop(status), None),
-        Steered::Wait => (Pick::Wait, None),
+/// What is to become of a call while no endpoint works.
+fn down(published: &Published, wish: &Wish<'_>) -> Look {
+    if wish.wait_for_ready {
+        return Look::Wait;
     }
+    let status = Status::unavailable(published.summary.to_string());
+    let status = grpc::nowhere(status, published.summary.cause());
+    Look::Fail(match &published.rules {
+        None => Unchosen::Failed(status),
+        Some(rules) => Unchosen::Down(Box::new(Down { status, rules: Arc::clone(rules) })),
+    })
 }
 
-fn ask(ready: &Ready, rules: Option<&Arc<Rules>>, wish: &Wish<'_>) -> Look {
-    let Ready { choice, connections } = ready;
+fn ask(picking: &Picking, rules: Option<&Arc<Rules>>, wish: &Wish<'_>) -> Look {
+    let chooser = &picking.chooser;
     let mut found = Found::default();
     for asked in 0..=OTHER_CHOICES {
-        let call = wish.call.failed_at(&choice.endpoints, wish.avoid).no_place_at(&found.full_at);
-        let (pick, mark) = pick(choice, &call, asked == 0);
-        let index = match pick {
-            Pick::Endpoint(index) => index,
+        let call = wish.call.failed_at(&chooser.members, wish.avoid).no_place_at(&found.full_at);
+        let call = if asked == 0 { call } else { call.again() };
+        let (member, metadata) = match chooser.picker.pick(&call) {
+            Pick::To(member) => (member, None),
+            Pick::With(member, metadata) => (member, Some(metadata)),
+            Pick::Connect(member) => return found.or_wait_for(picking, Some(member), rules, wish),
             Pick::Fail(_) if wish.wait_for_ready => return Look::Wait,
             Pick::Fail(status) | Pick::Drop(status) => return Look::Fail(Unchosen::Failed(status::of_picker(status))),
             // `Pick` may grow; what this channel does not know yet, it cannot do now.
-            _ => return Look::Wait,
+            _ => return found.or_wait_for(picking, None, rules, wish),
         };
-        let (Some(endpoint), Some(connections)) = (choice.endpoints.get(index), connections.get(index)) else {
-            let message = format!("the picker chose endpoint {index} of {}", choice.endpoints.len());
+        let Some(endpoint) = chooser.members.get(member) else {
+            let message =
+                format!("the picker chose a member of another set than the {} there are", chooser.members.len());
             return Look::Fail(Unchosen::Failed(Status::internal(message)));
         };
-        let picked = Picked(Some((Arc::clone(choice), index, mark)));
-        if choice.endpoints.len() > 1 && wish.avoid.contains(endpoint.instance().address()) {
+        let picked = Picked(Some((Arc::clone(chooser), member, metadata)));
+        // One that is not ready: there will be news of it.
+        let Some(connections) = picking.connections(member) else { return Look::Wait };
+        if chooser.members.len() > 1 && wish.avoid.contains(endpoint.instance().address()) {
             found.failed.get_or_insert(picked);
         } else if let Some(slot) = connections.iter().find_map(Connection::try_reserve) {
-            return Look::Chosen(slot, wish.ticket(picked, rules));
-        } else if found.full_at.contains(&index) {
+            return Look::Chosen(slot, wish.attempt(picked, rules));
+        } else if found.full_at.contains(&member) {
             // A picker that insists has its reasons, such as a hash; it is not asked for ever.
             break;
         } else {
-            found.note_full(picked, index, connections);
+            found.note_full(picked, member, connections);
         }
     }
-    found.decide(connections, rules, wish)
+    found.decide(picking, rules, wish)
 }
 
 /// What a picker has picked that will not do.
@@ -230,25 +233,40 @@ fn ask(ready: &Ready, rules: Option<&Arc<Rules>>, wish: &Wish<'_>) -> Look {
 struct Found {
     /// Have no free place.
     full: Vec<Full>,
-    full_at: Vec<usize>,
+    full_at: Vec<Member>,
     /// Where the call has failed before: better than nothing.
     failed: Option<Picked>,
 }
 
 impl Found {
-    fn note_full(&mut self, picked: Picked, index: usize, connections: &Connections) {
-        self.full_at.push(index);
+    fn note_full(&mut self, picked: Picked, member: Member, connections: &Connections) {
+        self.full_at.push(member);
         self.full.push(Full { picked, connections: connections.iter().cloned().collect() });
     }
 
-    fn decide(mut self, all: &[Connections], rules: Option<&Arc<Rules>>, wish: &Wish<'_>) -> Look {
+    /// The picker has nothing else now, or has one to be connected first.
+    fn or_wait_for(
+        self,
+        picking: &Picking,
+        demanded: Option<Member>,
+        rules: Option<&Arc<Rules>>,
+        wish: &Wish<'_>,
+    ) -> Look {
+        if let Some(member) = demanded {
+            picking.demand(member);
+        }
+        self.decide(picking, rules, wish)
+    }
+
+    fn decide(mut self, picking: &Picking, rules: Option<&Arc<Rules>>, wish: &Wish<'_>) -> Look {
         if self.full.is_empty()
-            && let Some((picked, index)) = self.failed.take().and_then(Picked::with_index)
+            && let Some((picked, member)) = self.failed.take().and_then(Picked::with_member)
+            && let Some(connections) = picking.connections(member)
         {
-            if let Some(slot) = all[index].iter().find_map(Connection::try_reserve) {
-                return Look::Chosen(slot, wish.ticket(picked, rules));
+            if let Some(slot) = connections.iter().find_map(Connection::try_reserve) {
+                return Look::Chosen(slot, wish.attempt(picked, rules));
             }
-            self.note_full(picked, index, &all[index]);
+            self.note_full(picked, member, connections);
         }
         if self.full.is_empty() { Look::Wait } else { Look::Full(self.full, rules.cloned()) }
     }

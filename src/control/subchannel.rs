@@ -1,8 +1,12 @@
 //! One endpoint's connections, through all their states.
 
-mod departing;
+mod counted;
 mod events;
-mod figures;
+mod extra_connections;
+mod pace;
+mod phase;
+mod removal;
+mod status;
 
 use std::sync::Arc;
 
@@ -10,13 +14,13 @@ use callboard_core::{Address, Backoff, ConnectivityState, Endpoint, Error, Error
 use tokio::sync::mpsc;
 use tokio::time::{Duration, Instant};
 
-use super::lines::Lines;
-use super::pace::Pace;
-use super::phase::Phase;
-use super::trouble::Shown;
-use crate::load::Watch;
-use crate::shared::Defaults;
-use crate::transport::{Attempt, Connection, Connector, End, Event, Settings, open};
+use self::extra_connections::ExtraConnections;
+use self::pace::Pace;
+use self::phase::Phase;
+pub(in crate::control) use self::status::{Status, WhyNotConnected};
+use super::oob_reports::OobReports;
+use crate::grpc::Defaults;
+use crate::transport::{Connection, ConnectionKey, Connector, End, Event, Settings, open};
 
 /// One endpoint and its connections: the first, whose state is the endpoint's, and further ones while that is full.
 ///
@@ -28,7 +32,7 @@ use crate::transport::{Attempt, Connection, Connector, End, Event, Settings, ope
 ///    └─────────────── Failing ◀─────────────┘ takes calls and does not answer them
 /// ```
 #[derive(Debug)]
-pub(super) struct Subchannel {
+pub(in crate::control) struct Subchannel {
     /// It names the subchannel in its attempts, wherever it moves.
     number: u64,
     endpoint: Endpoint,
@@ -36,41 +40,44 @@ pub(super) struct Subchannel {
     pace: Pace,
     /// Whether it is to be connected.
     wanted: bool,
+    /// Whether that is because a pick has asked for it: then only until it is lost.
+    on_demand: bool,
     /// Whether it was connected, and there is no reason to doubt that it can be again.
     proven: bool,
-    /// See [`Due`].
+    /// See [`Due`](super::subchannels::Due).
     lot: u32,
     /// Set from a failure until the next success: gRPC's sticky TRANSIENT_FAILURE.
     last_error: Option<Error>,
     /// How often the server has asked for fewer PINGs.
     calm: u32,
-    lines: Lines,
+    extra: ExtraConnections,
     /// Of what it reports out of band.
-    watch: Option<Watch>,
-    shown: Arc<Shown>,
+    oob_reports: Option<OobReports>,
+    status: Arc<Status>,
 }
 
 impl Subchannel {
-    pub(super) fn new(number: u64, instance: Arc<Instance>, backoff: Backoff) -> Self {
+    pub(in crate::control) fn new(number: u64, instance: Arc<Instance>, backoff: Backoff) -> Self {
         Self {
             number,
             endpoint: Endpoint::new(instance),
             phase: Phase::idle(),
             pace: Pace::new(backoff),
             wanted: false,
+            on_demand: false,
             proven: false,
             lot: fastrand::u32(..),
             last_error: None,
             calm: 0,
-            lines: Lines::default(),
-            watch: None,
-            shown: Arc::default(),
+            extra: ExtraConnections::default(),
+            oob_reports: None,
+            status: Arc::default(),
         }
     }
 
     /// The same address, of which the registry now says something else. A new incarnation is a server that has just
     /// started: there is no reason to wait for it any longer, unless it is said to have started again and again.
-    pub(super) fn change_to(&mut self, instance: &Arc<Instance>) {
+    pub(in crate::control) fn change_to(&mut self, instance: &Arc<Instance>) {
         if Arc::ptr_eq(instance, self.endpoint.instance()) {
             return;
         }
@@ -83,12 +90,13 @@ impl Subchannel {
         }
     }
 
-    pub(super) fn number(&self) -> u64 {
+    pub(in crate::control) fn number(&self) -> u64 {
         self.number
     }
 
     /// Notes whether it is to be connected.
-    pub(super) fn want(&mut self, wanted: bool) {
+    pub(in crate::control) fn want(&mut self, wanted: bool) {
+        self.on_demand = false;
         let anew = wanted && !self.wanted;
         self.wanted = wanted;
         if let Phase::Idle { since } = &mut self.phase
@@ -99,50 +107,67 @@ impl Subchannel {
         }
     }
 
-    pub(super) fn shown(&self) -> &Arc<Shown> {
-        &self.shown
+    /// Notes whether it is among those that are to be connected. If not, it is closed, unless a pick has asked for it.
+    pub(in crate::control) fn want_only(&mut self, listed: bool) {
+        match listed {
+            true => self.want(true),
+            false if self.on_demand => {}
+            false => self.rest(),
+        }
     }
 
-    pub(super) fn endpoint(&self) -> &Endpoint {
+    /// A pick has asked for it: it is to be connected once.
+    pub(in crate::control) fn demand(&mut self) {
+        if !self.wanted {
+            self.want(true);
+            self.on_demand = true;
+        }
+    }
+
+    pub(in crate::control) fn status(&self) -> &Arc<Status> {
+        &self.status
+    }
+
+    pub(in crate::control) fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
 
-    pub(super) fn address(&self) -> &Address {
+    pub(in crate::control) fn address(&self) -> &Address {
         self.endpoint.instance().address()
     }
 
-    pub(super) fn last_error(&self) -> Option<&Error> {
+    pub(in crate::control) fn last_error(&self) -> Option<&Error> {
         self.last_error.as_ref()
     }
 
     /// The connections that calls can be sent on, the first one first. There is one if it is ready.
-    pub(super) fn connections(&self) -> impl Iterator<Item = &Arc<Connection>> {
+    pub(in crate::control) fn connections(&self) -> impl Iterator<Item = &Arc<Connection>> {
         let first = self.phase.connection();
-        first.into_iter().chain(self.lines.connections())
+        first.into_iter().chain(self.extra.connections())
     }
 
-    pub(super) fn state(&self) -> ConnectivityState {
+    pub(in crate::control) fn state(&self) -> ConnectivityState {
         self.phase.state()
     }
 
-    pub(super) fn is_ready(&self) -> bool {
+    pub(in crate::control) fn is_ready(&self) -> bool {
         matches!(self.phase, Phase::Ready { .. })
     }
 
     /// Whether calls wait that it would take if it had one more connection, and it may have so many in all.
-    pub(super) fn is_crowded(&self, most: usize, now: Instant) -> bool {
+    pub(in crate::control) fn is_crowded(&self, most: usize, now: Instant) -> bool {
         self.is_ready()
-            && self.lines.has_room(most.saturating_sub(1), now)
+            && self.extra.has_room(most.saturating_sub(1), now)
             && self.connections().any(|connection| connection.is_waited_for())
             && !self.connections().any(|connection| connection.has_place())
     }
 
-    pub(super) fn is_connecting(&self) -> bool {
+    pub(in crate::control) fn is_connecting(&self) -> bool {
         self.connecting_since().is_some()
     }
 
     /// When the attempt that is under way was begun.
-    pub(super) fn connecting_since(&self) -> Option<Instant> {
+    pub(in crate::control) fn connecting_since(&self) -> Option<Instant> {
         match self.phase {
             Phase::Connecting { since, .. } => Some(since),
             _ => None,
@@ -150,26 +175,26 @@ impl Subchannel {
     }
 
     /// Whether its last attempt failed and no later one has succeeded, even while another one runs.
-    pub(super) fn is_failing(&self) -> bool {
+    pub(in crate::control) fn is_failing(&self) -> bool {
         self.last_error.is_some() && !self.is_ready()
     }
 
     /// Notes that calls wait for any endpoint: an idle one rests no longer than it must.
-    pub(super) fn hurry(&mut self) {
+    pub(in crate::control) fn hurry(&mut self) {
         if let Phase::Resting { rest, .. } = &mut self.phase {
             rest.hurry();
         }
     }
 
-    /// Looks after its further connections; see [`Lines::tend`].
-    pub(super) fn tend_lines(&mut self, now: Instant, idle: Duration) -> bool {
-        self.lines.tend(now, idle)
+    /// Looks after its further connections; see [`ExtraConnections::tend`].
+    pub(in crate::control) fn tend_extra_connections(&mut self, now: Instant, idle: Duration) -> bool {
+        self.extra.tend(now, idle)
     }
 
     /// Forgets the failures there were: what waits for its backoff is to be dialled now, and the next wait is the first one.
-    pub(super) fn reset_backoff(&mut self) {
+    pub(in crate::control) fn reset_backoff(&mut self) {
         self.pace.reset();
-        self.lines.forget_failure();
+        self.extra.forget_failure();
         if matches!(self.phase, Phase::Failing { .. } | Phase::Resting { .. }) {
             self.phase = Phase::idle();
             self.note_state();
@@ -177,7 +202,7 @@ impl Subchannel {
     }
 
     /// Whether it may be dialled: at once when idle, after the backoff when failing.
-    pub(super) fn is_due(&self, now: Instant) -> bool {
+    pub(in crate::control) fn is_due(&self, now: Instant) -> bool {
         matches!(self.phase, Phase::Idle { .. }) || self.phase.wake_at().is_some_and(|at| at <= now)
     }
 
@@ -185,22 +210,22 @@ impl Subchannel {
     fn owns(&self, attempt: u64) -> bool {
         match self.phase {
             Phase::Connecting { id, .. } | Phase::Ready { id, .. } if id == attempt => true,
-            _ => self.lines.owns(attempt),
+            _ => self.extra.owns(attempt),
         }
     }
 
     /// Opens its connection or, when it has one, a further one.
-    pub(super) fn dial(
+    pub(in crate::control) fn dial(
         &mut self,
         id: u64,
         connector: Arc<dyn Connector>,
         mut settings: Settings,
-        events: mpsc::UnboundedSender<(Attempt, Event)>,
+        events: mpsc::UnboundedSender<(ConnectionKey, Event)>,
     ) {
         (0..self.calm).for_each(|_| settings.keepalive.calmer());
-        let opening = open(Attempt { by: self.number, id }, self.address().clone(), connector, settings, events);
+        let opening = open(ConnectionKey { by: self.number, id }, self.address().clone(), connector, settings, events);
         if self.is_ready() {
-            self.lines.add(id, opening);
+            self.extra.add(id, opening);
             return;
         }
         let since = Instant::now();
@@ -210,27 +235,28 @@ impl Subchannel {
     }
 
     /// Closes what there is: an attempt is given up, a connection finishes its calls.
-    pub(super) fn rest(&mut self) {
+    pub(in crate::control) fn rest(&mut self) {
         self.phase = Phase::idle();
         self.wanted = false;
-        self.lines.close_all();
+        self.extra.close_all();
         self.note_state();
     }
 
     /// Asks it to report its load so often on the connection that it has now, or no longer.
-    pub(super) fn ask_for_reports(&mut self, every: Option<Duration>, defaults: &Defaults) {
+    pub(in crate::control) fn ask_for_reports(&mut self, every: Option<Duration>, defaults: &Defaults) {
         let wanted = every.zip(self.connections().next());
-        let asked = |(every, connection)| self.watch.as_ref().is_some_and(|watch| watch.is(connection, every));
+        let asked =
+            |(every, connection)| self.oob_reports.as_ref().is_some_and(|reports| reports.is(connection, every));
         if wanted.is_some_and(asked) {
             return;
         }
-        let start = |(every, connection)| Watch::start(connection, self.endpoint.clone(), every, defaults);
-        self.watch = wanted.map(start);
+        let start = |(every, connection)| OobReports::start(connection, self.endpoint.clone(), every, defaults);
+        self.oob_reports = wanted.map(start);
     }
 
     fn note_state(&self) {
         self.endpoint.set_state(self.state());
-        self.shown.set(self.trouble());
+        self.status.set(self.why_not_connected());
     }
 }
 

@@ -1,22 +1,21 @@
-//! One line about a channel, for those who have to be told why there is no answer.
+//! One line about a channel, for messages that say why there is no answer.
 
 use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use callboard_core::{Address, ConnectivityState, Error, Resolution, ServiceName, Stale};
+use callboard_core::{Address, ConnectivityState, Error, ServiceName, Stale};
 
-use super::roster::Roster;
+use super::source::{Set, Source, SourceStatus};
 use super::subchannel::Subchannel;
-use crate::lookaside::{Decides, Lookaside};
+use super::subchannels::Subchannels;
 
 /// How a channel stands, for error messages: the service, its endpoints by state, the last connection error, and what
 /// the registry says.
 #[derive(Clone, Debug)]
 pub(crate) struct Summary {
     service: ServiceName,
-    /// None until the first set has come.
-    known: Option<usize>,
+    set: Known,
     states: Vec<(ConnectivityState, usize)>,
     /// The last one, and whose it is.
     connection_error: Option<(Address, Error)>,
@@ -24,41 +23,55 @@ pub(crate) struct Summary {
     skipped: usize,
     /// Instances that the registry has beyond those.
     left_out: usize,
-    /// None while the registry lists no external balancer.
-    lookaside: Option<Lookaside>,
-    /// Nobody follows the registry any more.
+    /// What the source says of itself, if it is not the registry alone.
+    source: Option<Arc<dyn SourceStatus>>,
+    /// The channel's task has ended: the registry is not watched any more.
     ended: bool,
 }
 
+/// What is known of the set.
+#[derive(Clone, Copy, Debug)]
+enum Known {
+    Unanswered,
+    Awaited(&'static str),
+    Count(usize),
+}
+
+impl Known {
+    fn of(set: &Set) -> Self {
+        match set {
+            Set::Unanswered => Self::Unanswered,
+            Set::Awaited(what) => Self::Awaited(what),
+            Set::Known(instances) => Self::Count(instances.len()),
+        }
+    }
+}
+
 impl Summary {
-    pub(super) fn of(service: &ServiceName, resolution: &Resolution, roster: &Roster) -> Self {
+    pub(super) fn of(service: &ServiceName, source: &dyn Source, subchannels: &Subchannels) -> Self {
         use ConnectivityState::{Connecting, Idle, Ready, TransientFailure};
-        let states = [Ready, Connecting, Idle, TransientFailure].map(|state| (state, roster.census().count(state)));
-        let failed = roster.census().last_failing().map(|place| &roster.subchannels()[place]);
+        let states = [Ready, Connecting, Idle, TransientFailure].map(|state| (state, subchannels.counts().of(state)));
+        let failed = subchannels.counts().last_failing().map(|place| &subchannels.list()[place]);
         let error = |failed: &Subchannel| Some((failed.address().clone(), failed.last_error()?.clone()));
+        let registry = source.registry();
         Self {
             service: service.clone(),
-            known: resolution.instances.as_ref().map(|instances| instances.len()),
+            set: Known::of(&source.set()),
             states: states.into_iter().filter(|(_, count)| *count > 0).collect(),
             connection_error: failed.and_then(error),
-            stale: resolution.stale.clone(),
-            skipped: resolution.skipped,
-            left_out: resolution.left_out,
-            lookaside: None,
+            stale: registry.stale.clone(),
+            skipped: registry.skipped,
+            left_out: registry.left_out,
+            source: source.status(),
             ended: false,
         }
     }
 
-    /// The same, with how it stands with external balancers.
-    pub(super) fn beside(self, lookaside: Option<Lookaside>) -> Self {
-        Self { lookaside, ..self }
-    }
-
     /// Of a channel whose task has not looked yet.
     pub(crate) fn unknown(service: ServiceName) -> Self {
-        let (states, stale, lookaside) = Default::default();
-        let (skipped, left_out) = (0, 0);
-        Self { service, known: None, states, connection_error: None, stale, skipped, left_out, lookaside, ended: false }
+        let (states, stale, source) = Default::default();
+        let (skipped, left_out, set) = (0, 0, Known::Unanswered);
+        Self { service, set, states, connection_error: None, stale, skipped, left_out, source, ended: false }
     }
 
     /// Of a channel whose task has ended: as it stood last.
@@ -74,10 +87,10 @@ impl Summary {
     /// How the registry stands.
     pub(crate) fn registry(&self) -> String {
         let when = if self.ended { ", when the channel ended" } else { "" };
-        let lookaside = self.lookaside.as_ref().map(|lookaside| format!("; {lookaside}")).unwrap_or_default();
-        let Some(stale) = &self.stale else { return format!("registry in reach{when}{lookaside}") };
+        let source = self.source.as_ref().map(|source| format!("; {source}")).unwrap_or_default();
+        let Some(stale) = &self.stale else { return format!("registry in reach{when}{source}") };
         let age = stale.as_of.map(|as_of| format!("; the set is {:.1?} old", as_of.elapsed())).unwrap_or_default();
-        format!("registry out of reach: {}{age}{when}{lookaside}", stale.error.chain())
+        format!("registry out of reach: {}{age}{when}{source}", stale.error.chain())
     }
 
     /// Why there is no endpoint to call, as far as it is known: a connection's error, or else the registry's.
@@ -86,14 +99,9 @@ impl Summary {
         self.connection_error.as_ref().map(|(_, error)| error).or_else(of_registry)
     }
 
-    pub(crate) fn lookaside(&self) -> Option<&Lookaside> {
-        self.lookaside.as_ref()
-    }
-
-    /// Whether it is the registry's fault if nobody is known. While a balancer's first list is awaited it is not.
-    pub(super) fn registry_fails(&self) -> bool {
-        let awaited = self.lookaside.as_ref().is_some_and(|lookaside| lookaside.decides == Decides::Nobody);
-        self.stale.is_some() && !awaited
+    /// What the source says of itself, if it is not the registry alone.
+    pub(crate) fn source(&self) -> Option<&Arc<dyn SourceStatus>> {
+        self.source.as_ref()
     }
 
     pub(crate) fn stale(&self) -> Option<&Stale> {
@@ -101,14 +109,8 @@ impl Summary {
     }
 }
 
-impl Summary {
-    fn is_steered(&self) -> bool {
-        self.lookaside.as_ref().is_some_and(|lookaside| matches!(lookaside.decides, Decides::Balancer { .. }))
-    }
-}
-
-/// The latest summary of a channel. It holds no connection and does not keep the channel's task alive, so whoever may
-/// have to tell of it can have it for as long as he likes: a response that is on its way outlives its channel.
+/// The latest summary of a channel. It holds no connection and does not keep the channel's task alive: a response that is
+/// on its way may outlive its channel, and needs it for its errors.
 #[derive(Debug)]
 pub(crate) struct Standing(ArcSwap<Summary>);
 
@@ -129,14 +131,16 @@ impl Standing {
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "service {}: ", self.service)?;
-        match self.known {
-            None if self.lookaside.is_some() => f.write_str("no balancer has sent a list yet")?,
-            None => f.write_str("the registry has not answered yet")?,
-            Some(0) if self.is_steered() => f.write_str("the balancer's list has no server")?,
-            Some(0) if self.skipped > 0 => f.write_str("no record in the registry can be read")?,
-            Some(0) => f.write_str("no instances are registered")?,
-            Some(1) => f.write_str("1 endpoint")?,
-            Some(count) => write!(f, "{count} endpoints")?,
+        let why_empty = || self.source.as_ref().and_then(|source| source.why_empty());
+        match self.set {
+            Known::Unanswered => f.write_str("the registry has not answered yet")?,
+            Known::Awaited(what) => f.write_str(what)?,
+            Known::Count(0) if self.skipped > 0 && why_empty().is_none() => {
+                f.write_str("no record in the registry can be read")?
+            }
+            Known::Count(0) => f.write_str(why_empty().unwrap_or("no instances are registered"))?,
+            Known::Count(1) => f.write_str("1 endpoint")?,
+            Known::Count(count) => write!(f, "{count} endpoints")?,
         }
         for (index, (state, count)) in self.states.iter().enumerate() {
             write!(f, "{}{count} {state}", if index == 0 { " (" } else { ", " })?;
@@ -154,7 +158,7 @@ impl fmt::Display for Summary {
         if let Some((address, error)) = &self.connection_error {
             write!(f, "; last connection error: {address}: {}", error.chain())?;
         }
-        match (&self.stale, &self.lookaside) {
+        match (&self.stale, &self.source) {
             (None, None) => Ok(()),
             _ => write!(f, "; {}", self.registry()),
         }

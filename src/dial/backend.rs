@@ -5,8 +5,9 @@ use std::sync::Arc;
 use callboard_core::{Registry, Resolver, Result, ServiceName, Target, TargetOptions};
 
 use super::clients::{Both, shared};
-use super::names::Names;
-use crate::features::{self, Known};
+use crate::config::Known;
+use crate::config::Names;
+use crate::features;
 
 pub(crate) type MakeBackend = dyn Fn(&Target, &mut TargetOptions<'_>) -> Result<Arc<dyn Both>> + Send + Sync;
 pub(crate) type MakeResolver = dyn Fn(&Target, &mut TargetOptions<'_>) -> Result<Arc<dyn Resolver>> + Send + Sync;

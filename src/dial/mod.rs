@@ -1,9 +1,7 @@
 //! From a URL to a channel.
 
 mod backend;
-mod balancers;
 mod clients;
-mod names;
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,10 +11,9 @@ use callboard_core::{Balancer, BalancerSettings, Resolver, Result, Target, Targe
 pub(crate) use self::backend::MakeBackend;
 use self::backend::MakeResolver;
 pub use self::backend::{put_service_config, registry, resolver};
-pub(crate) use self::balancers::{Balancers, MakeBalancer};
 pub(crate) use self::clients::Both;
-use self::names::Names;
-use crate::{Channel, ChannelBuilder};
+use crate::config::{Balancers, Names};
+use crate::{Channel, ChannelBuilder, features};
 
 /// What a scheme of a [`Dialer`] gives.
 pub type Resolved = Arc<dyn Resolver>;
@@ -72,7 +69,7 @@ pub struct Dialer {
 impl Dialer {
     /// Knows what is compiled in.
     pub fn new() -> Self {
-        Self { schemes: Names::new("scheme", backend::resolvers()), balancers: Balancers::compiled_in() }
+        Self { schemes: Names::new("scheme", backend::resolvers()), balancers: features::balancers() }
     }
 
     /// Adds a scheme, or replaces the one of that name. `make` is called for each URL of that scheme, and what it gives is that

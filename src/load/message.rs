@@ -44,7 +44,7 @@ struct ProtoDuration {
 }
 
 impl OrcaLoadReportRequest {
-    pub(super) fn new(every: Duration) -> Self {
+    pub(crate) fn new(every: Duration) -> Self {
         let seconds = i64::try_from(every.as_secs()).unwrap_or(i64::MAX);
         Self { report_interval: Some(ProtoDuration { seconds, nanos: every.subsec_nanos() as i32 }) }
     }

@@ -30,12 +30,12 @@ mod metadata;
 mod of_call;
 mod recorder;
 mod service;
-mod watch;
 mod window;
 
 pub use layer::{LoadReportLayer, LoadReporting, LoadReportingBody, LoadReportingFuture};
+pub(crate) use message::{OrcaLoadReport, OrcaLoadReportRequest};
 pub(crate) use metadata::{LOAD_METRICS, load_in};
 pub use of_call::CallLoad;
 pub use recorder::LoadRecorder;
 pub use service::LoadReportServer;
-pub(crate) use watch::Watch;
+pub(crate) use service::STREAM_CORE_METRICS;

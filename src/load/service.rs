@@ -18,7 +18,9 @@ use tower_service::Service;
 
 use super::LoadRecorder;
 use super::message::{OrcaLoadReport, OrcaLoadReportRequest};
-use super::watch::STREAM_CORE_METRICS;
+
+/// The method that reports are asked for with.
+pub(crate) const STREAM_CORE_METRICS: &str = "/xds.service.orca.v3.OpenRcaService/StreamCoreMetrics";
 
 /// The service's name.
 pub(super) const SERVICE: &str = "xds.service.orca.v3.OpenRcaService";

@@ -9,9 +9,9 @@ use tonic::Status;
 use tonic::codec::{Codec, DecodeBuf, Decoder};
 use tonic_prost::ProstCodec;
 
-use super::cut::Cut;
+use super::counts::CallCounts;
 use super::list::List;
-use super::tally::Tally;
+use super::subset::Subset;
 use super::v1::{LoadBalanceRequest, LoadBalanceResponse, Response};
 
 /// An answer larger than this, in bytes, is not read on the thread that calls may be made on. It has a thousand entries.
@@ -39,23 +39,23 @@ impl Answer {
     }
 
     /// Reads it, without holding up who else runs on this thread.
-    pub(super) async fn read(self, tally: &Arc<Tally>, cut: Cut) -> Result<Said, Status> {
+    pub(super) async fn read(self, counts: &Arc<CallCounts>, subset: Subset) -> Result<Said, Status> {
         if self.0.len() <= LONG {
-            return read(self.0, tally, cut);
+            return read(self.0, counts, subset);
         }
-        let tally = Arc::clone(tally);
-        let reading = tokio::task::spawn_blocking(move || read(self.0, &tally, cut));
+        let counts = Arc::clone(counts);
+        let reading = tokio::task::spawn_blocking(move || read(self.0, &counts, subset));
         reading.await.map_err(|error| Status::internal(format!("an answer could not be read: {error}")))?
     }
 }
 
-fn read(bytes: Bytes, tally: &Arc<Tally>, cut: Cut) -> Result<Said, Status> {
+fn read(bytes: Bytes, counts: &Arc<CallCounts>, subset: Subset) -> Result<Said, Status> {
     let answer = LoadBalanceResponse::decode(bytes).map_err(|error| Status::internal(error.to_string()))?;
     Ok(match answer.response {
         Some(Response::Initial(initial)) => {
             Said::Initial(initial.client_stats_report_interval.map(Duration::from).unwrap_or_default())
         }
-        Some(Response::Servers(said)) => Said::List(List::read(&said.servers, tally, cut).map(Arc::new)),
+        Some(Response::Servers(said)) => Said::List(List::read(&said.servers, counts, subset).map(Arc::new)),
         Some(Response::Fallback(_)) => Said::Fallback,
         None => Said::Unknown,
     })

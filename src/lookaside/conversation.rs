@@ -17,13 +17,13 @@ use tonic::client::Grpc;
 
 use super::BALANCE_LOAD;
 use super::answer::{Answer, Said, Unread};
-use super::balancers::{Way, order};
-use super::cut::Cut;
+use super::client::{BalancerChannel, Way, order};
+use super::counts::CallCounts;
+use super::decision::News;
 use super::list::List;
-use super::plan::News;
-use super::tally::Tally;
+use super::subset::Subset;
 use super::v1::{InitialLoadBalanceRequest, LoadBalanceRequest, Request};
-use crate::{Channel, EndpointStatus};
+use crate::control::EndpointStatus;
 
 /// The second conversation in a row that was over sooner than this counts as one that did not come about: a balancer
 /// that answers and hangs up is not asked without a pause.
@@ -47,8 +47,8 @@ pub(super) type Balancers = watch::Receiver<Arc<[Address]>>;
 pub(super) struct Talker {
     way: Way,
     balancers: Balancers,
-    tally: Arc<Tally>,
-    cut: Cut,
+    counts: Arc<CallCounts>,
+    subset: Subset,
     news: mpsc::Sender<News>,
 }
 
@@ -67,13 +67,13 @@ struct Begun {
     answers: Streaming<Answer>,
     requests: mpsc::Sender<LoadBalanceRequest>,
     /// Closed when this is dropped.
-    _channel: Channel,
+    _channel: BalancerChannel,
 }
 
 impl Talker {
     pub(super) fn new(way: Way, balancers: Balancers, news: mpsc::Sender<News>) -> Self {
-        let cut = Cut::to(way.terms.most);
-        Self { way, balancers, tally: Arc::default(), cut, news }
+        let subset = Subset::to(way.terms.most);
+        Self { way, balancers, counts: Arc::default(), subset, news }
     }
 
     /// One conversation after the other, from this time on. Whoever drops this future ends the one that there is.
@@ -113,21 +113,21 @@ impl Talker {
         let patience = self.way.terms.patience;
         let late = || lost(&with, &format!("it has not answered within {patience:?}"));
         let answer =
-            timeout(patience, shake_hands(channel, with.clone(), self.way.service.as_str(), &self.tally, self.cut));
+            timeout(patience, shake_hands(channel, with.clone(), self.way.service.as_str(), &self.counts, self.subset));
         let begun = match answer.await.unwrap_or_else(|_| Err(late())) {
             Ok(begun) => begun,
             Err(why) => return End { with: Some(with), lasted: None, why },
         };
         let since = Instant::now();
         tracing::info!(balancer = %with, report_every = ?begun.report_every, "a balancer has answered");
-        self.tally.ask(begun.report_every.is_some());
+        self.counts.ask(begun.report_every.is_some());
         self.tell(News::Begun(with.clone())).await;
         let why = self.go_on(begun).await;
         End { with: Some(with), lasted: Some(since.elapsed()), why }
     }
 
     /// Waits for a connection to any of the balancers, whoever these are meanwhile.
-    async fn connect(&mut self, asked_last: Option<&Address>) -> Channel {
+    async fn connect(&mut self, asked_last: Option<&Address>) -> BalancerChannel {
         loop {
             let channel = self.way.open(order(&self.balancers.borrow_and_update(), asked_last));
             let changed = async {
@@ -154,7 +154,7 @@ impl Talker {
             let pass_on_at = last_list.map_or_else(Instant::now, |at: Instant| at + COALESCE);
             tokio::select! {
                 answer = begun.answers.message() => match answer {
-                    Ok(Some(answer)) => match answer.read(&self.tally, self.cut).await {
+                    Ok(Some(answer)) => match answer.read(&self.counts, self.subset).await {
                         Ok(said) => self.take(said, &mut list).await,
                         Err(status) => return broken(&begun.balancer, &status),
                     },
@@ -195,7 +195,7 @@ impl Talker {
     /// waits: what is to be reported is in the next one.
     fn report(&self, requests: &mpsc::Sender<LoadBalanceRequest>, silent: &mut bool) {
         let Ok(place) = requests.try_reserve() else { return };
-        let mut stats = self.tally.take();
+        let mut stats = self.counts.take();
         if std::mem::replace(silent, stats.is_zero()) && stats.is_zero() {
             return;
         }
@@ -205,7 +205,7 @@ impl Talker {
 }
 
 /// Waits until one of the balancers is connected, and tells when none of them can be.
-async fn until_ready(channel: &Channel, news: &mpsc::Sender<News>) {
+async fn until_ready(channel: &BalancerChannel, news: &mpsc::Sender<News>) {
     let mut state = channel.watch_state();
     loop {
         let now = *state.borrow_and_update();
@@ -220,7 +220,7 @@ async fn until_ready(channel: &Channel, news: &mpsc::Sender<News>) {
 }
 
 /// Why none of them is connected: what is wrong with one, and how many there are.
-fn unreachable(channel: &Channel) -> Error {
+fn unreachable(channel: &BalancerChannel) -> Error {
     let statuses = channel.endpoints();
     let failed = statuses.iter().find_map(|EndpointStatus { endpoint, connection_error, .. }| {
         Some(format!(": {}: {}", endpoint.instance().address(), connection_error.as_ref()?.chain()))
@@ -230,18 +230,18 @@ fn unreachable(channel: &Channel) -> Error {
 }
 
 /// Whom it is connected to.
-fn ready(channel: &Channel) -> Option<Address> {
+fn ready(channel: &BalancerChannel) -> Option<Address> {
     let ready = |status: &EndpointStatus| status.endpoint.state() == ConnectivityState::Ready;
     channel.endpoints().iter().find(|status| ready(status)).map(|status| status.endpoint.instance().address().clone())
 }
 
 /// Opens the stream, says what is to be balanced, and waits for the answer.
 async fn shake_hands(
-    channel: Channel,
+    channel: BalancerChannel,
     balancer: Address,
     service: &str,
-    tally: &Arc<Tally>,
-    cut: Cut,
+    counts: &Arc<CallCounts>,
+    subset: Subset,
 ) -> Result<Begun> {
     let (requests, queue) = mpsc::channel(1);
     let initial = Request::Initial(InitialLoadBalanceRequest { name: service.to_owned() });
@@ -253,7 +253,7 @@ async fn shake_hands(
     let stream = client.streaming(tonic::Request::new(Requests(queue)), path, Unread);
     let mut answers = stream.await.map_err(failed)?.into_inner();
     let first = match answers.message().await.map_err(failed)? {
-        Some(answer) => answer.read(tally, cut).await.map_err(failed)?,
+        Some(answer) => answer.read(counts, subset).await.map_err(failed)?,
         None => Said::Unknown,
     };
     let Said::Initial(asked) = first else {

@@ -4,21 +4,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use callboard_core::{Call, Endpoint, Instance};
+use callboard_core::{Call, Endpoint, Instance, Member, Members, Pick, Picker};
 use tonic::Status;
 
 use super::answer::{Answer, Said as Read};
-use super::cut::Cut;
+use super::decision::{Decision, News};
 use super::list::List;
-use super::plan::{News, Plan};
+use super::picker::ListPicker;
 use super::status::Lookaside;
-use super::steering::{Steered, Steering};
+use super::subset::Subset;
 
 /// A channel's side of a conversation, without the connection.
 #[derive(Debug)]
 pub struct Conversation {
-    plan: Plan,
-    cut: Cut,
+    decision: Decision,
+    subset: Subset,
 }
 
 /// What a balancer has said.
@@ -43,7 +43,7 @@ pub struct Listed(Arc<List>);
 impl Conversation {
     /// With a bound on the entries of a list.
     pub fn new(most: usize) -> Self {
-        Self { plan: Plan::new(false), cut: Cut::to(most) }
+        Self { decision: Decision::new(false), subset: Subset::to(most) }
     }
 
     /// Takes one message.
@@ -51,15 +51,15 @@ impl Conversation {
     /// # Errors
     /// If it is none.
     pub async fn take(&mut self, message: Vec<u8>) -> Result<Said, Status> {
-        Ok(match Answer::of(message).read(&Arc::default(), self.cut).await? {
+        Ok(match Answer::of(message).read(&Arc::default(), self.subset).await? {
             Read::Initial(every) => Said::Initial(every),
             Read::List(Some(list)) => {
-                self.plan.take(News::List(Arc::clone(&list)));
+                self.decision.take(News::List(Arc::clone(&list)));
                 Said::List(Listed(list))
             }
             Read::List(None) => Said::Nonsense,
             Read::Fallback => {
-                self.plan.take(News::Fallback);
+                self.decision.take(News::Fallback);
                 Said::Fallback
             }
             Read::Unknown => Said::Unknown,
@@ -68,7 +68,7 @@ impl Conversation {
 
     /// Who decides.
     pub fn status(&self) -> Lookaside {
-        self.plan.status()
+        self.decision.status()
     }
 }
 
@@ -91,15 +91,16 @@ impl Listed {
     /// Where one call after the other goes among these endpoints: a place, or None for one that is dropped, and nothing
     /// at all if calls wait.
     pub fn steer(&self, endpoints: &[Endpoint], calls: usize) -> Vec<Option<usize>> {
-        let steering = Steering::new(&self.0, endpoints);
+        let members = Members::new(endpoints);
+        let picker = ListPicker::new(&self.0, &members);
         let (headers, extensions) = Default::default();
         let call = Call::new("/a.B/C", &headers, &extensions);
-        let steered = (0..calls).map(|_| steering.pick(&call, true));
-        steered
-            .filter_map(|steered| match steered {
-                Steered::To(place, _) => Some(Some(place)),
-                Steered::Drop(_) => Some(None),
-                Steered::Wait => None,
+        let picked = (0..calls).map(|_| picker.pick(&call));
+        picked
+            .filter_map(|pick| match pick {
+                Pick::Drop(_) => Some(None),
+                Pick::Wait => None,
+                other => Some(other.member().map(Member::index)),
             })
             .collect()
     }

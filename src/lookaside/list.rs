@@ -5,11 +5,12 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use callboard_core::{Address, Error, Incarnation, Instance, Result, Turns};
+use callboard_core::{Address, CallMetadata, Error, Incarnation, Instance, Result, Turns};
 use http::HeaderValue;
 
-use super::cut::Cut;
-use super::tally::{Mark, Tally};
+use super::LB_TOKEN;
+use super::counts::CallCounts;
+use super::subset::Subset;
 use super::v1;
 
 /// gRPC's bound of a token, in bytes.
@@ -27,7 +28,7 @@ pub(crate) struct List {
     /// Whose turn it is among all entries. Kept for as long as the list is, so that the share of calls that are dropped
     /// does not depend on how often a connection comes or goes.
     pub(super) turns: Turns,
-    pub(super) tally: Arc<Tally>,
+    pub(super) counts: Arc<CallCounts>,
 }
 
 #[derive(Debug)]
@@ -35,7 +36,8 @@ pub(super) enum Entry {
     /// The place of the server among all servers of the list.
     Server {
         server: usize,
-        mark: Arc<Mark>,
+        /// The token for the server, if it has one.
+        metadata: Option<Arc<CallMetadata>>,
     },
     Drop {
         token: Arc<str>,
@@ -44,15 +46,15 @@ pub(super) enum Entry {
 
 /// An entry that makes sense.
 enum Read {
-    Server { address: Address, mark: Arc<Mark> },
+    Server { address: Address, metadata: Option<Arc<CallMetadata>> },
     Drop { token: Arc<str> },
 }
 
 impl PartialEq for Entry {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Server { server, mark }, Self::Server { server: other, mark: theirs }) => {
-                server == other && mark.token == theirs.token
+            (Self::Server { server, metadata }, Self::Server { server: other, metadata: theirs }) => {
+                server == other && metadata == theirs
             }
             (Self::Drop { token }, Self::Drop { token: other }) => token == other,
             _ => false,
@@ -62,8 +64,8 @@ impl PartialEq for Entry {
 
 impl List {
     /// Reads a list. None if there are entries and not one makes sense: then it says nothing that could be followed.
-    pub(super) fn read(said: &[v1::Server], tally: &Arc<Tally>, cut: Cut) -> Option<Self> {
-        let used = cut.apply(said).unwrap_or_else(|| said.iter().collect());
+    pub(super) fn read(said: &[v1::Server], counts: &Arc<CallCounts>, subset: Subset) -> Option<Self> {
+        let used = subset.apply(said).unwrap_or_else(|| said.iter().collect());
         if used.len() < said.len() {
             let (entries, used) = (said.len(), used.len());
             tracing::warn!(entries, used, "the balancer's list is too long: a random part of it is used");
@@ -72,9 +74,9 @@ impl List {
         let (mut known, mut servers) = (HashMap::new(), Vec::new());
         let mut complaint = None;
         for (index, server) in used.iter().enumerate() {
-            let entry = match read(server, tally) {
+            let entry = match read(server) {
                 Ok(Read::Drop { token }) => Entry::Drop { token },
-                Ok(Read::Server { address, mark }) => {
+                Ok(Read::Server { address, metadata }) => {
                     let server = match known.entry(address) {
                         hash_map::Entry::Occupied(known) => *known.get(),
                         hash_map::Entry::Vacant(new) => {
@@ -82,7 +84,7 @@ impl List {
                             *new.insert(servers.len() - 1)
                         }
                     };
-                    Entry::Server { server, mark }
+                    Entry::Server { server, metadata }
                 }
                 Err(error) => {
                     complaint.get_or_insert((index, error));
@@ -101,7 +103,7 @@ impl List {
         }
         let drops = entries.iter().filter(|entry| matches!(entry, Entry::Drop { .. })).count();
         let turns = Turns::new(fastrand::u64(..entries.len().max(1) as u64), 1);
-        Some(Self { entries, servers, drops, skipped, turns, tally: Arc::clone(tally) })
+        Some(Self { entries, servers, drops, skipped, turns, counts: Arc::clone(counts) })
     }
 
     pub(super) fn entries(&self) -> &[Entry] {
@@ -138,7 +140,7 @@ impl fmt::Display for List {
     }
 }
 
-fn read(server: &v1::Server, tally: &Arc<Tally>) -> Result<Read> {
+fn read(server: &v1::Server) -> Result<Read> {
     let token = server.load_balance_token.as_str();
     if token.len() > LONGEST_TOKEN {
         return Err(Error::invalid(format!("a token of {} bytes: {LONGEST_TOKEN} are allowed", token.len())));
@@ -156,8 +158,11 @@ fn read(server: &v1::Server, tally: &Arc<Tally>) -> Result<Read> {
     .ok_or_else(|| Error::invalid(format!("an IP address of {} bytes", server.ip_address.len())))?;
     let port = u16::try_from(server.port).map_err(|_| Error::invalid(format!("port {}", server.port)))?;
     let address = Address::tcp(ip.to_string(), port)?;
-    let token = (!token.is_empty()).then_some(value);
-    Ok(Read::Server { address, mark: Arc::new(Mark { token, tally: Arc::clone(tally) }) })
+    let metadata = match token.is_empty() {
+        true => None,
+        false => Some(Arc::new(CallMetadata::new().request(LB_TOKEN, value)?)),
+    };
+    Ok(Read::Server { address, metadata })
 }
 
 /// A server that the registry does not know. Its incarnation is not known, so any that signs in is newer.
@@ -174,7 +179,7 @@ mod tests {
     use crate::lookaside::v1::Server;
 
     fn read_list(said: &[Server]) -> Option<List> {
-        List::read(said, &Arc::default(), Cut::to(100))
+        List::read(said, &Arc::default(), Subset::to(100))
     }
 
     fn at(port: u16, token: &str) -> Server {

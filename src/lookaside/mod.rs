@@ -46,31 +46,33 @@
 //! [`LoadBalancerServer`] is the other side, to write a balancer with.
 
 mod answer;
-mod balancers;
+mod client;
 mod conversation;
-mod cut;
+mod counts;
+mod decision;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
 mod list;
-mod plan;
+mod picker;
 mod server;
 mod source;
 mod status;
-mod steering;
-mod tally;
+mod subset;
 pub mod v1;
 
-pub(crate) use balancers::{Terms, Way};
-pub(crate) use list::List;
+use http::HeaderName;
+
+pub(crate) use client::{Terms, Way};
 pub use server::{Answers, Asked, LoadBalancerServer, Reports};
-pub(crate) use source::Source;
+pub(crate) use source::Lookup;
 pub use status::{Decides, FallbackReason, Lookaside};
-pub(crate) use steering::{Steered, Steering, Unasked};
-pub(crate) use tally::{Errand, Mark};
 
 /// The protocol's one method.
 const BALANCE_LOAD: &str = "/grpc.lb.v1.LoadBalancer/BalanceLoad";
+
+/// Where a balancer's token for a server stands.
+pub(crate) const LB_TOKEN: HeaderName = HeaderName::from_static("lb-token");
 
 /// How long calls wait for a balancer's first list, and a balancer has to answer: gRPC's number.
 pub(crate) const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);

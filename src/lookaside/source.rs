@@ -5,23 +5,27 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use callboard_core::{Address, Instance, InstanceKind, Resolution, Watcher};
+use callboard_core::{Address, Balancer, Instance, InstanceKind, Resolution, Watcher};
+use futures_core::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
-use super::Lookaside;
-use super::balancers::Way;
+use super::client::Way;
 use super::conversation::{STEADY, Talker};
+use super::decision::{Decision, News};
 use super::list::List;
-use super::plan::{News, Plan};
+use super::picker::ByList;
+use crate::control::{Set, Source, SourceStatus};
 
-/// Follows the registry, and asks a balancer while it lists any. In the place of a [`Watcher`].
-pub(crate) struct Source {
+/// Watches the registry, and asks a balancer while it lists any.
+pub(crate) struct Lookup {
     watcher: Watcher,
     /// None if balancers are not to be asked.
     way: Option<Way>,
-    /// What is to be connected, as a view whose instances are those.
-    resolution: Resolution,
+    /// What is to be connected.
+    set: Set,
+    /// The balancer that decides in the place of the channel's own: by the list of this value.
+    by_list: Option<(Arc<List>, Arc<dyn Balancer>)>,
     /// None while the registry lists no balancer: then this adds nothing.
     asking: Option<Box<Asking>>,
     /// The balancer that the log has named last. All traffic goes where it says, and one record in the registry is all
@@ -39,42 +43,52 @@ struct Asking {
     /// Ends with this, and with it every connection to a balancer.
     talk: Pin<Box<dyn Future<Output = Infallible> + Send>>,
     news: mpsc::Receiver<News>,
-    plan: Plan,
+    decision: Decision,
     /// When the first list is late. None if that is too far away to be a time.
     late_at: Option<Instant>,
 }
 
-impl Source {
+impl Source for Lookup {
+    fn changed(&mut self) -> BoxFuture<'_, ()> {
+        Box::pin(self.changed())
+    }
+
+    fn registry(&self) -> &Resolution {
+        self.watcher.resolution()
+    }
+
+    fn set(&self) -> Set {
+        self.set.clone()
+    }
+
+    fn balancer(&self) -> Option<&Arc<dyn Balancer>> {
+        self.by_list.as_ref().map(|(_, balancer)| balancer)
+    }
+
+    /// It matters while no balancer is in reach.
+    fn note_ready(&mut self, any: bool) -> bool {
+        let Some(asking) = &mut self.asking else { return false };
+        let backends = || self.watcher.resolution().instances.iter().flat_map(|all| all.iter()).any(is_backend);
+        let changed = asking.decision.note_ready(any, backends);
+        if changed {
+            self.renew();
+        }
+        changed
+    }
+
+    fn status(&self) -> Option<Arc<dyn SourceStatus>> {
+        self.asking.as_ref().map(|asking| Arc::new(asking.decision.status()) as _)
+    }
+}
+
+impl Lookup {
     pub(crate) fn new(watcher: Watcher, way: Option<Way>) -> Self {
-        Self { watcher, way, resolution: Resolution::default(), asking: None, named: None, ask_from: Instant::now() }
+        let (set, ask_from) = (Set::Unanswered, Instant::now());
+        Self { watcher, way, set, by_list: None, asking: None, named: None, ask_from }
     }
 
-    /// What is to be connected. Everything but the instances is as the registry says.
-    pub(crate) fn resolution(&self) -> &Resolution {
-        &self.resolution
-    }
-
-    /// Whether the registry has said anything yet. While a balancer's first list is awaited it has, though the view has no
-    /// instances.
-    pub(crate) fn has_answered(&self) -> bool {
-        self.watcher.resolution().instances.is_some()
-    }
-
-    /// The list that decides, if one does.
-    pub(crate) fn list(&self) -> Option<&Arc<List>> {
-        self.asking.as_ref()?.plan.list()
-    }
-
-    /// How it stands with balancers, if the registry lists any.
-    pub(crate) fn lookaside(&self) -> Option<Lookaside> {
-        self.asking.as_ref().map(|asking| asking.plan.status())
-    }
-
-    /// Waits until the view, the list, or who decides has changed.
-    ///
-    /// # Cancel safety
-    /// Cancel-safe: what was heard is kept in `self`.
-    pub(crate) async fn changed(&mut self) {
+    /// Waits until the registry, the list, or who decides has changed. Cancel-safe: what was heard is kept in `self`.
+    async fn changed(&mut self) {
         match &mut self.asking {
             None => drop(self.watcher.changed().await),
             Some(asking) => tokio::select! {
@@ -87,17 +101,6 @@ impl Source {
         }
         self.take_registry();
         self.renew();
-    }
-
-    /// Notes whether any endpoint is ready, which matters while no balancer is in reach. True if the view has changed.
-    pub(crate) fn heed(&mut self, any_ready: impl FnOnce() -> bool) -> bool {
-        let Some(asking) = &mut self.asking else { return false };
-        let backends = || self.watcher.resolution().instances.iter().flat_map(|all| all.iter()).any(is_backend);
-        let changed = asking.plan.heed(any_ready, backends);
-        if changed {
-            self.renew();
-        }
-        changed
     }
 
     /// Takes over who the balancers are.
@@ -122,7 +125,7 @@ impl Source {
         listed.sort_by(|one, other| one.address().cmp(other.address()));
         match &mut self.asking {
             None => {
-                let in_use = self.resolution.instances.as_ref().is_some_and(|instances| !instances.is_empty());
+                let in_use = matches!(&self.set, Set::Known(instances) if !instances.is_empty());
                 let from = std::mem::replace(&mut self.ask_from, Instant::now() + STEADY);
                 self.asking = Some(Asking::begin(way.clone(), listed, in_use, from));
             }
@@ -132,8 +135,8 @@ impl Source {
 
     /// Says who decides, if that is another one than the log has named before.
     fn name_who_decides(&mut self) {
-        let Some(Asking { listed, plan, .. }) = self.asking.as_deref() else { return };
-        let (Some(list), Some(address)) = (plan.list(), plan.balancer()) else { return };
+        let Some(Asking { listed, decision, .. }) = self.asking.as_deref() else { return };
+        let (Some(list), Some(address)) = (decision.list(), decision.balancer()) else { return };
         let known = listed.iter().find(|balancer| balancer.address() == address);
         let who = (known.map(|balancer| balancer.id().to_owned()).unwrap_or_default(), address.clone());
         if self.named.as_ref() != Some(&who) {
@@ -142,19 +145,22 @@ impl Source {
         }
     }
 
-    /// Makes the view from what the registry says and who decides.
+    /// Takes over what is to be connected, and who decides.
     fn renew(&mut self) {
-        self.resolution = self.watcher.resolution().clone();
-        let said = self.resolution.instances.as_ref();
-        let instances = match &self.asking {
-            None => said.map(backends),
-            Some(asking) if asking.plan.waits_for_first_list() => None,
-            Some(asking) => match asking.plan.list() {
-                Some(list) => Some(listed(list, said.map_or(&[], |said| said))),
-                None => said.map(backends),
-            },
+        let registered = self.watcher.resolution().instances.as_ref();
+        let list = self.asking.as_ref().and_then(|asking| asking.decision.list());
+        self.set = match (&self.asking, list, registered) {
+            (Some(asking), ..) if asking.decision.waits_for_first_list() => {
+                Set::Awaited("no balancer has sent a list yet")
+            }
+            (_, Some(list), registered) => Set::Known(listed(list, registered.map_or(&[], |registered| registered))),
+            (_, None, Some(registered)) => Set::Known(backends(registered)),
+            (_, None, None) => Set::Unanswered,
         };
-        self.resolution.instances = instances;
+        let same = |list: &&Arc<List>| self.by_list.as_ref().is_some_and(|(known, _)| Arc::ptr_eq(known, list));
+        if list.is_none() || list.filter(same).is_none() {
+            self.by_list = list.map(|list| (Arc::clone(list), Arc::new(ByList::new(list)) as _));
+        }
     }
 }
 
@@ -165,7 +171,14 @@ impl Asking {
         let (balancers, known) = watch::channel(addresses(&listed));
         let (said, news) = mpsc::channel(1);
         let talker = Talker::new(way, known, said);
-        Box::new(Self { listed, balancers, talk: Box::pin(talker.run(from)), news, plan: Plan::new(in_use), late_at })
+        Box::new(Self {
+            listed,
+            balancers,
+            talk: Box::pin(talker.run(from)),
+            news,
+            decision: Decision::new(in_use),
+            late_at,
+        })
     }
 
     /// Takes over which ones the registry lists now.
@@ -179,14 +192,14 @@ impl Asking {
         });
     }
 
-    /// Waits until the plan has changed.
+    /// Waits until the decision has changed.
     async fn changed(&mut self) {
-        let late_at = self.late_at.filter(|_| self.plan.waits_for_first_list());
+        let late_at = self.late_at.filter(|_| self.decision.waits_for_first_list());
         tokio::select! {
             never = &mut self.talk => match never {},
             // The sender is in `talk`, so there is one.
-            Some(news) = self.news.recv() => self.plan.take(news),
-            () = sleep_until(late_at.unwrap_or_else(Instant::now)), if late_at.is_some() => self.plan.first_list_is_late(),
+            Some(news) = self.news.recv() => self.decision.take(news),
+            () = sleep_until(late_at.unwrap_or_else(Instant::now)), if late_at.is_some() => self.decision.first_list_is_late(),
         }
     }
 }

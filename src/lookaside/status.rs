@@ -1,8 +1,11 @@
 //! Who decides where a channel's calls go.
 
+use std::any::Any;
 use std::fmt;
 
 use callboard_core::{Address, Error};
+
+use crate::control::SourceStatus;
 
 /// How a channel stands with the external balancers that its registry lists: see
 /// [`Channel::lookaside`](crate::Channel::lookaside).
@@ -74,6 +77,16 @@ impl fmt::Display for Lookaside {
             Some(error) => write!(f, "; last error of a balancer: {}", error.chain()),
             None => Ok(()),
         }
+    }
+}
+
+impl SourceStatus for Lookaside {
+    fn why_empty(&self) -> Option<&'static str> {
+        matches!(self.decides, Decides::Balancer { .. }).then_some("the balancer's list has no server")
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
     }
 }
 

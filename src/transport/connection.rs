@@ -150,7 +150,7 @@ impl Drop for Opening {
 
 /// Which attempt to connect it is, and whose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Attempt {
+pub(crate) struct ConnectionKey {
     /// The number of who makes it.
     pub(crate) by: u64,
     pub(crate) id: u64,
@@ -159,11 +159,11 @@ pub(crate) struct Attempt {
 /// Opens a connection in a task of its own, which also drives it to its end. What happens to it is sent to `events`
 /// beside `attempt`.
 pub(crate) fn open(
-    attempt: Attempt,
+    attempt: ConnectionKey,
     address: Address,
     connector: Arc<dyn Connector>,
     settings: Settings,
-    events: mpsc::UnboundedSender<(Attempt, Event)>,
+    events: mpsc::UnboundedSender<(ConnectionKey, Event)>,
 ) -> Opening {
     let ready = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let span = tracing::debug_span!("connection", %address, id = attempt.id).or_current();
@@ -268,18 +268,18 @@ mod tests {
         let connector = Arc::new(Faulty(Mutex::new(Some(near)), Arc::clone(&fault)));
         let dial = |id| {
             let address = "127.0.0.1:1".parse().expect("an address");
-            open(Attempt { by: 0, id }, address, connector.clone(), Settings::default(), reports.clone())
+            open(ConnectionKey { by: 0, id }, address, connector.clone(), Settings::default(), reports.clone())
         };
         let _first = dial(1);
         far.write_all(&SETTINGS).await.expect("SETTINGS");
         let event = events.recv().await;
-        assert!(matches!(event, Some((Attempt { id: 1, .. }, Event::Ready(_)))), "{event:?}");
+        assert!(matches!(event, Some((ConnectionKey { id: 1, .. }, Event::Ready(_)))), "{event:?}");
         fault.store(true, Ordering::SeqCst);
         far.write_all(&SETTINGS).await.expect("more SETTINGS");
         let event = events.recv().await;
-        assert!(matches!(event, Some((Attempt { id: 1, .. }, Event::Closed(_)))), "{event:?}");
+        assert!(matches!(event, Some((ConnectionKey { id: 1, .. }, Event::Closed(_)))), "{event:?}");
         let _second = dial(2);
         let event = events.recv().await;
-        assert!(matches!(event, Some((Attempt { id: 2, .. }, Event::Closed(_)))), "{event:?}");
+        assert!(matches!(event, Some((ConnectionKey { id: 2, .. }, Event::Closed(_)))), "{event:?}");
     }
 }

@@ -10,7 +10,7 @@ use http::HeaderMap;
 
 use super::expiry::Expiry;
 use super::hold::{Grip, Hold, Sender};
-use super::pump::Pump;
+use super::pump::{Pump, SentBytes};
 use super::{Connection, Failure, Incoming, Outgoing, Slot};
 
 /// `:status` in a list of headers, as RFC 9113 counts it.
@@ -116,6 +116,14 @@ impl Sent {
             None => Ok(head),
             Some(failure) => Err(Unheard::Excessive(failure)),
         })
+    }
+
+    /// How much of the request's body is sent.
+    pub(crate) fn bytes(&self) -> SentBytes {
+        match &self.body {
+            Body::Whole(data) => SentBytes::Whole(data.len() as u64),
+            Body::Stream(pump) => pump.sent_bytes(),
+        }
     }
 
     fn only_interim() -> Failure {

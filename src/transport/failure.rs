@@ -160,7 +160,7 @@ pub(super) mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
-    use crate::transport::{Attempt, Connection, Connector, Event, Opening, Outgoing, Settings, open};
+    use crate::transport::{Connection, ConnectionKey, Connector, Event, Opening, Outgoing, Settings, open};
 
     /// Gives out one end of a pipe.
     #[derive(Debug)]
@@ -180,12 +180,12 @@ pub(super) mod tests {
     /// A connection whose other end holds so many bytes that nobody reads.
     pub(in crate::transport) async fn connected(
         room: usize,
-    ) -> (Arc<Connection>, DuplexStream, (Opening, mpsc::UnboundedReceiver<(Attempt, Event)>)) {
+    ) -> (Arc<Connection>, DuplexStream, (Opening, mpsc::UnboundedReceiver<(ConnectionKey, Event)>)) {
         let (near, mut far) = tokio::io::duplex(room);
         let (reports, mut events) = mpsc::unbounded_channel();
         let address = "127.0.0.1:1".parse().expect("an address");
         let connector = Arc::new(Pipe(Mutex::new(Some(near))));
-        let opening = open(Attempt { by: 0, id: 1 }, address, connector, Settings::default(), reports);
+        let opening = open(ConnectionKey { by: 0, id: 1 }, address, connector, Settings::default(), reports);
         far.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.expect("SETTINGS");
         // The clock moves only when nothing else does: by then all that was written has been read.
         let read = async { while far.read(&mut [0; 1024]).await.is_ok_and(|read| read > 0) {} };

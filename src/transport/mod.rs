@@ -27,6 +27,7 @@ mod queue;
 mod read_on;
 mod reading;
 mod resets;
+mod runtime;
 #[cfg(feature = "tls")]
 mod secured;
 mod seen;
@@ -40,7 +41,7 @@ mod tcp_keepalive;
 mod tls;
 mod wire;
 
-pub(crate) use connection::{Attempt, Connection, End, Event, Opening, Parting, open};
+pub(crate) use connection::{Connection, ConnectionKey, End, Event, Opening, Parting, open};
 pub(crate) use connector::{Connector, Custom, System};
 pub(crate) use exchange::{Answered, Failed, Heard, Sent};
 pub(crate) use expiry::Expiry;
@@ -48,7 +49,9 @@ pub(crate) use failure::{Failure, quoted};
 pub(crate) use incoming::Incoming;
 pub use keepalive::Keepalive;
 pub(crate) use outgoing::Outgoing;
+pub(crate) use pump::SentBytes;
 pub(crate) use queue::{Turn, Wait};
+pub(crate) use runtime::Runtime;
 pub(crate) use settings::Settings;
 pub(crate) use slot::Slot;
 pub(crate) use tcp::Sockets;

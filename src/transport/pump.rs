@@ -1,7 +1,7 @@
 //! The task that sends a streamed request body.
 
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 
@@ -23,11 +23,33 @@ pub(super) struct Pump {
 
 /// What the task and its owner tell each other.
 #[derive(Debug, Default)]
-struct Shared {
+pub(crate) struct Shared {
     /// The server has begun to answer.
     answered: AtomicBool,
     /// The body's own error. Set before the stream is reset because of it, so that who reads the response can tell.
     failure: OnceLock<tonic::Status>,
+    /// How many bytes were given to the connection.
+    sent: AtomicU64,
+}
+
+/// How many bytes of a request's body were sent: all of it at once, or as many as the task has given to the connection.
+#[derive(Debug, Default)]
+pub(crate) enum SentBytes {
+    #[default]
+    None,
+    Whole(u64),
+    Stream(Arc<Shared>),
+}
+
+impl SentBytes {
+    /// How many there are now.
+    pub(crate) fn count(&self) -> u64 {
+        match self {
+            Self::None => 0,
+            Self::Whole(bytes) => *bytes,
+            Self::Stream(shared) => shared.sent.load(Ordering::Relaxed),
+        }
+    }
 }
 
 /// Tells the task that no more is to be sent.
@@ -63,6 +85,11 @@ impl Pump {
             body
         });
         Self { task, shared, stop }
+    }
+
+    /// How much it sends.
+    pub(super) fn sent_bytes(&self) -> SentBytes {
+        SentBytes::Stream(Arc::clone(&self.shared))
     }
 
     /// What stops it from elsewhere.
@@ -126,7 +153,7 @@ async fn pump(sending: &mut Sending, body: &mut Replay) {
         let open = match piece.await {
             // The stream is gone; whoever awaits the response learns why. So it is if sending fails.
             None => false,
-            Some(Some(Ok(Piece::Data(data)))) => send(stream, data).await,
+            Some(Some(Ok(Piece::Data(data)))) => send(stream, data, &sending.shared.sent).await,
             Some(Some(Ok(Piece::Trailers(trailers)))) => {
                 let _ = stream.send_trailers(trailers);
                 false
@@ -149,7 +176,7 @@ async fn pump(sending: &mut Sending, body: &mut Replay) {
 }
 
 /// Sends one piece as the peer's windows allow. False if the stream is gone.
-async fn send(stream: &mut SendStream<Bytes>, mut data: Bytes) -> bool {
+async fn send(stream: &mut SendStream<Bytes>, mut data: Bytes, sent: &AtomicU64) -> bool {
     while !data.is_empty() {
         stream.reserve_capacity(data.len());
         let granted = poll_fn(|cx| match stream.poll_reset(cx) {
@@ -160,9 +187,11 @@ async fn send(stream: &mut SendStream<Bytes>, mut data: Bytes) -> bool {
             Some(Ok(0)) => {}
             Some(Ok(capacity)) => {
                 let part = data.split_to(capacity.min(data.len()));
+                let bytes = part.len() as u64;
                 if stream.send_data(part, false).is_err() {
                     return false;
                 }
+                sent.fetch_add(bytes, Ordering::Relaxed);
             }
             Some(Err(_)) | None => return false,
         }

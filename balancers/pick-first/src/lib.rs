@@ -4,7 +4,7 @@ mod order;
 
 use std::time::Duration;
 
-use callboard_core::{Balancer, BalancerSettings, Call, Connect, Endpoint, Pick, Picker, Result};
+use callboard_core::{Balancer, BalancerSettings, Call, Connect, Member, Members, Pick, Picker, Result};
 use serde::Deserialize;
 
 /// Sends every call to one endpoint, the first that connects, as long as it works. gRPC's `pick_first`.
@@ -92,36 +92,43 @@ impl Balancer for PickFirst {
         "pick_first"
     }
 
-    fn connect(&self, endpoints: &[Endpoint]) -> Connect {
-        Connect::InOrder { order: order::order(endpoints, self.seed), attempt_delay: self.attempt_delay }
+    fn connect(&self, members: &Members) -> Connect {
+        Connect::InOrder { order: order::order(members, self.seed), attempt_delay: self.attempt_delay }
     }
 
-    /// The channel gives only the one that it kept. Of several, the first in the order is taken.
-    fn picker(&self, ready: &[Endpoint]) -> Box<dyn Picker> {
-        Box::new(One { index: order::order(ready, self.seed).first().copied() })
+    /// Of several that are ready, the first in the order is taken.
+    fn picker(&self, members: &Members) -> Box<dyn Picker> {
+        // What is ready comes first in the order.
+        let first = order::order(members, self.seed).into_iter().next();
+        Box::new(One(first.filter(|_| !members.ready().is_empty())))
     }
 }
 
 #[derive(Debug)]
-struct One {
-    index: Option<usize>,
-}
+struct One(Option<Member>);
 
 impl Picker for One {
     fn pick(&self, _: &Call<'_>) -> Pick {
-        self.index.map_or(Pick::Wait, Pick::Endpoint)
+        self.0.map_or(Pick::Wait, Pick::To)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use callboard_core::{ConnectivityState, Instance};
+    use callboard_core::{ConnectivityState, Endpoint, Instance};
 
     use super::*;
 
-    fn endpoints(n: usize) -> Vec<Endpoint> {
+    fn members(n: usize, state: ConnectivityState) -> Members {
         let address = |i| format!("10.0.0.1:{}", i + 1).parse().unwrap();
-        (0..n).map(|i| Endpoint::new(Instance::new(format!("e{i}"), address(i)).unwrap())).collect()
+        let endpoint = |i| Endpoint::new(Instance::new(format!("e{i}"), address(i)).unwrap());
+        let endpoints: Vec<_> = (0..n).map(endpoint).collect();
+        endpoints.iter().for_each(|endpoint| endpoint.set_state(state));
+        Members::new(endpoints)
+    }
+
+    fn idle(n: usize) -> Members {
+        members(n, ConnectivityState::Idle)
     }
 
     fn pick(picker: &dyn Picker) -> Pick {
@@ -136,25 +143,23 @@ mod tests {
 
     #[test]
     fn endpoints_are_tried_in_the_registrys_order_250_ms_apart() {
-        let expected = Connect::InOrder { order: vec![0, 1, 2], attempt_delay: Duration::from_millis(250) };
-        assert_eq!(PickFirst::new().connect(&endpoints(3)), expected);
-        assert_eq!(PickFirst::new().shuffle(true).shuffle(false).connect(&endpoints(3)), expected);
+        let expected = Connect::InOrder { order: idle(3).iter().collect(), attempt_delay: Duration::from_millis(250) };
+        assert_eq!(PickFirst::new().connect(&idle(3)), expected);
+        assert_eq!(PickFirst::new().shuffle(true).shuffle(false).connect(&idle(3)), expected);
     }
 
     #[test]
     fn the_stagger_keeps_to_grpcs_bounds() {
         for (asked, got) in [(0, 100), (100, 100), (700, 700), (2_000, 2_000), (60_000, 2_000)] {
             let balancer = PickFirst::new().attempt_delay(Duration::from_millis(asked));
-            let Connect::InOrder { attempt_delay, .. } = balancer.connect(&endpoints(1)) else {
-                panic!("not in order")
-            };
+            let Connect::InOrder { attempt_delay, .. } = balancer.connect(&idle(1)) else { panic!("not in order") };
             assert_eq!(attempt_delay, Duration::from_millis(got));
         }
     }
 
     #[test]
     fn a_shuffled_order_stays_for_a_value_and_its_clones_and_differs_between_values() {
-        let many = endpoints(20);
+        let many = idle(20);
         let balancer = PickFirst::new().shuffle(true);
         assert_eq!(balancer.connect(&many), balancer.connect(&many));
         assert_eq!(balancer.clone().connect(&many), balancer.connect(&many));
@@ -163,24 +168,23 @@ mod tests {
 
     #[test]
     fn every_call_goes_to_the_one_that_was_kept() {
-        let picker = PickFirst::new().shuffle(true).picker(&endpoints(1));
-        assert!((0..10).all(|_| pick(&*picker) == Pick::Endpoint(0)));
+        let picker = PickFirst::new().shuffle(true).picker(&members(1, ConnectivityState::Ready));
+        assert!((0..10).all(|_| pick(&*picker).member().map(Member::index) == Some(0)));
     }
 
     #[test]
     fn of_several_ready_ones_the_first_in_the_order_is_taken() {
-        let ready = endpoints(10);
-        ready.iter().for_each(|endpoint| endpoint.set_state(ConnectivityState::Ready));
-        assert_eq!(pick(&*PickFirst::new().picker(&ready)), Pick::Endpoint(0));
+        let ready = members(10, ConnectivityState::Ready);
+        assert_eq!(pick(&*PickFirst::new().picker(&ready)).member().map(Member::index), Some(0));
         let shuffled = PickFirst::new().shuffle(true);
         let Connect::InOrder { order, .. } = shuffled.connect(&ready) else { panic!("not in order") };
-        assert_eq!(pick(&*shuffled.picker(&ready)), Pick::Endpoint(order[0]));
+        assert_eq!(pick(&*shuffled.picker(&ready)), Pick::To(order[0]));
     }
 
     #[test]
     fn without_endpoints_nothing_is_tried_and_calls_wait() {
         let attempt_delay = Duration::from_millis(250);
-        assert_eq!(PickFirst::new().connect(&[]), Connect::InOrder { order: vec![], attempt_delay });
-        assert_eq!(pick(&*PickFirst::new().picker(&[])), Pick::Wait);
+        assert_eq!(PickFirst::new().connect(&idle(0)), Connect::InOrder { order: vec![], attempt_delay });
+        assert_eq!(pick(&*PickFirst::new().picker(&idle(0))), Pick::Wait);
     }
 }

@@ -3,20 +3,18 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 
-use callboard_core::{ConnectivityState, Endpoint, MAX_WEIGHT};
+use callboard_core::{Endpoint, MAX_WEIGHT, Member, Members};
 
-/// Indices of all endpoints: what is ready, then the rest, each in the given or the shuffled order with the families
-/// of IP addresses by turns.
-pub(crate) fn order(endpoints: &[Endpoint], seed: Option<u64>) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..endpoints.len()).collect();
+/// All members: those that are ready, then the rest, each in the given or the shuffled order with the families of IP
+/// addresses by turns.
+pub(crate) fn order(members: &Members, seed: Option<u64>) -> Vec<Member> {
+    let mut order: Vec<Member> = members.iter().collect();
     if let Some(seed) = seed {
-        order.sort_by_cached_key(|index| rank(&endpoints[*index], seed));
+        order.sort_by_cached_key(|member| rank(&members[*member], seed));
     }
-    let families: Vec<_> = endpoints.iter().map(family).collect();
-    interleave(&mut order, |index| families[index]);
-    // Stable: it moves what is ready forward and nothing else. A state that changes between two comparisons would
-    // upset a sort, so each is read once.
-    order.sort_by_cached_key(|index| endpoints[*index].state() != ConnectivityState::Ready);
+    interleave(&mut order, |member| family(&members[member]));
+    // Stable: it moves what is ready forward and nothing else.
+    order.sort_by_cached_key(|member| members.ready().binary_search(member).is_err());
     order
 }
 
@@ -55,22 +53,23 @@ fn family(endpoint: &Endpoint) -> Option<Family> {
 
 /// Lets the two families take turns in the places that they have, beginning with that of the first. What is of
 /// neither family stays where it is; with one family alone nothing moves.
-fn interleave(order: &mut [usize], family: impl Fn(usize) -> Option<Family>) {
-    let Some(first) = order.iter().find_map(|index| family(*index)) else { return };
-    let known: Vec<usize> = order.iter().copied().filter(|index| family(*index).is_some()).collect();
-    let (same, other): (Vec<_>, Vec<_>) = known.into_iter().partition(|index| family(*index) == Some(first));
+fn interleave(order: &mut [Member], family: impl Fn(Member) -> Option<Family>) {
+    let families: Vec<_> = order.iter().map(|member| family(*member)).collect();
+    let Some(first) = families.iter().flatten().next().copied() else { return };
+    let known = order.iter().copied().zip(&families).filter_map(|(member, family)| Some((member, (*family)?)));
+    let (same, other): (Vec<_>, Vec<_>) = known.partition(|(_, family)| *family == first);
     let (mut same, mut other) = (same.into_iter(), other.into_iter());
-    let places = order.iter_mut().filter(|index| family(**index).is_some());
-    for (turn, place) in places.enumerate() {
+    let places = order.iter_mut().zip(&families).filter(|(_, family)| family.is_some());
+    for (turn, (place, _)) in places.enumerate() {
         let next =
             if turn % 2 == 0 { same.next().or_else(|| other.next()) } else { other.next().or_else(|| same.next()) };
-        *place = next.expect("there are as many places as known endpoints");
+        (*place, _) = next.expect("there are as many places as known endpoints");
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use callboard_core::Instance;
+    use callboard_core::{ConnectivityState, Instance};
     use proptest::prelude::*;
 
     use super::*;
@@ -81,6 +80,11 @@ mod tests {
 
     fn weighted(id: &str, weight: u32) -> Endpoint {
         Endpoint::new(Instance::new(id, "10.0.0.1:1".parse().unwrap()).unwrap().with_weight(weight))
+    }
+
+    /// The places of the members in order.
+    fn order(endpoints: &[Endpoint], seed: Option<u64>) -> Vec<usize> {
+        super::order(&Members::new(endpoints), seed).into_iter().map(Member::index).collect()
     }
 
     fn ids(endpoints: &[Endpoint], seed: u64) -> Vec<String> {

@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 
-use callboard_core::{Balancer, Call, Endpoint, Pick, Picker, Turns};
+use std::sync::Arc;
+
+use callboard_core::{Balancer, Call, Member, Members, Pick, Picker, Turns};
 
 /// Sends calls to the ready endpoints in turn. gRPC's `round_robin`.
 ///
@@ -24,8 +26,9 @@ impl Balancer for RoundRobin {
         "round_robin"
     }
 
-    fn picker(&self, ready: &[Endpoint]) -> Box<dyn Picker> {
-        Box::new(Ring::starting_at(fastrand::u64(..ready.len().max(1) as u64), ready.len()))
+    fn picker(&self, members: &Members) -> Box<dyn Picker> {
+        let ready = Arc::clone(members.ready());
+        Box::new(Ring::starting_at(fastrand::u64(..ready.len().max(1) as u64), ready))
     }
 }
 
@@ -34,28 +37,28 @@ struct Ring {
     /// Numbers of picks. Where they wrap, shares would be off by one call, unless n is a power of two. They start below
     /// n, or not far from it, so that comes after almost 2^64 picks: centuries, at a thousand million calls per second.
     turns: Turns,
-    endpoints: u64,
+    ready: Arc<[Member]>,
 }
 
 impl Ring {
-    fn starting_at(start: u64, endpoints: usize) -> Self {
-        Self { turns: Turns::new(start, 1), endpoints: endpoints as u64 }
+    fn starting_at(start: u64, ready: Arc<[Member]>) -> Self {
+        Self { turns: Turns::new(start, 1), ready }
     }
 }
 
 impl Picker for Ring {
     fn pick(&self, call: &Call<'_>) -> Pick {
-        // Nobody has to take turns.
-        if self.endpoints == 1 {
-            return Pick::Endpoint(0);
+        // There are no turns to take.
+        if let [only] = *self.ready {
+            return Pick::To(only);
         }
-        let Some(index) = self.turns.next().checked_rem(self.endpoints) else { return Pick::Wait };
+        let Some(index) = self.turns.next().checked_rem(self.ready.len() as u64) else { return Pick::Wait };
+        let (before, after) = self.ready.split_at(index as usize);
         if !call.avoids_any() {
-            return Pick::Endpoint(index as usize);
+            return Pick::To(after[0]);
         }
         // The next one that will do, or else the one whose turn it is.
-        let others = (0..self.endpoints).map(|further| ((index + further) % self.endpoints) as usize);
-        Pick::Endpoint(others.into_iter().find(|other| !call.avoids(*other)).unwrap_or(index as usize))
+        Pick::To(*after.iter().chain(before).find(|member| !call.avoids(**member)).unwrap_or(&after[0]))
     }
 }
 
@@ -64,20 +67,23 @@ mod tests {
     use std::collections::BTreeSet;
     use std::sync::Barrier;
 
-    use callboard_core::Instance;
+    use callboard_core::{ConnectivityState, Endpoint, Instance};
     use proptest::prelude::*;
 
     use super::*;
 
-    fn endpoints(n: usize) -> Vec<Endpoint> {
+    fn members(n: usize) -> Members {
         let address = |i| format!("127.0.0.1:{}", i + 1).parse().unwrap();
-        (0..n).map(|i| Endpoint::new(Instance::new(format!("e{i}"), address(i)).unwrap())).collect()
+        let endpoint = |i| Endpoint::new(Instance::new(format!("e{i}"), address(i)).unwrap());
+        let endpoints: Vec<_> = (0..n).map(endpoint).collect();
+        endpoints.iter().for_each(|endpoint| endpoint.set_state(ConnectivityState::Ready));
+        Members::new(endpoints)
     }
 
     fn pick(picker: &dyn Picker) -> usize {
         let (headers, extensions) = Default::default();
         match picker.pick(&Call::new("/a.B/C", &headers, &extensions)) {
-            Pick::Endpoint(index) => index,
+            Pick::To(member) => member.index(),
             other => panic!("{other:?}"),
         }
     }
@@ -95,14 +101,14 @@ mod tests {
 
     #[test]
     fn the_first_pick_is_random() {
-        let three = endpoints(3);
+        let three = members(3);
         let firsts: BTreeSet<_> = (0..200).map(|_| pick(&*RoundRobin.picker(&three))).collect();
         assert_eq!(firsts, BTreeSet::from([0, 1, 2]));
     }
 
     /// What each of 7 endpoints gets in all when 4 threads pick at once, with so much other work between two picks.
     fn shares_of_4_threads(each: usize, work: impl Fn() + Sync) -> Vec<usize> {
-        let (picker, start) = (RoundRobin.picker(&endpoints(7)), Barrier::new(4));
+        let (picker, start) = (RoundRobin.picker(&members(7)), Barrier::new(4));
         let picks = || {
             start.wait();
             let pick = |_| {
@@ -137,13 +143,13 @@ mod tests {
     #[test]
     fn without_endpoints_calls_wait() {
         let (headers, extensions) = Default::default();
-        let answer = RoundRobin.picker(&[]).pick(&Call::new("/a.B/C", &headers, &extensions));
+        let answer = RoundRobin.picker(&members(0)).pick(&Call::new("/a.B/C", &headers, &extensions));
         assert_eq!(answer, Pick::Wait);
     }
 
     #[test]
     fn the_counter_can_pass_what_32_bits_hold() {
-        let ring = Ring::starting_at(u64::from(u32::MAX) - 1, 3);
+        let ring = Ring::starting_at(u64::from(u32::MAX) - 1, Arc::clone(members(3).ready()));
         let picks: Vec<_> = (0..6).map(|_| pick(&ring)).collect();
         assert_eq!(picks, [2, 0, 1, 2, 0, 1]);
     }
@@ -151,7 +157,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_window_is_shared_exactly(n in 1_usize..50, rounds in 1_usize..5, skipped in 0_usize..100) {
-            let picker = RoundRobin.picker(&endpoints(n));
+            let picker = RoundRobin.picker(&members(n));
             (0..skipped).map(|_| pick(&*picker)).for_each(drop);
             prop_assert_eq!(counts((0..n * rounds).map(|_| pick(&*picker)), n), vec![rounds; n]);
         }

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::mem;
 use std::sync::{Mutex, PoisonError};
 
-use callboard_core::{Balancer, Connect, Endpoint, MAX_WEIGHT, Picker};
+use callboard_core::{Balancer, Connect, Endpoint, MAX_WEIGHT, Members, Picker};
 
 use crate::picker::Walk;
 pub use crate::round_robin::WeightedRoundRobin;
@@ -41,8 +41,9 @@ impl Weighted {
     }
 
     /// Remembers the endpoints whose weight is above the highest, and returns those that were not known to be.
-    fn newly_clamped<'a>(&self, endpoints: &'a [Endpoint]) -> Vec<&'a Endpoint> {
-        let clamped: Vec<_> = endpoints.iter().filter(|endpoint| endpoint.weight() > MAX_WEIGHT).collect();
+    fn newly_clamped<'a>(&self, members: &'a Members) -> Vec<&'a Endpoint> {
+        let all = members.iter().map(|member| &members[member]);
+        let clamped: Vec<_> = all.filter(|endpoint| endpoint.weight() > MAX_WEIGHT).collect();
         let now = clamped.iter().map(|endpoint| (endpoint.instance().id().to_owned(), endpoint.weight())).collect();
         let known = mem::replace(&mut *self.clamped.lock().unwrap_or_else(PoisonError::into_inner), now);
         clamped.into_iter().filter(|endpoint| known.get(endpoint.instance().id()) != Some(&endpoint.weight())).collect()
@@ -61,10 +62,10 @@ impl Balancer for Weighted {
         "weighted"
     }
 
-    fn connect(&self, endpoints: &[Endpoint]) -> Connect {
+    fn connect(&self, members: &Members) -> Connect {
         // Logged here and not with the picker, which is made anew whenever a connection comes or goes; and in one line
         // for all, as a registry may hold thousands of them.
-        let clamped = self.newly_clamped(endpoints);
+        let clamped = self.newly_clamped(members);
         if let Some(first) = clamped.first() {
             tracing::warn!(
                 instance = %first.instance().id(),
@@ -77,8 +78,8 @@ impl Balancer for Weighted {
         Connect::All
     }
 
-    fn picker(&self, ready: &[Endpoint]) -> Box<dyn Picker> {
-        Box::new(Walk::new(ready))
+    fn picker(&self, members: &Members) -> Box<dyn Picker> {
+        Box::new(Walk::new(members))
     }
 }
 
@@ -95,14 +96,15 @@ mod tests {
     #[test]
     fn its_name_is_weighted_and_it_connects_all() {
         assert_eq!(Weighted::new().name(), "weighted");
-        assert_eq!(Weighted::new().connect(&[endpoint("a", 0), endpoint("b", u32::MAX)]), Connect::All);
+        assert_eq!(Weighted::new().connect(&Members::new([endpoint("a", 0), endpoint("b", u32::MAX)])), Connect::All);
     }
 
     #[test]
     fn an_absurd_weight_is_new_once_and_again_when_it_changes_or_returns() {
         let balancer = Weighted::new();
         let new = |set: &[Endpoint]| {
-            balancer.newly_clamped(set).iter().map(|e| e.instance().id().to_owned()).collect::<Vec<_>>()
+            let members = Members::new(set);
+            balancer.newly_clamped(&members).iter().map(|e| e.instance().id().to_owned()).collect::<Vec<_>>()
         };
         let (fine, a, b) = (endpoint("fine", MAX_WEIGHT), endpoint("a", MAX_WEIGHT + 1), endpoint("b", u32::MAX));
         assert_eq!(new(&[fine.clone(), a.clone()]), ["a"]);
@@ -110,6 +112,6 @@ mod tests {
         assert_eq!(new(&[endpoint("a", MAX_WEIGHT + 2), b.clone()]), ["a"]);
         assert_eq!(new(std::slice::from_ref(&fine)), [""; 0]);
         assert_eq!(new(&[a.clone(), b.clone()]), ["a", "b"]);
-        assert_eq!(balancer.clone().newly_clamped(&[a, b]).len(), 2);
+        assert_eq!(balancer.clone().newly_clamped(&Members::new([a, b])).len(), 2);
     }
 }

@@ -1,8 +1,9 @@
 //! The walk round the circle.
 
 use std::fmt;
+use std::sync::Arc;
 
-use callboard_core::{Call, Endpoint, MAX_WEIGHT, Pick, Picker, Turns};
+use callboard_core::{Call, MAX_WEIGHT, Member, Members, Pick, Picker, Turns};
 
 use crate::circle::Circle;
 use crate::step::even_step;
@@ -19,36 +20,40 @@ pub(crate) struct Walk {
     /// 10,000 endpoints of the highest weight. Then one round is off by a few calls, and the next are exact again.
     turns: Turns,
     circle: Circle,
+    /// Of the ready members, in their order.
     weights: Vec<u16>,
+    ready: Arc<[Member]>,
 }
 
 impl Walk {
     /// By the weights in the registry.
-    pub(crate) fn new(ready: &[Endpoint]) -> Self {
-        Self::with_weights(clamped(ready.iter().map(Endpoint::weight).collect()))
+    pub(crate) fn new(members: &Members) -> Self {
+        let weights = members.ready().iter().map(|member| members[*member].weight()).collect();
+        Self::with_weights(members, clamped(weights))
     }
 
-    /// By these weights, of which each is that of the endpoint of the same index.
-    pub(crate) fn with_weights(weights: Vec<u16>) -> Self {
+    /// By these weights of the ready members, in their order.
+    pub(crate) fn with_weights(members: &Members, weights: Vec<u16>) -> Self {
+        let ready = Arc::clone(members.ready());
         let weights = reduced(weights);
         let circle = Circle::new(&weights);
         let slots = u128::from(circle.slots().max(1));
         let first = u128::from(fastrand::u64(..circle.slots().max(1)));
         let step = u128::from(even_step(circle.slots()));
         let start = ((first << 64 | 1 << 63) / slots) as u64;
-        Self { turns: Turns::new(start, (((step << 64) + slots / 2) / slots) as u64), circle, weights }
+        Self { turns: Turns::new(start, (((step << 64) + slots / 2) / slots) as u64), circle, weights, ready }
     }
 
     /// One of those that the call does not avoid, by chance and in proportion to their weights. None if there is none, or
     /// none that gets calls.
-    fn another(&self, call: &Call<'_>) -> Option<usize> {
-        let others = || self.weights.iter().enumerate().filter(|(index, _)| !call.avoids(*index));
+    fn another(&self, call: &Call<'_>) -> Option<Member> {
+        let others = || self.ready.iter().zip(&self.weights).filter(|(member, _)| !call.avoids(**member));
         let mut left = match others().map(|(_, weight)| u64::from(*weight)).sum() {
             0 => return None,
             total => fastrand::u64(..total),
         };
         let mut takes = |weight: u64| left.checked_sub(weight).map(|rest| left = rest).is_none();
-        others().find(|(_, weight)| takes(u64::from(**weight))).map(|(index, _)| index)
+        others().find(|(_, weight)| takes(u64::from(**weight))).map(|(member, _)| *member)
     }
 }
 
@@ -76,11 +81,11 @@ fn gcd(mut a: u16, mut b: u16) -> u16 {
 
 impl Picker for Walk {
     fn pick(&self, call: &Call<'_>) -> Pick {
-        // In a circle of one slot nobody has to take turns.
+        // In a circle of one slot there are no turns to take.
         let point = if self.circle.slots() > 1 { self.turns.next() } else { 0 };
-        let Some(owner) = self.circle.owner(point) else { return Pick::Wait };
+        let Some(owner) = self.circle.owner(point).map(|index| self.ready[index]) else { return Pick::Wait };
         let other = if call.avoids_any() && call.avoids(owner) { self.another(call) } else { None };
-        Pick::Endpoint(other.unwrap_or(owner))
+        Pick::To(other.unwrap_or(owner))
     }
 }
 

@@ -1,9 +1,10 @@
 //! The balancer that weighs endpoints by what they report of their load.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use callboard_core::{Balancer, Call, Endpoint, Error, Outcome, Pick, Picker, Result};
+use callboard_core::{Balancer, Call, Endpoint, Error, Member, Members, Outcome, Pick, Picker, Result};
 
 use crate::WeightedRoundRobinSettings;
 use crate::measured::Measured;
@@ -58,21 +59,23 @@ impl Balancer for WeightedRoundRobin {
         "weighted_round_robin"
     }
 
-    fn picker(&self, ready: &[Endpoint]) -> Box<dyn Picker> {
-        let endpoints: Vec<_> =
-            ready.iter().map(|endpoint| (endpoint.clone(), endpoint.attribute::<Measured>())).collect();
+    fn picker(&self, members: &Members) -> Box<dyn Picker> {
+        let ready = members.ready().iter();
+        let endpoints: BTreeMap<_, _> = ready
+            .map(|member| (*member, (members[*member].clone(), members[*member].attribute::<Measured>())))
+            .collect();
         if self.settings.enable_oob_load_report {
-            for (endpoint, measured) in &endpoints {
+            for (endpoint, measured) in endpoints.values() {
                 if let Some(load) = endpoint.out_of_band_load() {
                     measured.note(endpoint, &load, &self.settings);
                 }
             }
         }
         let measured: Vec<_> =
-            endpoints.iter().map(|(endpoint, measured)| measured.weight(endpoint, &self.settings)).collect();
-        let walk = match scaled(ready, &measured) {
-            Some(weights) => Walk::with_weights(weights),
-            None => Walk::new(ready),
+            endpoints.values().map(|(endpoint, measured)| measured.weight(endpoint, &self.settings)).collect();
+        let walk = match scaled(members, &measured) {
+            Some(weights) => Walk::with_weights(members, weights),
+            None => Walk::new(members),
         };
         Box::new(Weighing { walk, endpoints, settings: self.settings.clone() })
     }
@@ -90,7 +93,7 @@ impl Balancer for WeightedRoundRobin {
 #[derive(Debug)]
 struct Weighing {
     walk: Walk,
-    endpoints: Vec<(Endpoint, Arc<Measured>)>,
+    endpoints: BTreeMap<Member, (Endpoint, Arc<Measured>)>,
     settings: WeightedRoundRobinSettings,
 }
 
@@ -99,10 +102,10 @@ impl Picker for Weighing {
         self.walk.pick(call)
     }
 
-    fn done(&self, picked: usize, outcome: &Outcome) {
+    fn done(&self, picked: Member, outcome: &Outcome) {
         if let Some(load) = &outcome.load
             && !self.settings.enable_oob_load_report
-            && let Some((endpoint, measured)) = self.endpoints.get(picked)
+            && let Some((endpoint, measured)) = self.endpoints.get(&picked)
         {
             measured.note(endpoint, load, &self.settings);
         }

@@ -1,6 +1,6 @@
 //! From what endpoints report to the weights of a walk.
 
-use callboard_core::{Endpoint, MAX_WEIGHT};
+use callboard_core::{MAX_WEIGHT, Members};
 
 /// No weight counts as less than this part of the mean: gRPC's bounds in C++. A hundredth is seldom enough not to be seen
 /// among the slowest hundredth of all calls, where there are several endpoints.
@@ -11,7 +11,7 @@ const MOST: f64 = 10.0;
 
 /// The weights of a walk by measured weights, the registry's multiplied in. The largest is the highest that there is. None
 /// if the measured ones make no difference: because fewer than two are known, or because they are all alike.
-pub(crate) fn scaled(ready: &[Endpoint], measured: &[Option<f64>]) -> Option<Vec<u16>> {
+pub(crate) fn scaled(members: &Members, measured: &[Option<f64>]) -> Option<Vec<u16>> {
     let known: Vec<_> = measured.iter().flatten().copied().collect();
     if known.len() < 2 {
         return None;
@@ -22,11 +22,12 @@ pub(crate) fn scaled(ready: &[Endpoint], measured: &[Option<f64>]) -> Option<Vec
     if known.iter().all(|weight| (relative(*weight) - 1.0).abs() < 0.5 / f64::from(u16::MAX)) {
         return None;
     }
-    let none_asks = ready.iter().all(|endpoint| endpoint.weight() == 0);
-    let registry = |endpoint: &Endpoint| if none_asks { 1 } else { endpoint.weight().min(MAX_WEIGHT) };
-    let weights = measured.iter().zip(ready);
+    let listed: Vec<_> = members.ready().iter().map(|member| members[*member].weight()).collect();
+    let none_asks = listed.iter().all(|weight| *weight == 0);
+    let registry = |weight: u32| if none_asks { 1 } else { weight.min(MAX_WEIGHT) };
+    let weights = measured.iter().zip(listed);
     let weights: Vec<_> =
-        weights.map(|(weight, endpoint)| weight.map_or(1.0, relative) * f64::from(registry(endpoint))).collect();
+        weights.map(|(weight, listed)| weight.map_or(1.0, relative) * f64::from(registry(listed))).collect();
     let largest = weights.iter().copied().fold(0.0, f64::max);
     let scale = |weight: f64| (weight / largest * f64::from(u16::MAX)).round() as u16;
     // One that is to have calls has some, however few.

@@ -3,9 +3,9 @@
 use callboard_core::Error;
 use tokio::time::Instant;
 
+use super::pace::{Life, Next};
+use super::phase::Phase;
 use super::{Subchannel, lost};
-use crate::control::pace::{Life, Next};
-use crate::control::phase::Phase;
 use crate::transport::{End, Event, Parting};
 
 impl Subchannel {
@@ -19,8 +19,8 @@ impl Subchannel {
         {
             self.calm = (self.calm + 1).min(10);
         }
-        if self.lines.owns(attempt) {
-            self.lines.take_event(attempt, event);
+        if self.extra.owns(attempt) {
+            self.extra.take_event(attempt, event);
             self.stand_in();
             return self.note_state();
         }
@@ -61,7 +61,7 @@ impl Subchannel {
     /// Lets a further connection take the place of the first one, if that is not there.
     fn stand_in(&mut self) {
         if !self.is_ready()
-            && let Some((id, connection)) = self.lines.promote()
+            && let Some((id, connection)) = self.extra.promote()
         {
             let now = Instant::now();
             self.phase = Phase::Ready { id, begun: now, since: now, connection };
@@ -69,7 +69,7 @@ impl Subchannel {
         }
     }
 
-    pub(super) fn lose(&mut self, end: End) {
+    pub(in crate::control) fn lose(&mut self, end: End) {
         let next = match &self.phase {
             Phase::Ready { begun, since, connection, .. } => self.pace.ended(Life {
                 begun: *begun,
@@ -87,6 +87,9 @@ impl Subchannel {
                 self.proven = false;
             }
             Next::Failed(until) => self.fail(until, lost(end)),
+        }
+        if self.on_demand {
+            (self.wanted, self.on_demand) = (false, false);
         }
         self.stand_in();
     }

@@ -1,6 +1,6 @@
 //! What is published, and what counts calls that fail.
 
-#[path = "../../../src/control/throttle.rs"]
+#[path = "../../../src/config/throttle.rs"]
 mod throttle;
 
 use callboard_core::RetryThrottling;

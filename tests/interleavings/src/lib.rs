@@ -19,7 +19,7 @@ mod control;
 mod endpoint;
 mod executor;
 pub mod models;
-#[path = "../../../src/publication.rs"]
+#[path = "../../../src/control/publication.rs"]
 mod publication;
 mod runtime;
 mod sync;
@@ -29,7 +29,7 @@ mod time;
 mod transport;
 #[path = "../../../core/src/turns.rs"]
 pub mod turns;
-#[path = "../../../src/waiting.rs"]
+#[path = "../../../src/control/waiting.rs"]
 mod waiting;
 
 use arc_swaps::{ArcSwap, Guard};

@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 use std::sync::Barrier;
 
-use callboard_core::{Balancer, Instance};
+use callboard_core::{Balancer, ConnectivityState, Endpoint, Instance};
 use proptest::prelude::*;
 
 use super::*;
@@ -11,14 +11,15 @@ fn picker(weights: &[u32]) -> Box<dyn Picker> {
     let address = |i| format!("127.0.0.1:{}", i % 65_535 + 1).parse().unwrap();
     let instance = |i, weight| Instance::new(format!("e{i}"), address(i)).unwrap().with_weight(weight);
     let ready: Vec<_> = weights.iter().enumerate().map(|(i, weight)| Endpoint::new(instance(i, *weight))).collect();
-    Weighted::new().picker(&ready)
+    ready.iter().for_each(|endpoint| endpoint.set_state(ConnectivityState::Ready));
+    Weighted::new().picker(&Members::new(ready))
 }
 
 fn picks(picker: &dyn Picker, n: usize) -> Vec<usize> {
     let (headers, extensions) = Default::default();
     let call = Call::new("/a.B/C", &headers, &extensions);
     let pick = |_| match picker.pick(&call) {
-        Pick::Endpoint(index) => index,
+        Pick::To(member) => member.index(),
         other => panic!("{other:?}"),
     };
     (0..n).map(pick).collect()

@@ -44,13 +44,18 @@ impl Stage {
         Self { balancer: WeightedRoundRobin::with_settings(settings).unwrap(), endpoints: endpoints(weights) }
     }
 
+    fn members(&self) -> Members {
+        Members::new(self.endpoints.as_slice())
+    }
+
     /// Ends a call at each of the endpoints with a report.
     fn report(&self, reports: &[LoadReport]) {
-        let picker = self.balancer.picker(&self.endpoints);
+        let members = self.members();
+        let picker = self.balancer.picker(&members);
         for (index, report) in reports.iter().enumerate() {
             let load = Load::now(report.clone());
             self.endpoints[index].set_load(load.clone());
-            picker.done(index, &Outcome::new(Code::Ok, Duration::from_millis(1)).load(Some(load)));
+            picker.done(members.ready()[index], &Outcome::new(Code::Ok, Duration::from_millis(1)).load(Some(load)));
         }
     }
 
@@ -64,10 +69,10 @@ impl Stage {
 
     fn picks(&self, count: usize) -> Vec<usize> {
         let (picker, headers, extensions) =
-            (self.balancer.picker(&self.endpoints), Default::default(), Default::default());
+            (self.balancer.picker(&self.members()), Default::default(), Default::default());
         let call = Call::new("/a.B/C", &headers, &extensions);
         let pick = |_| match picker.pick(&call) {
-            Pick::Endpoint(index) => index,
+            Pick::To(member) => member.index(),
             other => panic!("{other:?}"),
         };
         (0..count).map(pick).collect()

@@ -1,0 +1,227 @@
+//! The task: what happens, one thing after the other.
+
+use std::sync::{Arc, Weak};
+
+use callboard_core::{Balancer, ConnectivityState};
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::task::yield_now;
+use tokio::time::{Duration, Instant, sleep_until};
+
+use super::connect_order::Plan;
+use super::picker::CurrentPicker;
+use super::subchannel::Subchannel;
+use super::subchannels::{Bounds, Subchannels};
+use super::{Parts, Published, Set, Shared, Source, Standing, Summary};
+use crate::config::ActiveConfig;
+use crate::grpc::Defaults;
+use crate::transport::{ConnectionKey, Event, Settings};
+
+/// How many events are taken before others on this thread have their turn.
+const MOST_EVENTS: usize = 64;
+
+/// The state of the task.
+pub(super) struct Control {
+    pub(super) parts: Parts,
+    config: ActiveConfig,
+    pub(super) source: Box<dyn Source>,
+    /// Weak, so that the task ends with the last channel.
+    shared: Weak<Shared>,
+    standing: Arc<Standing>,
+    pub(super) subchannels: Subchannels,
+    pub(super) plan: Plan,
+    pub(super) picker: CurrentPicker,
+    /// Told by calls that wait: for an endpoint, or for a place where there may be more.
+    wanted: Arc<Notify>,
+    /// Told by who wants everything to be dialled now.
+    urge: Arc<Notify>,
+    events: mpsc::UnboundedReceiver<(ConnectionKey, Event)>,
+    pub(super) reports: mpsc::UnboundedSender<(ConnectionKey, Event)>,
+    pub(super) last_id: u64,
+    /// How often endpoints were asked to report last, and as of which edition of the subchannels.
+    asked_for_reports: (Option<Duration>, u64),
+    /// Whether the source's balancer decides.
+    by_source: bool,
+    /// From when on the next change of the set is taken over.
+    take_from: Instant,
+    /// From when on the next ones are dialled that are due.
+    pub(super) dial_from: Instant,
+    /// Since when no endpoint works. None while one does, or may soon.
+    failing_since: Option<Instant>,
+}
+
+impl Control {
+    pub(super) fn new(parts: Parts, config: ActiveConfig, source: Box<dyn Source>, shared: &Arc<Shared>) -> Self {
+        let (reports, events) = mpsc::unbounded_channel();
+        let Settings { connect_timeout, .. } = parts.settings;
+        let bounds = Bounds { extra_idle: parts.extra_idle, connect_timeout };
+        Self {
+            subchannels: Subchannels::new(parts.backoff.clone(), bounds),
+            parts,
+            config,
+            source,
+            shared: Arc::downgrade(shared),
+            standing: Arc::clone(&shared.standing),
+            plan: Plan::All,
+            picker: CurrentPicker::default(),
+            wanted: Arc::clone(&shared.wanted),
+            urge: Arc::clone(&shared.urge),
+            events,
+            reports,
+            last_id: 0,
+            asked_for_reports: (None, 0),
+            by_source: false,
+            take_from: Instant::now(),
+            dial_from: Instant::now(),
+            failing_since: None,
+        }
+    }
+
+    /// Runs until the last channel is dropped, which `dropped` resolves at.
+    pub(super) async fn run(mut self, mut dropped: oneshot::Receiver<()>) {
+        loop {
+            let (wake, may_take) = (self.next_wake(), self.take_from <= Instant::now());
+            tokio::select! {
+                _ = &mut dropped => return,
+                () = self.source.changed(), if may_take => self.take_set().await,
+                () = sleep_until(self.take_from), if !may_take => continue,
+                // This task holds a sender, so the channel never ends.
+                Some((key, event)) = self.events.recv() => self.take_event(key, event),
+                () = self.wanted.notified() => {
+                    self.subchannels.hurry();
+                    self.widen();
+                    if !self.connect_on_demand() {
+                        // What calls read has not changed.
+                        continue;
+                    }
+                }
+                () = self.urge.notified() => self.subchannels.change_all(Subchannel::reset_backoff),
+                () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
+            }
+            for _ in 1..MOST_EVENTS {
+                let Ok((key, event)) = self.events.try_recv() else { break };
+                self.take_event(key, event);
+            }
+            if self.source.note_ready(self.subchannels.any_ready()) {
+                self.take_set().await;
+            }
+            self.dial_what_is_due();
+            if !self.publish() {
+                return;
+            }
+            // However much there is to do, others on this thread have their turn.
+            yield_now().await;
+        }
+    }
+
+    /// The balancer that decides: the source's, or the channel's own.
+    pub(super) fn balancer(&self) -> &Arc<dyn Balancer> {
+        self.source.balancer().unwrap_or(&self.parts.balancer)
+    }
+
+    /// Takes over what the source says: connections of what stays are kept, whatever the balancer.
+    async fn take_set(&mut self) {
+        let switched = self.take_config();
+        let Set::Known(instances) = self.source.set() else { return };
+        let by_source = self.source.balancer().is_some();
+        let other_decides = std::mem::replace(&mut self.by_source, by_source) != by_source;
+        let begun = Instant::now();
+        if self.subchannels.take(&instances).await || switched || other_decides {
+            self.replan();
+        }
+        self.take_from = Instant::now() + pause_after(begun.elapsed());
+    }
+
+    /// Takes over the service's config, as soon as the registry has answered. True if it has brought another balancer.
+    fn take_config(&mut self) -> bool {
+        let registry = self.source.registry();
+        if registry.instances.is_none() {
+            return false;
+        }
+        let Some(balancer) = self.config.take(registry.config.as_ref()) else { return false };
+        self.parts.balancer = balancer;
+        true
+    }
+
+    fn take_event(&mut self, ConnectionKey { by, id }: ConnectionKey, event: Event) {
+        // None if the endpoint was removed while the event was on its way.
+        let Some(place) = self.subchannels.place(by) else { return };
+        let failed = matches!(event, Event::Failed(_));
+        let lost = self.subchannels.change(place, |subchannel| {
+            let was_ready = subchannel.is_ready();
+            subchannel.take_event(id, event);
+            was_ready && !subchannel.is_ready()
+        });
+        match &mut self.plan {
+            Plan::InOrder(order) if failed => order.failed(by),
+            Plan::InOrder(_) if lost => self.replan(),
+            _ => {}
+        }
+    }
+
+    /// Asks each ready endpoint to report out of band, if the balancer wants that.
+    fn ask_for_reports(&mut self, defaults: &Defaults) {
+        let every = self.balancer().oob_report_interval();
+        let edition = self.subchannels.edition();
+        let asked = std::mem::replace(&mut self.asked_for_reports, (every, edition));
+        if asked != (every, edition) && (asked.0.is_some() || every.is_some()) {
+            self.subchannels.ask_for_reports(every, defaults);
+        }
+    }
+
+    /// Publishes what has changed. False if nobody is left to read it.
+    fn publish(&mut self) -> bool {
+        let Some(shared) = self.shared.upgrade() else { return false };
+        self.ask_for_reports(&shared.defaults);
+        let balancer = Arc::clone(self.balancer());
+        self.picker.update(&balancer, &self.subchannels, self.plan.is_partial());
+        let summary = Arc::new(Summary::of(&shared.service, &*self.source, &self.subchannels));
+        let published = Published::new(&self.picker, summary, &self.config, &self.source.set(), &self.subchannels);
+        self.log_change(&published);
+        shared.publish(published);
+        true
+    }
+
+    /// Says once that no endpoint works, and once that one does again.
+    fn log_change(&mut self, published: &Published) {
+        match published.state {
+            ConnectivityState::TransientFailure if self.failing_since.is_none() => {
+                self.failing_since = Some(Instant::now());
+                tracing::warn!(summary = %published.summary, "no endpoint works: calls fail");
+            }
+            ConnectivityState::Ready => {
+                if let Some(since) = self.failing_since.take() {
+                    let after = since.elapsed();
+                    tracing::info!(service = %published.summary.service(), ?after, "an endpoint works again");
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// How long the set stays as it is after a change that took so long. With thousands of endpoints and changes without a pause,
+/// this leaves most of the time to others.
+fn pause_after(change: Duration) -> Duration {
+    const HARDLY_ANY: Duration = Duration::from_millis(5);
+    const LONGEST: Duration = Duration::from_secs(1);
+    if change < HARDLY_ANY { Duration::ZERO } else { LONGEST.min(change * 20) }
+}
+
+/// However the task ends: with the last channel, by a panic of the balancer, or with its runtime. In the last two cases
+/// there may be calls, which must not wait for what nobody does any more.
+impl Drop for Control {
+    fn drop(&mut self) {
+        for endpoint in self.subchannels.endpoints().iter() {
+            endpoint.set_state(ConnectivityState::Shutdown);
+        }
+        self.standing.note(Arc::new(self.standing.now().ended()));
+        if let Some(shared) = self.shared.upgrade() {
+            if !std::thread::panicking() {
+                shared.runtime.note_end();
+            }
+            tracing::warn!(service = %shared.service, "the channel's task has ended before the channel");
+            let ended = Published::ended(&shared.published());
+            shared.publish(ended);
+        }
+    }
+}
