@@ -4,7 +4,9 @@
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::{collections::BTreeMap, error::Error, sync::Arc, time::Duration};
 
-use callboard::{Balancer, Call, Channel, ConnectivityState, Endpoint, Instance, Pick, Picker, RegistrationSettings};
+use callboard::{
+    Balancer, Call, Channel, ConnectivityState, Instance, Member, Members, Pick, Picker, RegistrationSettings,
+};
 use callboard::{backend::Memory, register};
 use callboard_echo::{EchoServer, client, pb::EchoRequest};
 
@@ -15,21 +17,22 @@ impl Balancer for ByUser {
     fn name(&self) -> &str {
         "by_user"
     }
-    fn picker(&self, ready: &[Endpoint]) -> Box<dyn Picker> {
-        Box::new(Users(ready.iter().map(|endpoint| endpoint.instance().id().to_owned()).collect()))
+    fn picker(&self, members: &Members) -> Box<dyn Picker> {
+        let named = |member: &Member| (*member, members[*member].instance().id().to_owned());
+        Box::new(Users(members.ready().iter().map(named).collect()))
     }
 }
 
-/// The picker chooses an endpoint for each call, by its index in what the picker was made of.
+/// The picker chooses a member for each call.
 #[derive(Debug)]
-struct Users(Vec<String>);
+struct Users(Vec<(Member, String)>);
 impl Picker for Users {
     fn pick(&self, call: &Call<'_>) -> Pick {
         let user = call.headers().get("user");
         let score = |id: &String| BuildHasherDefault::<DefaultHasher>::default().hash_one((user, id));
         // Where the call has failed, or finds no place, comes after all others.
-        let best = self.0.iter().enumerate().max_by_key(|(index, id)| (!call.avoids(*index), score(id)));
-        best.map_or(Pick::Wait, |(index, _)| Pick::Endpoint(index))
+        let best = self.0.iter().max_by_key(|(member, id)| (!call.avoids(*member), score(id)));
+        best.map_or(Pick::Wait, |(member, _)| Pick::To(*member))
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use callboard::balancer::{RoundRobin, Weighted};
-use callboard::{Balancer, Call, Channel, Endpoint, Outcome, Pick, Picker};
+use callboard::{Balancer, Call, Channel, Member, Members, Outcome, Pick, Picker};
 use callboard_raw::{Peer, code, serve};
 use common::{Stage, echo, in_time, request, slow, until, within};
 use tonic::Code;
@@ -104,24 +104,24 @@ impl Balancer for Counting {
         "counting"
     }
 
-    fn picker(&self, ready: &[Endpoint]) -> Box<dyn Picker> {
-        Box::new(CountingPicker { endpoints: ready.len(), counts: Arc::clone(&self.0) })
+    fn picker(&self, members: &Members) -> Box<dyn Picker> {
+        Box::new(CountingPicker { ready: Arc::clone(members.ready()), counts: Arc::clone(&self.0) })
     }
 }
 
 #[derive(Debug)]
 struct CountingPicker {
-    endpoints: usize,
+    ready: Arc<[Member]>,
     counts: Arc<Counts>,
 }
 
 impl Picker for CountingPicker {
     fn pick(&self, _: &Call<'_>) -> Pick {
         self.counts.outstanding.fetch_add(1, Ordering::SeqCst);
-        Pick::Endpoint(self.counts.picked.fetch_add(1, Ordering::SeqCst) % self.endpoints)
+        Pick::To(self.ready[self.counts.picked.fetch_add(1, Ordering::SeqCst) % self.ready.len()])
     }
 
-    fn done(&self, _: usize, outcome: &Outcome) {
+    fn done(&self, _: Member, outcome: &Outcome) {
         self.counts.outstanding.fetch_sub(1, Ordering::SeqCst);
         self.counts.unsent.fetch_add(usize::from(!outcome.sent), Ordering::SeqCst);
     }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use callboard::balancer::{WeightedRoundRobin, WeightedRoundRobinSettings};
 use callboard::lookaside::v1::Server;
-use callboard::{Attempt, CallCredentials, CallError, Channel, ErrorKind, Peer, Phase};
+use callboard::{CallCredentials, CallError, Channel, ErrorKind, Peer, Phase, RequestInfo};
 use callboard_echo::pb::EchoResponse;
 use common::lookaside::Balancer;
 use common::refusing::{Policy, QUICK, Refusing, unavailable};
@@ -46,7 +46,7 @@ impl Scripts {
 
 #[async_trait::async_trait]
 impl CallCredentials for Scripts {
-    async fn metadata(&self, attempt: &Attempt<'_>) -> Result<MetadataMap, Status> {
+    async fn metadata(&self, attempt: &RequestInfo<'_>) -> Result<MetadataMap, Status> {
         let line = format!(
             "{} {} {} at {}",
             attempt.number(),
@@ -198,7 +198,7 @@ impl Drop for Waiting {
 
 #[async_trait::async_trait]
 impl CallCredentials for Never {
-    async fn metadata(&self, attempt: &Attempt<'_>) -> Result<MetadataMap, Status> {
+    async fn metadata(&self, attempt: &RequestInfo<'_>) -> Result<MetadataMap, Status> {
         assert!(attempt.time_left().is_none_or(|left| left <= Duration::from_millis(100)));
         self.0.fetch_add(1, Ordering::SeqCst);
         let _waiting = Waiting(Arc::clone(&self.0));
@@ -238,7 +238,7 @@ struct Secret;
 
 #[async_trait::async_trait]
 impl CallCredentials for Secret {
-    async fn metadata(&self, _: &Attempt<'_>) -> Result<MetadataMap, Status> {
+    async fn metadata(&self, _: &RequestInfo<'_>) -> Result<MetadataMap, Status> {
         Ok(token("hunter2"))
     }
 }
@@ -292,7 +292,7 @@ impl CallCredentials for NotTheFirst {
         false
     }
 
-    async fn metadata(&self, _: &Attempt<'_>) -> Result<MetadataMap, Status> {
+    async fn metadata(&self, _: &RequestInfo<'_>) -> Result<MetadataMap, Status> {
         match self.0.fetch_add(1, Ordering::SeqCst) {
             0 => std::future::pending().await,
             _ => Ok(MetadataMap::new()),

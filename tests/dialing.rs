@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use callboard::balancer::RoundRobin;
-use callboard::{Balancer, Dialer, Endpoint, Error, ErrorKind, Picker, dial};
+use callboard::{Balancer, Dialer, Error, ErrorKind, Members, Picker, dial};
 use common::{PATIENCE, Stage, shares, until_ready};
 use proptest::prelude::*;
 
@@ -64,7 +64,7 @@ impl Balancer for Mine {
         "mine"
     }
 
-    fn picker(&self, ready: &[Endpoint]) -> Box<dyn Picker> {
+    fn picker(&self, ready: &Members) -> Box<dyn Picker> {
         RoundRobin::new().picker(ready)
     }
 }

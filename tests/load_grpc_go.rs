@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use callboard::balancer::RoundRobin;
 use callboard::load::CallLoad;
-use callboard::{Balancer, Call, Channel, Endpoint, Load, LoadReport, Outcome, Pick, Picker};
+use callboard::{Balancer, Call, Channel, Load, LoadReport, Member, Members, Outcome, Pick, Picker};
 use callboard_echo::pb::EchoResponse;
 use callboard_raw::Peer;
 use common::{Stage, echo, endpoint, in_time, request, until};
@@ -37,7 +37,7 @@ impl Balancer for Asking {
         "asking"
     }
 
-    fn picker(&self, ready: &[Endpoint]) -> Box<dyn Picker> {
+    fn picker(&self, ready: &Members) -> Box<dyn Picker> {
         Box::new(Keeping(RoundRobin::new().picker(ready), self.clone()))
     }
 
@@ -54,7 +54,7 @@ impl Picker for Keeping {
         self.0.pick(call)
     }
 
-    fn done(&self, _: usize, outcome: &Outcome) {
+    fn done(&self, _: Member, outcome: &Outcome) {
         let load = outcome.load.as_ref().map(|load| load.report().clone());
         self.1.0.lock().unwrap().extend(load);
     }

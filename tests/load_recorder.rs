@@ -10,7 +10,7 @@ mod reporting;
 use std::time::Duration;
 
 use callboard::load::LoadRecorder;
-use callboard::{Balancer, Endpoint, LoadReport, Picker};
+use callboard::{Balancer, LoadReport, Members, Picker};
 use callboard_echo::pb::{EchoRequest, EchoResponse};
 use common::{Stage, echo, endpoint, request, until};
 use reporting::Reporting;
@@ -25,7 +25,7 @@ impl Balancer for Asking {
         "asking"
     }
 
-    fn picker(&self, ready: &[Endpoint]) -> Box<dyn Picker> {
+    fn picker(&self, ready: &Members) -> Box<dyn Picker> {
         callboard::balancer::RoundRobin::new().picker(ready)
     }
 

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use callboard::balancer::{RoundRobin, WeightedRoundRobin, WeightedRoundRobinSettings};
 use callboard::load::CallLoad;
-use callboard::{Balancer, Call, Channel, Endpoint, Load, Outcome, Pick, Picker, ServedBy};
+use callboard::{Balancer, Call, Channel, Load, Member, Members, Outcome, Pick, Picker, ServedBy};
 use callboard_echo::pb::EchoResponse;
 use common::{Stage, echo, endpoint, in_time, request, shares, tasks, until, until_ready};
 use reporting::{Reporting, reporting};
@@ -40,7 +40,7 @@ impl Balancer for Curious {
         "curious"
     }
 
-    fn picker(&self, ready: &[Endpoint]) -> Box<dyn Picker> {
+    fn picker(&self, ready: &Members) -> Box<dyn Picker> {
         self.pickers.fetch_add(1, Ordering::SeqCst);
         Box::new(Noting(RoundRobin::new().picker(ready), self.clone()))
     }
@@ -62,7 +62,7 @@ impl Picker for Noting {
         self.0.pick(call)
     }
 
-    fn done(&self, _: usize, outcome: &Outcome) {
+    fn done(&self, _: Member, outcome: &Outcome) {
         self.1.loads.lock().unwrap().push(outcome.load.clone());
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use callboard::balancer::Weighted;
 use callboard::{
-    Balancer, Connect, ConnectivityState, Endpoint, ErrorKind, Instance, Picker, RegistrationState, ServedBy,
+    Balancer, Connect, ConnectivityState, ErrorKind, Instance, Members, Picker, RegistrationState, ServedBy,
 };
 use callboard_echo::EchoServer;
 use common::listing::Listing;
@@ -198,11 +198,11 @@ impl<B: Balancer> Balancer for Counted<B> {
         self.0.name()
     }
 
-    fn connect(&self, endpoints: &[Endpoint]) -> Connect {
+    fn connect(&self, endpoints: &Members) -> Connect {
         self.0.connect(endpoints)
     }
 
-    fn picker(&self, ready: &[Endpoint]) -> Box<dyn Picker> {
+    fn picker(&self, ready: &Members) -> Box<dyn Picker> {
         self.1.fetch_add(1, Ordering::SeqCst);
         self.0.picker(ready)
     }

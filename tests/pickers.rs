@@ -10,13 +10,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use callboard::{Balancer, Call, Code, Endpoint, Outcome, Pick, Picker, Status};
+use callboard::{Address, Balancer, Call, Code, Endpoint, Instance, Member, Members, Outcome, Pick, Picker, Status};
 use callboard_echo::pb::EchoRequest;
 use common::refusing::{Policy, QUICK, Refusing, unavailable};
 use common::scripted::Scripted;
 use common::{Stage, echo, endpoint, in_time, request, slow, until, within};
 
-type Rule = dyn Fn(&[Endpoint], &Call<'_>) -> Pick + Send + Sync;
+type Rule = dyn Fn(&Members, &Call<'_>) -> Pick + Send + Sync;
 
 /// A balancer whose pickers do what a closure says, and that keeps what they are told.
 #[derive(Clone)]
@@ -26,12 +26,12 @@ struct Custom {
 }
 
 impl Custom {
-    fn new(rule: impl Fn(&[Endpoint], &Call<'_>) -> Pick + Send + Sync + 'static) -> Self {
+    fn new(rule: impl Fn(&Members, &Call<'_>) -> Pick + Send + Sync + 'static) -> Self {
         Self { rule: Arc::new(rule), told: Arc::default() }
     }
 
     fn first() -> Self {
-        Self::new(|_, _| Pick::Endpoint(0))
+        Self::new(|members, _| Pick::To(members.ready()[0]))
     }
 
     /// Whom the pickers were told of, and how the calls went.
@@ -55,31 +55,32 @@ impl Balancer for Custom {
         "custom"
     }
 
-    fn picker(&self, ready: &[Endpoint]) -> Box<dyn Picker> {
-        assert!(!ready.is_empty());
-        Box::new(CustomPicker { ready: ready.to_vec(), balancer: self.clone() })
+    fn picker(&self, members: &Members) -> Box<dyn Picker> {
+        assert!(!members.ready().is_empty());
+        Box::new(CustomPicker { members: members.clone(), balancer: self.clone() })
     }
 }
 
 #[derive(Debug)]
 struct CustomPicker {
-    ready: Vec<Endpoint>,
+    members: Members,
     balancer: Custom,
 }
 
 impl Picker for CustomPicker {
     fn pick(&self, call: &Call<'_>) -> Pick {
-        (self.balancer.rule)(&self.ready, call)
+        (self.balancer.rule)(&self.members, call)
     }
 
-    fn done(&self, picked: usize, outcome: &Outcome) {
-        let id = self.ready[picked].instance().id().to_owned();
+    fn done(&self, picked: Member, outcome: &Outcome) {
+        let id = self.members[picked].instance().id().to_owned();
         self.balancer.told.lock().unwrap().push((id, outcome.clone()));
     }
 }
 
-fn named(ready: &[Endpoint], id: &str) -> Pick {
-    ready.iter().position(|endpoint| endpoint.instance().id() == id).map_or(Pick::Wait, Pick::Endpoint)
+fn named(members: &Members, id: &str) -> Pick {
+    let named = members.ready().iter().find(|member| members[**member].instance().id() == id);
+    named.map_or(Pick::Wait, |member| Pick::To(*member))
 }
 
 #[tokio::test]
@@ -110,9 +111,9 @@ async fn a_picker_that_reads_the_live_figures_can_choose_the_least_busy() {
     let stage = Stage::new();
     let (a, _a) = stage.server("a").await;
     let (b, _b) = stage.server("b").await;
-    let balancer = Custom::new(|ready, _| {
-        let least = ready.iter().enumerate().min_by_key(|(index, endpoint)| (endpoint.in_flight(), *index));
-        Pick::Endpoint(least.expect("at least one").0)
+    let balancer = Custom::new(|members, _| {
+        let least = members.ready().iter().min_by_key(|member| members[**member].in_flight());
+        Pick::To(*least.expect("at least one"))
     });
     let channel = stage.channel(stage.builder().balancer(balancer), 2).await;
     let calls: Vec<_> = (0..6)
@@ -158,7 +159,7 @@ async fn a_call_that_is_told_to_wait_is_picked_for_again_when_the_endpoints_chan
 
 /// Fails or drops calls as long as there is one endpoint.
 fn alone(verdict: Pick) -> Custom {
-    Custom::new(move |ready, _| if ready.len() > 1 { Pick::Endpoint(1) } else { verdict.clone() })
+    Custom::new(move |members, _| members.ready().get(1).map_or_else(|| verdict.clone(), |member| Pick::To(*member)))
 }
 
 #[tokio::test]
@@ -203,14 +204,16 @@ async fn a_picker_cannot_answer_in_the_servers_name() {
 }
 
 #[tokio::test]
-async fn an_index_that_is_out_of_range_is_an_internal_error() {
+async fn a_member_of_another_set_is_an_internal_error() {
     let stage = Stage::new();
     let (_a, _a2) = stage.server("a").await;
-    let balancer = Custom::new(|_, _| Pick::Endpoint(7));
+    let other = |port| Endpoint::new(Instance::at(Address::tcp("127.0.0.1", port).unwrap()).unwrap());
+    let others = Members::new((1..=8).map(other).collect::<Vec<_>>());
+    let balancer = Custom::new(move |_, _| Pick::To(others.iter().last().unwrap()));
     let channel = stage.channel(stage.builder().balancer(balancer), 1).await;
     let status = in_time(echo(&channel).unary(common::waiting(request()))).await.unwrap_err();
     assert_eq!(status.code(), tonic::Code::Internal);
-    assert!(status.message().contains("endpoint 7 of 1"), "{status:?}");
+    assert!(status.message().contains("a member of another set"), "{status:?}");
 }
 
 #[tokio::test]

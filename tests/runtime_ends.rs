@@ -7,7 +7,7 @@ mod common;
 
 use std::time::Duration;
 
-use callboard::{Attempt, CallCredentials, Channel, ChannelBuilder};
+use callboard::{CallCredentials, Channel, ChannelBuilder, RequestInfo};
 use callboard_raw::{Event, Peer};
 use common::refusing::{Policy, QUICK, Refusing, unavailable};
 use common::{Stage, echo, in_time, poll_once, request, until, until_ready, within};
@@ -77,7 +77,7 @@ impl CallCredentials for Never {
         false
     }
 
-    async fn metadata(&self, _: &Attempt<'_>) -> Result<MetadataMap, Status> {
+    async fn metadata(&self, _: &RequestInfo<'_>) -> Result<MetadataMap, Status> {
         std::future::pending().await
     }
 }

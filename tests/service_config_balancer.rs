@@ -12,7 +12,8 @@ use std::time::Instant;
 
 use callboard::balancer::{PickFirst, RoundRobin, Weighted};
 use callboard::{
-    Balancer, BalancerSettings, Channel, Connect, Dialer, Endpoint, Error, ErrorKind, Picker, Result, ServedBy,
+    Balancer, BalancerSettings, Channel, Connect, Dialer, Error, ErrorKind, Member, Members, Picker, Result,
+    ServedBy,
 };
 use callboard_echo::EchoServer;
 use common::silent::Deaf;
@@ -59,19 +60,19 @@ impl Balancer for Favourite {
         "favourite"
     }
 
-    fn picker(&self, ready: &[Endpoint]) -> Box<dyn Picker> {
+    fn picker(&self, members: &Members) -> Box<dyn Picker> {
         self.pickers.fetch_add(1, Ordering::SeqCst);
-        let index = ready.iter().position(|endpoint| endpoint.instance().id() == self.id);
-        Box::new(Only(index))
+        let named = members.ready().iter().find(|member| members[**member].instance().id() == self.id);
+        Box::new(Only(named.copied()))
     }
 }
 
 #[derive(Debug)]
-struct Only(Option<usize>);
+struct Only(Option<Member>);
 
 impl Picker for Only {
     fn pick(&self, _: &callboard::Call<'_>) -> callboard::Pick {
-        self.0.map_or(callboard::Pick::Wait, callboard::Pick::Endpoint)
+        self.0.map_or(callboard::Pick::Wait, callboard::Pick::To)
     }
 }
 
@@ -383,11 +384,11 @@ impl Balancer for Dies {
         "dies"
     }
 
-    fn connect(&self, _: &[Endpoint]) -> Connect {
+    fn connect(&self, _: &Members) -> Connect {
         panic!("a bug of the balancer's")
     }
 
-    fn picker(&self, ready: &[Endpoint]) -> Box<dyn Picker> {
+    fn picker(&self, ready: &Members) -> Box<dyn Picker> {
         RoundRobin::new().picker(ready)
     }
 }

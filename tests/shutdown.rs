@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use callboard::balancer::RoundRobin;
-use callboard::{Balancer, Channel, ConnectivityState, Endpoint, EndpointStatus, Picker};
+use callboard::{Balancer, Channel, ConnectivityState, EndpointStatus, Members, Picker};
 use callboard_echo::pb::EchoRequest;
 use common::silent::{Deaf, Odd, Refusing};
 use common::{Stage, echo, in_time, request, shares, slow, tasks, until, until_ready, waiting};
@@ -215,7 +215,7 @@ impl Balancer for Fragile {
         "fragile"
     }
 
-    fn picker(&self, ready: &[Endpoint]) -> Box<dyn Picker> {
+    fn picker(&self, ready: &Members) -> Box<dyn Picker> {
         assert!(!self.0.swap(true, Ordering::SeqCst), "on purpose");
         RoundRobin::new().picker(ready)
     }

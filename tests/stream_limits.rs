@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use callboard::{Balancer, Call, Endpoint, Pick, Picker};
+use callboard::{Balancer, Call, Member, Members, Pick, Picker};
 use common::{Stage, echo, endpoint, in_time, request, slow, until, within};
 use tonic::Code;
 
@@ -154,9 +154,9 @@ impl Balancer for Directed {
         "directed"
     }
 
-    fn picker(&self, ready: &[Endpoint]) -> Box<dyn Picker> {
+    fn picker(&self, members: &Members) -> Box<dyn Picker> {
         Box::new(DirectedPicker {
-            ids: ready.iter().map(|e| e.instance().id().to_owned()).collect(),
+            ready: members.ready().iter().map(|m| (*m, members[*m].instance().id().to_owned())).collect(),
             told: self.clone(),
         })
     }
@@ -164,7 +164,7 @@ impl Balancer for Directed {
 
 #[derive(Debug)]
 struct DirectedPicker {
-    ids: Vec<String>,
+    ready: Vec<(Member, String)>,
     told: Directed,
 }
 
@@ -172,8 +172,8 @@ impl Picker for DirectedPicker {
     fn pick(&self, call: &Call<'_>) -> Pick {
         let Some(Wanted(id, movable)) = call.extension() else { return Pick::Wait };
         let diverted = *movable && self.told.diverted.load(Ordering::SeqCst) > 0;
-        let chosen = self.ids.iter().position(|known| (known == id) != diverted);
-        chosen.map_or(Pick::Wait, Pick::Endpoint)
+        let chosen = self.ready.iter().find(|(_, known)| (known == id) != diverted);
+        chosen.map_or(Pick::Wait, |(member, _)| Pick::To(*member))
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use callboard::balancer::RoundRobin;
 use callboard::{
-    Address, Balancer, Channel, ConnectivityState, Endpoint, Error, ErrorKind, Picker, Resolver, Result, ServiceName,
+    Address, Balancer, Channel, ConnectivityState, Error, ErrorKind, Members, Picker, Resolver, Result, ServiceName,
     Snapshot,
 };
 use common::{PATIENCE, Stage, in_time, quick, until};
@@ -102,7 +102,7 @@ impl Balancer for Fragile {
         "fragile"
     }
 
-    fn picker(&self, ready: &[Endpoint]) -> Box<dyn Picker> {
+    fn picker(&self, ready: &Members) -> Box<dyn Picker> {
         assert!(!self.0.swap(true, Ordering::SeqCst), "on purpose");
         RoundRobin::new().picker(ready)
     }

@@ -146,6 +146,7 @@ mod tests {
 
     fn defaults() -> Defaults {
         Defaults {
+            own_fields: vec![],
             scheme: Scheme::HTTP,
             authority: Authority::from_static("project.test"),
             plain: Defaults::plain_headers(HeaderValue::from_static("callboard")),

@@ -15,6 +15,15 @@ pub(crate) fn throttle(says: RetryThrottling) -> Arc<Throttle> {
     Throttle::renewed(None, says)
 }
 
+#[path = "../../../src/control/publication.rs"]
+pub(crate) mod publication;
+/// What the publication is of.
+mod state {
+    pub(crate) use super::{Published, Since};
+}
+#[path = "../../../src/control/waiting.rs"]
+pub(crate) mod waiting;
+
 /// What stands for everything that a call needs to know.
 #[derive(Debug)]
 pub(crate) struct Published {

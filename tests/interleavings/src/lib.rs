@@ -19,8 +19,6 @@ mod control;
 mod endpoint;
 mod executor;
 pub mod models;
-#[path = "../../../src/control/publication.rs"]
-mod publication;
 mod runtime;
 mod sync;
 mod task;
@@ -29,8 +27,7 @@ mod time;
 mod transport;
 #[path = "../../../core/src/turns.rs"]
 pub mod turns;
-#[path = "../../../src/control/waiting.rs"]
-mod waiting;
 
 use arc_swaps::{ArcSwap, Guard};
+use control::{publication, waiting};
 use real_std::{array, collections, fmt, marker, mem, pin};

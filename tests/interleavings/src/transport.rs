@@ -3,6 +3,7 @@
 #[path = "../../../src/transport/expiry.rs"]
 mod expiry;
 mod hold;
+use crate::runtime;
 #[path = "../../../src/transport/queue.rs"]
 mod queue;
 #[path = "../../../src/transport/slot.rs"]

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use callboard::lookaside::FallbackReason;
 use callboard::lookaside::v1::Server;
-use callboard::{Attempt, CallCredentials, Channel, ErrorKind, Registration, Tls};
+use callboard::{CallCredentials, Channel, ErrorKind, Registration, RequestInfo, Tls};
 use callboard_echo::EchoServer;
 use callboard_tls_tests::{Authority, NAME, Pair, date_time_ymd};
 use common::lookaside::{Balancer, until_fallback};
@@ -241,7 +241,7 @@ struct Token;
 
 #[tonic::async_trait]
 impl CallCredentials for Token {
-    async fn metadata(&self, attempt: &Attempt<'_>) -> Result<MetadataMap, Status> {
+    async fn metadata(&self, attempt: &RequestInfo<'_>) -> Result<MetadataMap, Status> {
         assert_eq!(attempt.service_url(), format!("https://{NAME}/callboard.echo.v1.Echo"));
         Err(Status::unauthenticated("no token for you"))
     }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use callboard::{Balancer, Call, Channel, Connect, Endpoint, Outcome, Pick, Picker};
+use callboard::{Balancer, Call, Channel, Connect, Member, Members, Outcome, Pick, Picker};
 use callboard_interop::Counts;
 use callboard_interop::pb::test_service_client::TestServiceClient;
 
@@ -66,11 +66,11 @@ impl<B: Balancer> Balancer for Noting<B> {
         "noting"
     }
 
-    fn connect(&self, endpoints: &[Endpoint]) -> Connect {
+    fn connect(&self, endpoints: &Members) -> Connect {
         self.balancer.connect(endpoints)
     }
 
-    fn picker(&self, ready: &[Endpoint]) -> Box<dyn Picker> {
+    fn picker(&self, ready: &Members) -> Box<dyn Picker> {
         Box::new(NotingPicker { picker: self.balancer.picker(ready), outcomes: Arc::clone(&self.outcomes) })
     }
 
@@ -90,7 +90,7 @@ impl Picker for NotingPicker {
         self.picker.pick(call)
     }
 
-    fn done(&self, picked: usize, outcome: &Outcome) {
+    fn done(&self, picked: Member, outcome: &Outcome) {
         self.picker.done(picked, outcome);
         self.outcomes.lock().unwrap().push(outcome.clone());
     }
