@@ -12,7 +12,7 @@ use super::Peer;
 use crate::config::Rules;
 use crate::control::{Chooser, Summary};
 use crate::load;
-use crate::transport::SentBytes;
+use crate::transport::{SentBytes, Streamed};
 
 /// One attempt of a call, from sending to its end: counts it on its endpoint, and tells the picker how it went. Dropped
 /// without [`done`](Self::done), it was cancelled.
@@ -34,7 +34,8 @@ pub(super) struct Attempt {
     sent: bool,
     /// Whether anything was received.
     received: bool,
-    bytes_sent: SentBytes,
+    /// Of a request that was sent at once; else its notes have it.
+    bytes_sent: u64,
     bytes_received: u64,
 }
 
@@ -47,6 +48,8 @@ struct Notes {
     given: Option<Result<HeaderMap, Status>>,
     /// What the response has reported.
     load: Option<Load>,
+    /// How much of a streamed request is sent.
+    streamed: Option<Streamed>,
 }
 
 /// Who has served a call, and what the pick adds to its response.
@@ -65,7 +68,7 @@ impl Attempt {
         rules: Option<Arc<Rules>>,
     ) -> Self {
         let (begun, code, notes) = (Instant::now(), Code::Cancelled, None);
-        let (sent, received, bytes_sent, bytes_received) = (true, false, SentBytes::default(), 0);
+        let (sent, received, bytes_sent, bytes_received) = (true, false, 0, 0);
         let attempt = Self {
             chooser,
             member,
@@ -146,7 +149,10 @@ impl Attempt {
 
     /// Notes how much of the request is sent.
     pub(super) fn sends(&mut self, bytes: SentBytes) {
-        self.bytes_sent = bytes;
+        match bytes {
+            SentBytes::Whole(bytes) => self.bytes_sent = bytes,
+            SentBytes::Stream(bytes) => self.notes().streamed = Some(bytes),
+        }
     }
 
     /// Notes that the server has answered.
@@ -191,10 +197,11 @@ impl Drop for Attempt {
         {
             throttle.succeeded();
         }
-        let load = self.notes.take().and_then(|notes| notes.load);
+        let Notes { load, streamed, .. } = self.notes.take().map_or_else(Notes::default, |notes| *notes);
         let mut outcome = Outcome::new(self.code, latency).load(load);
+        let bytes_sent = streamed.map_or(self.bytes_sent, |streamed| streamed.count());
         (outcome.sent, outcome.received) = (self.sent, self.received);
-        (outcome.bytes_sent, outcome.bytes_received) = (self.bytes_sent.count(), self.bytes_received);
+        (outcome.bytes_sent, outcome.bytes_received) = (bytes_sent, self.bytes_received);
         self.chooser.picker.done(self.member, &outcome);
     }
 }

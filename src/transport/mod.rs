@@ -49,7 +49,7 @@ pub(crate) use failure::{Failure, quoted};
 pub(crate) use incoming::Incoming;
 pub use keepalive::Keepalive;
 pub(crate) use outgoing::Outgoing;
-pub(crate) use pump::SentBytes;
+pub(crate) use pump::{SentBytes, Streamed};
 pub(crate) use queue::{Turn, Wait};
 pub(crate) use runtime::Runtime;
 pub(crate) use settings::Settings;

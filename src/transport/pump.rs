@@ -23,7 +23,7 @@ pub(super) struct Pump {
 
 /// What the task and its owner tell each other.
 #[derive(Debug, Default)]
-pub(crate) struct Shared {
+struct Shared {
     /// The server has begun to answer.
     answered: AtomicBool,
     /// The body's own error. Set before the stream is reset because of it, so that who reads the response can tell.
@@ -32,23 +32,22 @@ pub(crate) struct Shared {
     sent: AtomicU64,
 }
 
-/// How many bytes of a request's body were sent: all of it at once, or as many as the task has given to the connection.
-#[derive(Debug, Default)]
+/// How many bytes of a request's body were sent.
+#[derive(Debug)]
 pub(crate) enum SentBytes {
-    #[default]
-    None,
+    /// All of it at once.
     Whole(u64),
-    Stream(Arc<Shared>),
+    Stream(Streamed),
 }
 
-impl SentBytes {
+/// How many bytes the task that sends a body has given to the connection.
+#[derive(Debug)]
+pub(crate) struct Streamed(Arc<Shared>);
+
+impl Streamed {
     /// How many there are now.
     pub(crate) fn count(&self) -> u64 {
-        match self {
-            Self::None => 0,
-            Self::Whole(bytes) => *bytes,
-            Self::Stream(shared) => shared.sent.load(Ordering::Relaxed),
-        }
+        self.0.sent.load(Ordering::Relaxed)
     }
 }
 
@@ -89,7 +88,7 @@ impl Pump {
 
     /// How much it sends.
     pub(super) fn sent_bytes(&self) -> SentBytes {
-        SentBytes::Stream(Arc::clone(&self.shared))
+        SentBytes::Stream(Streamed(Arc::clone(&self.shared)))
     }
 
     /// What stops it from elsewhere.
