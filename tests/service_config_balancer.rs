@@ -12,8 +12,7 @@ use std::time::Instant;
 
 use callboard::balancer::{PickFirst, RoundRobin, Weighted};
 use callboard::{
-    Balancer, BalancerSettings, Channel, Connect, Dialer, Error, ErrorKind, Member, Members, Picker, Result,
-    ServedBy,
+    Balancer, BalancerSettings, Channel, Connect, Dialer, Error, ErrorKind, Member, Members, Picker, Result, ServedBy,
 };
 use callboard_echo::EchoServer;
 use common::silent::Deaf;

@@ -110,8 +110,10 @@ impl CurrentPicker {
         let same = |old: &Picking| is_same(&old.chooser.members, &members);
         let kept = old.filter(|old| same(old) && !due && !switched && !(stirred && balancer.watches_states()));
         let chooser = kept.map(|old| Arc::clone(&old.chooser));
+        // Where endpoints are connected on demand, calls wait for states too: they ask the same picker again.
         if let Some(old) = kept
             && Arc::ptr_eq(&old.connections, &connections)
+            && !stirred
         {
             return;
         }
