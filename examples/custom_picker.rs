@@ -1,14 +1,13 @@
 //! A balancer of one's own: all calls of one user go to one server, which can keep in memory what it knows of that user.
-//! It is rendezvous hashing: a server that leaves moves its own users alone.
+//! It is rendezvous hashing: a server that leaves moves its own users alone. Each response says who has served it.
 
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::{collections::BTreeMap, error::Error, sync::Arc, time::Duration};
 
-use callboard::{
-    Balancer, Call, Channel, ConnectivityState, Instance, Member, Members, Pick, Picker, RegistrationSettings,
-};
-use callboard::{backend::Memory, register};
+use callboard::{Balancer, Call, CallMetadata, Channel, ConnectivityState, Instance, Member, Members, Pick, Picker};
+use callboard::{RegistrationSettings, backend::Memory, register};
 use callboard_echo::{EchoServer, client, pb::EchoRequest};
+use http::{HeaderName, HeaderValue};
 
 /// A balancer has a name, and makes a picker whenever other endpoints are ready.
 #[derive(Debug)]
@@ -18,21 +17,26 @@ impl Balancer for ByUser {
         "by_user"
     }
     fn picker(&self, members: &Members) -> Box<dyn Picker> {
-        let named = |member: &Member| (*member, members[*member].instance().id().to_owned());
-        Box::new(Users(members.ready().iter().map(named).collect()))
+        let server = |member: &Member| {
+            let id = members[*member].instance().id().to_owned();
+            let value = HeaderValue::try_from(&id).expect("an id is a header value");
+            let metadata = CallMetadata::new().response(HeaderName::from_static("served-by"), value);
+            (*member, id, Arc::new(metadata.expect("the name is free")))
+        };
+        Box::new(Users(members.ready().iter().map(server).collect()))
     }
 }
 
 /// The picker chooses a member for each call.
 #[derive(Debug)]
-struct Users(Vec<(Member, String)>);
+struct Users(Vec<(Member, String, Arc<CallMetadata>)>);
 impl Picker for Users {
     fn pick(&self, call: &Call<'_>) -> Pick {
         let user = call.headers().get("user");
         let score = |id: &String| BuildHasherDefault::<DefaultHasher>::default().hash_one((user, id));
         // Where the call has failed, or finds no place, comes after all others.
-        let best = self.0.iter().max_by_key(|(member, id)| (!call.avoids(*member), score(id)));
-        best.map_or(Pick::Wait, |(member, _)| Pick::To(*member))
+        let best = self.0.iter().max_by_key(|(member, id, _)| (!call.avoids(*member), score(id)));
+        best.map_or(Pick::Wait, |(member, _, metadata)| Pick::With(*member, Arc::clone(metadata)))
     }
 }
 
@@ -53,7 +57,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     for user in (0..30).cycle().take(300) {
         let mut request = tonic::Request::new(EchoRequest::default());
         request.metadata_mut().insert("user", user.into());
-        let server = client(channel.clone()).unary(request).await?.into_inner().server;
+        let response = client(channel.clone()).unary(request).await?;
+        let server = response.metadata().get("served-by").ok_or("no server is named")?.to_str()?.to_owned();
+        assert_eq!(server, response.into_inner().server);
         assert_eq!(*served_by.entry(user).or_insert(server.clone()), server, "user {user} stays with one server");
     }
     let users = ["a", "b", "c"].map(|id| served_by.values().filter(|server| *server == id).count());
