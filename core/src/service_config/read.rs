@@ -14,10 +14,10 @@ use super::{MethodConfig, PolicyConfig, ServiceConfig};
 use crate::proto_duration::deserialize_proto_duration;
 use crate::{Error, Result, short};
 
-/// A timeout below this leaves no call the time to come back.
+/// With a timeout below this no call can be answered.
 const SHORTEST: Duration = Duration::from_micros(50);
 
-/// The config as it stands in the registry.
+/// The config as it is in the registry.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Document {
@@ -79,7 +79,7 @@ pub(super) fn read(stored: &[u8]) -> Result<ServiceConfig> {
     })
 }
 
-/// The paths of what gRPC gives a meaning to, in the methods' entries, and this does not act on.
+/// The paths of fields in the methods' entries that gRPC knows and that are not obeyed.
 fn not_obeyed(entries: &[Object<Entry>]) -> impl Iterator<Item = String> {
     entries.iter().enumerate().flat_map(|(index, Object(entry))| {
         let hedging = entry.hedging_policy.map(|_| format!("methodConfig[{index}].hedgingPolicy"));
@@ -89,7 +89,7 @@ fn not_obeyed(entries: &[Object<Entry>]) -> impl Iterator<Item = String> {
     })
 }
 
-/// The paths of what no call can meet, in the methods' entries.
+/// The paths of settings in the methods' entries that no call can keep to.
 fn fails_calls(entries: &[Object<Entry>]) -> impl Iterator<Item = String> {
     entries.iter().enumerate().flat_map(|(index, Object(entry))| {
         let at_once = |timeout: &Timeout| timeout.0 < SHORTEST;
@@ -102,7 +102,7 @@ fn fails_calls(entries: &[Object<Entry>]) -> impl Iterator<Item = String> {
     })
 }
 
-/// Before `loadBalancingConfig` there were names alone, in upper or lower case.
+/// `loadBalancingPolicy`, the older form: a name alone, in upper or lower case.
 fn deprecated(policy: Option<String>) -> Vec<PolicyConfig> {
     let name = policy.map(|policy| policy.to_ascii_lowercase()).filter(|name| !name.is_empty());
     name.map(PolicyConfig::new).into_iter().collect()
@@ -143,7 +143,7 @@ impl Name {
     }
 }
 
-/// Reads JSON; what is wrong is said with the path of the field.
+/// Reads JSON. An error has the path of the field.
 pub(super) fn from_text<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     let mut json = serde_json::Deserializer::from_str(text);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| said(&error))?;
@@ -151,7 +151,7 @@ pub(super) fn from_text<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     Ok(value)
 }
 
-/// The path of the field that could not be read, as far as it is known, and why.
+/// The path of the field that could not be read, if it is known, and why.
 pub(super) fn said<E: fmt::Display>(error: &serde_path_to_error::Error<E>) -> String {
     let (path, why) = (error.path().to_string(), error.inner());
     match path.trim_end_matches(['.', '?']) {
