@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use self::fold::{Set, fold};
 pub use self::resolution::{Resolution, Stale};
-use self::said::{Hourly, Said};
+use self::said::Said;
 pub use self::settings::WatchSettings;
 use self::subset::{Cut, Subset};
 use self::watches::{Watches, until};
@@ -27,12 +27,11 @@ use crate::{BackoffState, Error, Instance, Resolver, Result, ServiceName, Snapsh
 ///
 /// Nothing is spawned and nothing happens until [`changed`](Watcher::changed) is awaited.
 ///
-/// - **Outages.** After an error or the end of a watch, the watch is dropped, and another is opened after the wait
-///   that [`backoff`](WatchSettings::backoff) gives. A watch that yields nothing within
-///   [`first_snapshot`](WatchSettings::first_snapshot) counts as failed. The waits start over after a watch has
-///   gone on, from its first set, for longer than the longest of them: a registry that yields one set and then fails
-///   each time is asked no more often than one that is down. The last good set is kept without limit, and
-///   [`stale`](Resolution::stale) says why and since when.
+/// - **Outages.** After an error or the end of a watch, another watch is opened after the wait that
+///   [`backoff`](WatchSettings::backoff) gives. A watch that yields nothing within
+///   [`first_snapshot`](WatchSettings::first_snapshot) counts as failed. The waits start over after a watch has yielded
+///   sets for longer than the longest of them, so a registry that fails after each first set is asked no more often than
+///   one that is down. The last good set is kept without limit; [`stale`](Resolution::stale) says why and since when.
 /// - **Empty sets.** An empty set that replaces a non-empty one is believed only when one watch has shown nothing else for
 ///   [`empty_grace`](WatchSettings::empty_grace). A set with instances ends that time. So does an error: a registry that
 ///   has lost its data shows no instances until all servers have registered again, so the time starts anew with the next
@@ -75,8 +74,6 @@ pub fn watch(resolver: Arc<dyn Resolver>, service: &ServiceName, settings: Watch
         subset: Subset::of(max_instances),
         cutting: None,
         remarks: Said::of(service),
-        unreadable: Hourly::default(),
-        too_many: Hourly::default(),
         said: None,
         config: None,
         known: Resolution::default(),
@@ -100,10 +97,8 @@ pub struct Watcher {
     subset: Subset,
     /// The latest set, while it is cut to what is kept of it.
     cutting: Option<BoxFuture<'static, Cut>>,
-    /// What has been logged about records, and when it was logged that none can be read or that there are too many.
+    /// What has been logged about records.
     remarks: Said,
-    unreadable: Hourly,
-    too_many: Hourly,
     /// The latest set that is to be believed, as it came from the registry. It becomes `known.instances` when it is about
     /// to be passed on, so that one set of a burst is folded and not all.
     said: Option<Vec<Arc<Instance>>>,
@@ -192,9 +187,9 @@ impl Watcher {
             tracing::info!(%service, ?after, "the registry answers again");
         }
         let unreadable = instances.is_empty() && skipped > 0;
-        if unreadable && self.unreadable.is_due(now) {
+        if unreadable {
             let kept = self.has_instances();
-            tracing::warn!(%service, records = skipped, kept, "no record of the service can be read: were they written by a newer version?");
+            self.remarks.on_unreadable(skipped, kept, now);
         }
         self.known.skipped = skipped;
         self.config = config;
@@ -281,9 +276,8 @@ impl Watcher {
     /// Takes over a set.
     fn fold(&mut self, (kept, left_out): Cut, now: Instant) {
         let (service, records) = (&self.service, kept.len());
-        if left_out > 0 && self.too_many.is_due(now) {
-            let most = self.subset.most();
-            tracing::warn!(%service, instances = records + left_out, max_instances = most, "there are too many instances: a part is kept");
+        if left_out > 0 {
+            self.remarks.on_too_many(records + left_out, self.subset.most(), now);
         }
         self.known.left_out = left_out;
         let old = self.known.instances.as_ref();

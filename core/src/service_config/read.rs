@@ -143,7 +143,7 @@ impl Name {
     }
 }
 
-/// Reads JSON. An error has the path of the field.
+/// Reads JSON; what is wrong is said with the path of the field.
 pub(super) fn from_text<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     let mut json = serde_json::Deserializer::from_str(text);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| said(&error))?;
@@ -151,7 +151,7 @@ pub(super) fn from_text<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     Ok(value)
 }
 
-/// The path of the field that could not be read, if it is known, and why.
+/// The path of the field that could not be read, as far as it is known, and why.
 pub(super) fn said<E: fmt::Display>(error: &serde_path_to_error::Error<E>) -> String {
     let (path, why) = (error.path().to_string(), error.inner());
     match path.trim_end_matches(['.', '?']) {

@@ -23,11 +23,20 @@ pub(super) struct Said {
     said: HashSet<u64>,
     /// When the limit was reached.
     full: Option<Instant>,
+    unreadable: Hourly,
+    too_many: Hourly,
 }
 
 impl Said {
     pub(super) fn of(service: &ServiceName) -> Self {
-        Self { service: service.clone(), seed: RandomState::new(), said: HashSet::new(), full: None }
+        Self {
+            service: service.clone(),
+            seed: RandomState::new(),
+            said: HashSet::new(),
+            full: None,
+            unreadable: Hourly::default(),
+            too_many: Hourly::default(),
+        }
     }
 
     /// Logs the remarks on records.
@@ -47,6 +56,22 @@ impl Said {
                 let (service, address) = (&self.service, one.address());
                 tracing::warn!(%service, one = one.id(), other = other.id(), %address, "two ids have the same address: both are used");
             }
+        }
+    }
+
+    /// Logs, once an hour, that there are records and none can be read. `kept` is whether there are instances from before.
+    pub(super) fn on_unreadable(&mut self, records: usize, kept: bool, now: Instant) {
+        if self.unreadable.is_due(now) {
+            let service = &self.service;
+            tracing::warn!(%service, records, kept, "no record of the service can be read: were they written by a newer version?");
+        }
+    }
+
+    /// Logs, once an hour, that there are more instances than are used.
+    pub(super) fn on_too_many(&mut self, instances: usize, max_instances: usize, now: Instant) {
+        if self.too_many.is_due(now) {
+            let service = &self.service;
+            tracing::warn!(%service, instances, max_instances, "there are too many instances: a part is kept");
         }
     }
 
@@ -71,11 +96,11 @@ impl Said {
 
 /// Remembers when something was logged that may come and go, so that it is logged once an hour.
 #[derive(Debug, Default)]
-pub(super) struct Hourly(Option<Instant>);
+struct Hourly(Option<Instant>);
 
 impl Hourly {
     /// Whether it has not been logged within the hour.
-    pub(super) fn is_due(&mut self, now: Instant) -> bool {
+    fn is_due(&mut self, now: Instant) -> bool {
         let due = self.0.is_none_or(|said| now - said >= HOUR);
         if due {
             self.0 = Some(now);
