@@ -43,8 +43,8 @@ use crate::{BackoffState, Error, Instance, Resolver, Result, ServiceName, Snapsh
 ///   cannot be read beside others that can be is left out, because its server may have moved to another address.
 /// - **Bursts.** A change is passed on at once if there was none within [`coalesce`](WatchSettings::coalesce). Otherwise
 ///   changes are gathered for that time. The last one is always passed on.
-/// - **Duplicates.** Of several records of one id, the newest incarnation is kept; on equal incarnations the later record
-///   is. Several ids at one address are all kept.
+/// - **Duplicates.** Of records of one id, the newest incarnation is kept, or the later of two equal ones. Several ids at
+///   one address are all kept.
 /// - **Too many.** Of a set that is larger than [`max_instances`](WatchSettings::max_instances) a random part is kept. It
 ///   stays the same from set to set as far as its instances do. [`left_out`](Resolution::left_out) counts the others.
 /// - **Warnings** about records are logged at level WARN, each of them once, and about 100 records within an hour at most:
@@ -84,8 +84,7 @@ pub fn watch(resolver: Arc<dyn Resolver>, service: &ServiceName, settings: Watch
     }
 }
 
-/// How many sets are read in a row before one may be passed on and other tasks run, so that a registry that sends without a
-/// pause delays neither.
+/// How many sets are read in a row before one is passed on and other tasks run, even if the registry sends without a pause.
 const MOST_IN_A_ROW: usize = 64;
 
 /// A service that is watched. Dropping it ends the watch, and leaves nothing behind.
