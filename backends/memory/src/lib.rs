@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 pub use faults::Faults;
 
-/// A registry in memory, and its resolver. Clones are the same registry. It is empty at first.
+/// A registry in memory, and its resolver. Clones share one board, which is empty at first.
 #[derive(Clone, Debug, Default)]
 pub struct Memory(watch::Sender<Board>);
 
@@ -49,7 +49,7 @@ struct MemoryLease {
     memory: Memory,
     key: Key,
     incarnation: Incarnation,
-    /// None until it is registered. The entry is this lease's as long as it is this very allocation.
+    /// None until it is on the board. The entry is this lease's as long as it is this very allocation.
     record: Option<Arc<Record>>,
 }
 

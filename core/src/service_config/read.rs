@@ -79,7 +79,7 @@ pub(super) fn read(stored: &[u8]) -> Result<ServiceConfig> {
     })
 }
 
-/// The paths of fields in the methods' entries that gRPC knows and that are not obeyed.
+/// The paths of what gRPC gives a meaning to, in the methods' entries, and this does not act on.
 fn not_obeyed(entries: &[Object<Entry>]) -> impl Iterator<Item = String> {
     entries.iter().enumerate().flat_map(|(index, Object(entry))| {
         let hedging = entry.hedging_policy.map(|_| format!("methodConfig[{index}].hedgingPolicy"));

@@ -80,7 +80,8 @@ impl<'t> TargetOptions<'t> {
         self.refused(&format!("query key {key:?}: {value:?} is not what is expected: {expected}"))
     }
 
-    /// The keys of the query that were asked for so far, with their values, sorted by key. Values may be secret.
+    /// The keys of the query that were asked for so far, with their values, sorted by key: all that the query has said to
+    /// whoever has asked. Values may be secret.
     pub fn taken(&self) -> Vec<(&'t str, &'t str)> {
         let query = self.target.query.iter().map(|(key, value)| (key.as_str(), value.as_str()));
         let mut taken: Vec<_> = query.filter(|(key, _)| self.asked.contains(key)).collect();
