@@ -12,9 +12,8 @@ use crate::{Error, Result, masked_url, short};
 /// The host is an IP address or a name that the client resolves. An unspecified IP address (`0.0.0.0`, `[::]`,
 /// `[::ffff:0.0.0.0]`) and port 0 are where a server listens, not where it can be reached, and are refused. So is a host
 /// that ends in a number and is no IPv4 address of four decimals, as in a URL: systems read `0x0`, `127.1` and `010.0.0.1`
-/// as addresses, and not all as the same. An IPv6 address may have a zone, as
-/// RFC 4007 writes it: `[fe80::1%eth0]:50051`, or with the interface's number. A zone means something on one machine
-/// alone.
+/// as addresses, and not all in the same way. An IPv6 address may have a zone, as RFC 4007 writes it:
+/// `[fe80::1%eth0]:50051`, or with the interface's number. A zone is valid on one machine only.
 ///
 /// An address is always checked: it is parsed, or made by a function that fails.
 ///
@@ -35,7 +34,7 @@ use crate::{Error, Result, masked_url, short};
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Address(Kind);
 
-/// Made by [`Address`]'s checks alone.
+/// Made only by the checks of [`Address`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Kind {
     Tcp { host: String, port: u16 },
@@ -43,11 +42,11 @@ enum Kind {
     UnixAbstract(String),
 }
 
-/// What fits into a Unix socket's address, with a NUL before it.
+/// The longest name that fits into a Unix socket's address, after a NUL.
 const LONGEST_ABSTRACT: usize = 107;
 
 impl Address {
-    /// Checks a host and a port and makes an address of them. An IPv6 host stands without brackets.
+    /// Checks a host and a port and makes an address of them. An IPv6 host is given without brackets.
     ///
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid), with the reason.
@@ -152,7 +151,7 @@ fn host_complaint(host: &str) -> Option<&'static str> {
         .then_some("a host that ends in a number is an IPv4 address, which is four decimals such as 10.0.0.7")
 }
 
-/// Whether the last part of a name is one that `inet_aton` takes for a number.
+/// Whether `inet_aton` would read the last part of a name as a number.
 fn ends_in_a_number(host: &str) -> bool {
     let last = host.strip_suffix('.').unwrap_or(host).rsplit('.').next().unwrap_or_default();
     let hexadecimal = last.strip_prefix("0x").or_else(|| last.strip_prefix("0X"));
@@ -189,8 +188,8 @@ impl FromStr for Address {
 impl TryFrom<std::net::SocketAddr> for Address {
     type Error = Error;
 
-    /// The socket's IP and port as they are, and the zone of IPv6, as a number, if there is one: for what a client
-    /// dialled or a server bound to a specific address.
+    /// The socket's IP and port as they are, and the zone of an IPv6 address as a number, if there is one. For the address
+    /// that a client has dialled, or that a server is bound to if it is specific.
     ///
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid), if the IP is unspecified or the port is 0.

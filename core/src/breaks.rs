@@ -1,4 +1,4 @@
-//! Room for others, in work whose length others choose.
+//! Lets other tasks run during long work.
 
 use std::future::pending;
 use std::panic::resume_unwind;
@@ -10,8 +10,8 @@ use tokio::task::{spawn_blocking, yield_now};
 /// How long work goes on without a break.
 const LONGEST: Duration = Duration::from_millis(5);
 
-/// Breaks in work that may be long because a registry holds much, such as the reading of 100,000 records: whatever else
-/// runs on the thread gets its turn every few milliseconds.
+/// Breaks in work that may be long because a registry holds much, such as the reading of 100,000 records. Other tasks on
+/// the thread run every few milliseconds.
 ///
 /// ```
 /// # async fn example(records: Vec<Vec<u8>>) {
@@ -25,19 +25,19 @@ const LONGEST: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub struct Breaks {
     begun: Instant,
-    /// How much has been done since the clock was looked at.
+    /// How many pieces were done since the clock was read.
     done: u8,
 }
 
 impl Breaks {
-    /// Work begins.
+    /// Starts the time of the first piece of work.
     #[expect(clippy::new_without_default, reason = "it is a moment")]
     pub fn new() -> Self {
         Self { begun: Instant::now(), done: 0 }
     }
 
-    /// Called once for each piece of work, of which 16 take less than a millisecond: lets others go on if 5 ms have passed
-    /// since they last could.
+    /// Called once for each piece of work, of which 16 must take less than a millisecond. Lets other tasks run if 5 ms have
+    /// passed since they last could.
     ///
     /// # Cancel safety
     /// Cancel-safe.
@@ -48,7 +48,7 @@ impl Breaks {
         }
     }
 
-    /// Lets others go on in any case: before and after a piece of work that cannot be broken.
+    /// Lets other tasks run in any case: before and after a piece of work that cannot be divided.
     ///
     /// # Cancel safety
     /// Cancel-safe.
@@ -58,8 +58,8 @@ impl Breaks {
     }
 }
 
-/// Does work that cannot be broken, such as the parsing of a list of 100,000 instances: beside the runtime's own threads if
-/// there is `much` of it, and here and now otherwise. If this is dropped, the work goes on to its end.
+/// Does work that cannot be divided, such as the parsing of a list of 100,000 instances. If there is `much` of it, it runs
+/// on a thread for blocking work, otherwise in place. If this is dropped, the work goes on to its end.
 ///
 /// # Panics
 /// If there is much and this is not within a tokio runtime; and as the work does.
@@ -71,14 +71,14 @@ pub async fn aside<T: Send + 'static>(much: bool, work: impl FnOnce() -> T + Sen
         Ok(done) => done,
         Err(failed) => match failed.try_into_panic() {
             Ok(panic) => resume_unwind(panic),
-            // The runtime ends, and with it whoever waits.
+            // The runtime is shutting down, and this task with it.
             Err(_) => pending().await,
         },
     }
 }
 
-/// Drops a value beside the runtime's own threads: for maps and lists so long, such as of 100,000 instances, that to free
-/// them takes longer than others should wait for their turn. Outside a runtime it is dropped at once.
+/// Drops a value on a thread for blocking work: for maps and lists, such as of 100,000 instances, that take so long to free
+/// that other tasks would be delayed. Outside a runtime it is dropped at once.
 pub fn drop_aside(value: impl Send + 'static) {
     if let Ok(runtime) = Handle::try_current() {
         drop(runtime.spawn_blocking(move || drop(value)));

@@ -12,15 +12,15 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// Any error of another library, as the source of an [`Error`].
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// What went wrong, said as what the caller can do about it.
+/// What went wrong, sorted by what the caller can do about it.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
-    /// The registry or the network is out of reach for now. The same call may succeed later; supervision retries it.
+    /// The registry or the network is out of reach. The same call may succeed later; supervision retries it.
     Unavailable,
-    /// An answer did not come within its bound. The call may or may not have taken effect; supervision retries it.
+    /// An answer did not come in time. The call may or may not have taken effect; supervision retries it.
     Timeout,
-    /// The claim on a published entry is gone: expired, deleted, or revoked by somebody else. Register again.
+    /// The claim on a published entry is gone: it has expired, or was deleted or revoked by others. Register again.
     Lost,
     /// The entry belongs to another claim on the same id, of a newer incarnation or the same. As long as its owner lives,
     /// registering again cannot help.
@@ -29,9 +29,9 @@ pub enum ErrorKind {
     Denied,
     /// A name, an address, a URL, a record or a setting is malformed. The message names it; retrying cannot help.
     Invalid,
-    /// What was asked for is not compiled in or not known. The message says what is, and which feature to turn on.
+    /// What was asked for is not compiled in or not known. The message says what is known, and which feature to turn on.
     Unsupported,
-    /// The owner has ended this already; there is nothing left to wait for.
+    /// It was ended before; there is nothing to wait for.
     Closed,
 }
 
@@ -52,7 +52,7 @@ struct Inner {
 }
 
 impl Error {
-    /// Makes an error of this kind. The message is one line without a full stop: what failed and, where it is not
+    /// Makes an error of this kind. The message is one line without a full stop. It says what failed and, where that is not
     /// obvious, what to do.
     pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
         Self(Arc::new(Inner { kind, message: message.into(), backend: None, service: None, source: None }))
@@ -111,7 +111,7 @@ impl Error {
         let mut source = std::error::Error::source(self);
         while let Some(error) = source {
             let level = error.to_string();
-            // Some libraries repeat in their own message what their sources say; say it once.
+            // Some libraries repeat their sources in their own message.
             if !levels.iter().any(|said| said.ends_with(&level)) {
                 levels.push(level);
             }

@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// How far ahead of this machine's clock an incarnation may be, in microseconds.
 const DAY: u64 = 24 * 3600 * 1_000_000;
 
-/// When a process started, in microseconds since 1970: tells a restart from an echo of the past.
+/// When a process started, in microseconds since 1970. It tells a restart from a record of an earlier process.
 ///
 /// Two records of one instance id are ordered by it, and the newer one is believed. It comes from the system clock:
 /// on a host whose clock is set back between two starts by more than the time between them, the older record wins
@@ -17,7 +17,7 @@ const DAY: u64 = 24 * 3600 * 1_000_000;
 pub struct Incarnation(u64);
 
 impl Incarnation {
-    /// The incarnation of this process: made at the first use, the same ever after.
+    /// The incarnation of this process. It is made at the first use, and stays the same.
     pub fn of_this_process() -> Self {
         static THIS: OnceLock<Incarnation> = OnceLock::new();
         *THIS.get_or_init(Self::fresh)
@@ -34,15 +34,15 @@ impl Incarnation {
         Self(now.max(last + 1))
     }
 
-    /// The incarnation of a record that somebody else wrote. 0 stands for "not known" and is older than any other.
+    /// The incarnation in a record. 0 stands for "not known" and is older than any other.
     pub fn from_micros(micros: u64) -> Self {
         Self(micros)
     }
 
     /// Itself, if it is at most a day ahead of this machine's clock; otherwise 0, "not known".
     ///
-    /// Whoever may write a record could claim the end of time, and with it an id for ever. What is read from a registry
-    /// goes through this, in [`decode`](crate::decode) and in whatever a backend reads by itself.
+    /// Without this, a record from the far future would hold an id for ever. Every incarnation that is read from a registry
+    /// goes through it: in [`decode`](crate::decode), and in a backend that reads records in another form.
     ///
     /// ```
     /// use callboard_core::Incarnation;
@@ -60,7 +60,7 @@ impl Incarnation {
         self.0
     }
 
-    /// The next older one that is known.
+    /// The next older one; at least 1, which is the oldest that is known.
     pub(crate) fn older(self) -> Self {
         Self(self.0.saturating_sub(1).max(1))
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{Address, Error, ErrorKind, Incarnation, Result, short};
 
-/// The highest weight that counts. A larger one, from a registry that anybody can write to, is used as this.
+/// The highest weight that is used. A larger one, which a registry may contain, is used as this.
 pub const MAX_WEIGHT: u32 = 65_535;
 
 /// One running server of a service, as its registry shows it.
@@ -17,8 +17,8 @@ pub const MAX_WEIGHT: u32 = 65_535;
 /// # Ok::<(), callboard_core::Error>(())
 /// ```
 ///
-/// Its id and its address are checked when it is made, and whenever they are changed: an instance can always stand in a
-/// registry. No field can be set without a check:
+/// Its id and its address are checked when it is made, and whenever they are changed. So every instance can be stored in
+/// any registry. No field can be set without a check:
 ///
 /// ```compile_fail,E0616
 /// # let mut instance = callboard_core::Instance::at("10.0.0.7:50051".parse()?)?;
@@ -43,12 +43,12 @@ pub enum InstanceKind {
     /// A server of the service itself.
     #[default]
     Backend,
-    /// An external balancer that says where the servers are.
+    /// An external balancer, which lists the servers.
     Balancer,
 }
 
 impl Instance {
-    /// Makes an instance of weight 1, without zone and metadata, of this process's incarnation.
+    /// Makes an instance of weight 1, without zone and metadata, with this process's incarnation.
     ///
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid) if the id is not 1 to 128 characters of `[A-Za-z0-9._:[]-]`: it has to
@@ -68,7 +68,7 @@ impl Instance {
     }
 
     /// Makes an instance whose id is its address, with `-` for the `/` of a Unix socket and for the `%` before an IPv6
-    /// address's zone. Right where one server at a time holds an address.
+    /// address's zone. Use it where one server at a time has an address.
     ///
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid) if the address is no valid id: too long, or a path with other characters.
@@ -76,27 +76,28 @@ impl Instance {
         Self::new(address.to_string().replace(['/', '%'], "-"), address)
     }
 
-    /// Unique within its service, and the same after a restart. See [`Instance::new`] for its form.
+    /// The id: unique within its service, and the same after a restart. See [`Instance::new`] for its form.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// Where it can be reached.
+    /// The address at which it can be reached.
     pub fn address(&self) -> &Address {
         &self.address
     }
 
-    /// Its share of the calls relative to the others', for balancers that look at it. 1 by default; 0 asks for none.
+    /// The weight: its share of the calls relative to the others', for balancers that look at it. 1 by default; 0 asks for
+    /// no calls.
     pub fn weight(&self) -> u32 {
         self.weight
     }
 
-    /// Where it runs, for balancers that prefer what is near. None by default.
+    /// The zone in which it runs, for balancers that prefer near instances. None by default.
     pub fn zone(&self) -> Option<&str> {
         self.zone.as_deref()
     }
 
-    /// What its owner wants clients to know. Empty by default. Sorted, so that equal sets are stored alike.
+    /// The metadata: what its owner wants clients to know. Empty by default. Sorted, so that equal maps are stored alike.
     pub fn metadata(&self) -> &BTreeMap<String, String> {
         &self.metadata
     }
@@ -106,7 +107,8 @@ impl Instance {
         self.kind
     }
 
-    /// When its process started; orders two records of one id. [`Incarnation::of_this_process`] by default.
+    /// The incarnation: when its process started. It orders two records of one id. [`Incarnation::of_this_process`] by
+    /// default.
     pub fn incarnation(&self) -> Incarnation {
         self.incarnation
     }
@@ -132,21 +134,21 @@ impl Instance {
         self
     }
 
-    /// The same with something else at the address.
+    /// The same with this kind.
     #[must_use]
     pub fn with_kind(mut self, kind: InstanceKind) -> Self {
         self.kind = kind;
         self
     }
 
-    /// The same of this incarnation.
+    /// The same with this incarnation.
     #[must_use]
     pub fn with_incarnation(mut self, incarnation: Incarnation) -> Self {
         self.incarnation = incarnation;
         self
     }
 
-    /// The same under this id.
+    /// The same with this id.
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -156,7 +158,7 @@ impl Instance {
         Ok(Self { id, ..self })
     }
 
-    /// The same at this address.
+    /// The same with this address.
     #[must_use]
     pub fn with_address(mut self, address: Address) -> Self {
         self.address = address;
@@ -178,7 +180,7 @@ impl Instance {
         &mut self.metadata
     }
 
-    /// The same under the id and at the address of another, which were checked when that was made.
+    /// The same with the id and the address of another instance, which were checked when that was made.
     #[must_use]
     pub fn with_name_of(self, other: &Self) -> Self {
         Self { id: other.id.clone(), address: other.address.clone(), ..self }
@@ -201,8 +203,8 @@ fn check_id(id: &str) -> Result<()> {
     Ok(())
 }
 
-/// The error of a claim whose entry is another's: of kind [`Conflict`](crate::ErrorKind::Conflict), with the id, where the
-/// other is, and both incarnations. For backends, so that all say the same.
+/// The error of a claim whose entry belongs to another claim: of kind [`Conflict`](crate::ErrorKind::Conflict), with the id,
+/// the other's address, and both incarnations. For backends, so that all say the same.
 ///
 /// ```
 /// use callboard_core::{ErrorKind, Incarnation, Instance, conflict};

@@ -3,12 +3,12 @@
 use std::ops::Add;
 use std::time::Duration;
 
-/// Further away than anything that is waited for, and within what every clock can say.
+/// Longer than any wait, and within the range of every clock.
 const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
 
-/// The moment so long after this one, or 30 years after it, if that is sooner. Settings may say any [`Duration`], and
-/// `Instant + Duration::MAX` panics; every moment that is made of a setting is made by this. It takes the standard library's
-/// `Instant` and Tokio's.
+/// The moment that is `wait` after this one, or 30 years after it if that is sooner. A setting may be any [`Duration`], and
+/// `Instant + Duration::MAX` panics, so every moment that depends on a setting is made by this. It takes the standard
+/// library's `Instant` and Tokio's.
 ///
 /// ```
 /// use std::time::{Duration, Instant};

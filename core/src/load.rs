@@ -1,4 +1,4 @@
-//! What a server says of its load.
+//! What a server reports about its load.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,13 +6,13 @@ use std::sync::{Arc, LazyLock};
 
 use tokio::time::Instant;
 
-/// What a server says of its load: the content of gRPC's `xds.data.orca.v3.OrcaLoadReport`.
+/// What a server reports about its load: the content of gRPC's `xds.data.orca.v3.OrcaLoadReport`.
 ///
-/// Utilisations are shares, of which 1.0 is all there is; what counts as all is the server's to say, and a value may be
-/// above it. Rates are per second. 0, or an absent name, is what the server does not report. Nothing is checked: a peer
-/// may send negative values and NaN.
+/// Utilisations are fractions: 1.0 is full utilisation, which the server defines, and a value may be above it. Rates are per
+/// second. 0, or an absent name, is a figure that the server does not report. Nothing is checked: a peer may send negative
+/// values and NaN.
 ///
-/// It may grow, so it is made from the default:
+/// Fields may be added, so it is made from the default:
 ///
 /// ```
 /// let mut report = callboard_core::LoadReport::default();
@@ -22,29 +22,29 @@ use tokio::time::Instant;
 #[non_exhaustive]
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LoadReport {
-    /// Of the CPUs that the server may use.
+    /// Utilisation of the CPUs that the server may use.
     pub cpu_utilization: f64,
-    /// Of the memory that the server may use.
+    /// Utilisation of the memory that the server may use.
     pub mem_utilization: f64,
-    /// Of whatever bounds this application. Where it is reported, it counts instead of the CPU's.
+    /// Utilisation of whatever limits this application. If it is reported, it is used instead of the CPU's.
     pub application_utilization: f64,
     /// Requests per second.
     pub rps_fractional: f64,
     /// Requests per second that ended with an error.
     pub eps: f64,
-    /// What the call that carried the report has cost, in units of the application's own.
+    /// What the call that carried the report has cost, in units that the application chooses.
     pub request_cost: BTreeMap<String, f64>,
     /// Utilisation of other resources, by their names.
     pub utilization: BTreeMap<String, f64>,
-    /// Whatever else the application reports, by name.
+    /// Other figures that the application reports, by name.
     pub named_metrics: BTreeMap<String, f64>,
 }
 
 impl LoadReport {
-    /// How many requests per second the server would serve at full utilisation, if each took what they take now: gRPC's
-    /// A58. The application's utilisation counts, or else the CPU's; to it is added the share of requests that ended with
-    /// an error, times `penalty`. None if the report does not say it: without utilisation or requests, or with figures
-    /// that make no sense.
+    /// How many requests per second the server would serve at full utilisation, if each costs what they cost now: gRPC's
+    /// A58. It divides the requests per second by the application's utilisation, or else the CPU's, plus the share of
+    /// requests that ended with an error, times `penalty`. None if the report has no utilisation or no requests, or if its
+    /// figures make no sense.
     ///
     /// ```
     /// let mut report = callboard_core::LoadReport::default();
@@ -67,10 +67,10 @@ impl LoadReport {
     }
 }
 
-/// A report, and when it came. Cloning is cheap.
+/// A report, and when it was received. Cloning is cheap.
 ///
-/// Servers may report with each answer, and most reports are never looked at: one is read when it is
-/// [asked for](Self::report) first.
+/// Servers may report with each response, and most reports are never used, so one is parsed when it is first
+/// [asked for](Self::report).
 #[derive(Clone)]
 pub struct Load {
     said: Arc<LazyLock<LoadReport, Read>>,
@@ -78,21 +78,21 @@ pub struct Load {
     pub at: Instant,
 }
 
-/// Makes a report of what has come.
+/// Parses a report.
 type Read = Box<dyn FnOnce() -> LoadReport + Send + Sync>;
 
 impl Load {
-    /// A report that has come just now. Used by the channel, and by tests of pickers.
+    /// A report that was received just now. Used by the channel, and by tests of pickers.
     pub fn now(report: LoadReport) -> Self {
         Self::unread(move || report)
     }
 
-    /// The same of a report that is read when somebody asks, once. Used by the channel.
+    /// The same with a report that is parsed, once, when it is first asked for. Used by the channel.
     pub fn unread(read: impl FnOnce() -> LoadReport + Send + Sync + 'static) -> Self {
         Self { said: Arc::new(LazyLock::new(Box::new(read))), at: Instant::now() }
     }
 
-    /// What the server has said. What could not be read says nothing: all of it is 0.
+    /// The report. If it could not be parsed, all of its figures are 0.
     pub fn report(&self) -> &LoadReport {
         &self.said
     }

@@ -1,4 +1,4 @@
-//! Lengths of time as JSON of protobuf writes them.
+//! Durations as protobuf's JSON writes them.
 
 use std::time::Duration;
 
@@ -8,8 +8,8 @@ use serde::{Deserialize, Deserializer};
 /// The most that protobuf allows: 10,000 years.
 const MOST: u64 = 315_576_000_000;
 
-/// Reads a length of time as JSON of protobuf writes it, which gRPC's service config is: seconds with up to nine
-/// decimals and an `s`, such as `10s` or `0.5s`. None if it is something else, negative, or longer than 10,000 years.
+/// Reads a duration as protobuf's JSON writes it, and so gRPC's service config: seconds with up to nine decimals and an
+/// `s`, such as `10s` or `0.5s`. None if it is something else, negative, or longer than 10,000 years.
 /// Either side of the point may be empty, `.5s` or `5.s`, as grpc-go reads it.
 ///
 /// ```
@@ -33,7 +33,7 @@ pub fn proto_duration(text: &str) -> Option<Duration> {
 /// [`proto_duration`] for serde's `deserialize_with`.
 ///
 /// # Errors
-/// The deserializer's own, if it is no text or no such length of time; the message quotes it.
+/// The deserializer's own, if it is no text or no such duration. The message quotes it.
 pub fn deserialize_proto_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
     proto_duration(&text)

@@ -1,4 +1,4 @@
-//! The stored form of an instance: what every backend of callboard writes, and what a person reads in the registry.
+//! The stored form of an instance, as every backend of callboard writes it and as people read it in the registry.
 
 use std::collections::BTreeMap;
 
@@ -74,11 +74,11 @@ pub fn encode(instance: &Instance) -> String {
 
 /// Reads an instance from its stored form.
 ///
-/// Only `v`, `id` and `address` must be there; the rest has the defaults of [`Instance::new`], but the incarnation,
-/// which is 0, as is one that is not [believed](Incarnation::believed). Unknown fields are ignored.
+/// Only `v`, `id` and `address` are required. The other fields have the defaults of [`Instance::new`], except the
+/// incarnation: it is 0 if it is absent or not [believed](Incarnation::believed). Unknown fields are ignored.
 ///
-/// Of an entry in a registry, the key says who it is, and not the record: see [`RecordReader`](crate::RecordReader) and
-/// [`holder`](crate::holder).
+/// The id of an entry in a registry is the one in its key, not the one in the record: see
+/// [`RecordReader`](crate::RecordReader) and [`holder`](crate::holder).
 ///
 /// # Errors
 /// [`Invalid`](crate::ErrorKind::Invalid), if it is not JSON of this form, of a later version, or has a bad id or
@@ -89,14 +89,14 @@ pub fn decode(stored: &[u8]) -> Result<Instance> {
 
 /// What a record says.
 pub(crate) struct Stored {
-    /// Of no incarnation that is known.
+    /// The instance, with an incarnation of 0.
     pub(crate) instance: Instance,
-    /// As it stands there, whether or not that is believed.
+    /// The incarnation in the record, whether or not it is believed.
     pub(crate) incarnation: Incarnation,
 }
 
 pub(crate) fn parse(stored: &[u8]) -> Result<Stored> {
-    // The reader's own error quotes what it has met, and would keep it.
+    // serde's own error quotes the record, which may be long.
     let unread =
         |error: serde_json::Error| Error::invalid("not a callboard record").with_source(&*short(&error.to_string()));
     let record: Fields = serde_json::from_slice(stored).map_err(unread)?;

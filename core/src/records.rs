@@ -1,4 +1,4 @@
-//! Reading the records of a registry: what each says of an instance, and what a person should know of it.
+//! Reading the records of a registry: the instance in each, and remarks on it for the log.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,16 +6,16 @@ use std::sync::Arc;
 use crate::record::{Stored, parse};
 use crate::{Error, Incarnation, Instance, Result, short};
 
-/// How many bytes of one service's records are kept, whatever they say.
+/// How many bytes of one service's records are kept.
 const MOST_BYTES: usize = 64 << 20;
 
-/// What a record may have that is kept all the same, in bytes.
+/// A record of at most this many bytes is kept even then.
 const SMALL: usize = 4 << 10;
 
-/// Something about one record that a person should know: that it cannot be read, or that it is not taken at its word. It
-/// quotes no more than a few hundred characters of what somebody else has written.
+/// A remark on one record for the log: that it cannot be read, or that something in it is not believed. It quotes no more
+/// than a few hundred characters of the record.
 ///
-/// [`watch`](crate::watch) says each at level WARN, once.
+/// [`watch`](crate::watch) logs each at level WARN, once.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Remark {
     backend: &'static str,
@@ -24,7 +24,7 @@ pub struct Remark {
 }
 
 impl Remark {
-    /// A remark of a backend, by its short name. `key` is what a person would look for in the registry.
+    /// Makes a remark of a backend, by the backend's short name. `key` is the key to look for in the registry.
     pub fn new(backend: &'static str, key: &str, text: impl Into<String>) -> Self {
         let one_line = |text: String| text.replace(char::is_control, " ");
         Self { backend, key: short(key).into_owned(), text: one_line(text.into()) }
@@ -46,18 +46,18 @@ pub struct Record {
 }
 
 impl Record {
-    /// The instance, of a registry whose records are not [`encode`](crate::encode)'s.
+    /// A record that is read already, for a registry whose records are not made by [`encode`](crate::encode).
     pub fn of(instance: Instance) -> Self {
         Self { instance: Some(Arc::new(instance)), remark: None, bytes: 0 }
     }
 
-    /// One that cannot be read, for this reason.
+    /// A record that cannot be read, for this reason.
     pub fn unreadable(backend: &'static str, key: &str, why: &Error) -> Self {
         let remark = Remark::new(backend, key, format!("record skipped: {}", short(&why.chain())));
         Self { instance: None, remark: Some(Arc::new(remark)), bytes: 0 }
     }
 
-    /// With something that a person should know of it.
+    /// The same with a remark, if there is one.
     #[must_use]
     pub fn remark(mut self, remark: Option<Remark>) -> Self {
         self.remark = remark.map(Arc::new).or(self.remark);
@@ -69,16 +69,16 @@ impl Record {
         self.instance.as_ref()
     }
 
-    /// What a person should know of it.
+    /// The remark on it.
     pub fn remarked(&self) -> Option<&Arc<Remark>> {
         self.remark.as_ref()
     }
 }
 
-/// Reads the records of one service, within a bound on all of them: once they have 64 MiB, those of more than 4 KiB count as
-/// unreadable, so that a few who write much push nobody else out.
+/// Reads the records of one service, within a limit on all of them together: once they have 64 MiB, records of more than
+/// 4 KiB count as unreadable. So a few large records cannot push out the small ones.
 ///
-/// What counts is the key: an instance has the id that its key names, whatever the record says.
+/// An instance has the id that its key names, whatever the record says.
 ///
 /// ```
 /// use callboard_core::RecordReader;
@@ -95,13 +95,13 @@ pub struct RecordReader {
 }
 
 impl RecordReader {
-    /// For a backend, by its short name.
+    /// Makes a reader for a backend, by the backend's short name.
     pub fn new(backend: &'static str) -> Self {
         Self { backend, bytes: 0 }
     }
 
-    /// Reads what stands under a key, as [`encode`](crate::encode) writes it. `key` is what a person would look for in the
-    /// registry, and `id` the instance's id as the key names it.
+    /// Reads the record at a key, as [`encode`](crate::encode) writes it. `key` is the key to look for in the registry, and
+    /// `id` the instance's id as the key names it.
     pub fn read(&mut self, key: &str, id: &str, stored: &[u8]) -> Record {
         self.read_as(key, id, None, stored)
     }
@@ -111,12 +111,12 @@ impl RecordReader {
         self.read_as(key, id, Some(incarnation), stored)
     }
 
-    /// A record that was read before is kept beside those that this has read.
+    /// Counts a record that was read before and is kept beside those that this has read.
     pub fn keep(&mut self, record: &Record) {
         self.bytes += record.bytes;
     }
 
-    /// The record is not kept any more.
+    /// Stops counting a record that is not kept any more.
     pub fn forget(&mut self, record: &Record) {
         self.bytes = self.bytes.saturating_sub(record.bytes);
     }
@@ -137,17 +137,17 @@ impl RecordReader {
             return Ok(());
         }
         let (most, small) = (MOST_BYTES >> 20, SMALL >> 10);
-        Err(Error::invalid(format!("the service's records have {most} MiB, so that no more of {small} KiB are kept")))
+        Err(Error::invalid(format!("the service's records exceed {most} MiB, so none larger than {small} KiB is kept")))
     }
 }
 
-/// Who holds an entry: the instance that stands under the key of this id. None if it cannot be read, as what nobody can read
-/// is nobody's. For claims.
+/// The instance that holds the entry of this id, for claims. None if the record cannot be read: an unreadable record belongs
+/// to no claim.
 pub fn holder(id: &str, stored: &[u8]) -> Option<Instance> {
     Reading::of(id, None, stored).ok().map(|reading| reading.instance)
 }
 
-/// An instance as it counts, and in what it does not count as the record says.
+/// An instance as it is used, and what in its record is not believed.
 struct Reading {
     instance: Instance,
     doubts: Vec<String>,
@@ -171,7 +171,7 @@ impl Reading {
     }
 }
 
-/// What there is to say of an incarnation that is not [believed](Incarnation::believed).
+/// The remark on an incarnation that is not [believed](Incarnation::believed).
 pub fn unbelieved(incarnation: Incarnation) -> Option<String> {
     let why = "is more than a day ahead of this machine's clock, and counts as not known";
     (incarnation.believed() != incarnation).then(|| format!("its incarnation {incarnation} {why}"))

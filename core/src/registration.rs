@@ -1,4 +1,4 @@
-//! Keeping an instance on the board until its owner leaves.
+//! Keeping an instance registered until its owner deregisters it.
 
 mod report;
 mod task;
@@ -32,8 +32,8 @@ pub struct RegistrationSettings {
     pub attempt_timeout: Duration,
     /// The waits between attempts. [`Backoff::REGISTRY`] by default.
     pub backoff: Backoff,
-    /// How long the id may be [another's](ErrorKind::Conflict) until the registration ends. None by default: it goes on
-    /// trying, so that the server is on the board once the other has gone. It is looked at after each attempt.
+    /// How long the id may belong to [another server](ErrorKind::Conflict) until the registration ends. None by default: it
+    /// goes on trying, so that the server is registered once the other is gone. It is checked after each attempt.
     pub conflict_timeout: Option<Duration>,
 }
 
@@ -47,7 +47,7 @@ impl Default for RegistrationSettings {
 #[non_exhaustive]
 #[derive(Clone, Debug)]
 pub enum RegistrationState {
-    /// Not on the board yet.
+    /// Not registered yet.
     #[non_exhaustive]
     Registering {
         /// Failed attempts so far.
@@ -55,16 +55,15 @@ pub enum RegistrationState {
         /// What the last one failed with.
         error: Option<Error>,
     },
-    /// On the board.
+    /// Registered.
     #[non_exhaustive]
     Registered {
         /// Since when.
         since: Instant,
-        /// Set while the record that is published is not the one that the owner wishes: why the change could not be
-        /// published. It is tried again.
+        /// Set while a change could not be published: why. The former record stands, and the change is tried again.
         pending: Option<Error>,
     },
-    /// Was on the board, and is being registered again.
+    /// Was registered, and is being registered again.
     #[non_exhaustive]
     Lost {
         /// Since when.
@@ -72,37 +71,37 @@ pub enum RegistrationState {
         /// The last error: why it was lost or, later, why it could not be registered again.
         error: Error,
     },
-    /// Off the board for good. No other state follows.
+    /// Deregistered for good. No other state follows.
     #[non_exhaustive]
     Deregistered {
-        /// None if the owner left and the entry was removed, or there was none to remove. Otherwise what went wrong: the
-        /// id has been another's for longer than [`conflict_timeout`](RegistrationSettings::conflict_timeout)
-        /// ([`Conflict`](ErrorKind::Conflict)), the entry could not be removed and ends by its time to live, or the task was ended from outside ([`Closed`](ErrorKind::Closed)).
+        /// None if the owner has deregistered the instance and the entry was removed, or there was none to remove.
+        /// Otherwise what went wrong: the id belonged to another server for longer than
+        /// [`conflict_timeout`](RegistrationSettings::conflict_timeout) ([`Conflict`](ErrorKind::Conflict)); the entry could
+        /// not be removed and ends by its time to live; or the task was ended from outside ([`Closed`](ErrorKind::Closed)).
         error: Option<Error>,
     },
 }
 
-/// Puts an instance on the board and keeps it there until the owner [deregisters](Registration::deregister) it.
+/// Registers an instance and keeps it registered until the owner [deregisters](Registration::deregister) it.
 ///
 /// It returns at once; one task does the rest, within the current tracing span:
 /// - It registers, and tries again for ever when that fails, with the waits of
 ///   [`backoff`](RegistrationSettings::backoff). After [`Denied`](ErrorKind::Denied), [`Invalid`](ErrorKind::Invalid) and
-///   [`Unsupported`](ErrorKind::Unsupported), which a person has to cure, it waits the longest at once.
-/// - When the lease is lost it lets go of it, waits, and registers again. There are never two claims at once. The
-///   waits start over after the instance has been on the board for longer than the longest of them, so that a lease
-///   that is lost right after each registration does no harm.
-/// - A change that cannot be published leaves what is published as it is, and is tried again with the same waits. The
+///   [`Unsupported`](ErrorKind::Unsupported), which do not pass by themselves, it takes the longest wait at once.
+/// - When the lease is lost it drops it, waits, and registers again. There are never two claims at once. The waits
+///   start over after the instance has been registered for longer than the longest of them, so that a lease that is
+///   lost right after each registration does no harm.
+/// - A change that cannot be published leaves the published record as it is, and is tried again with the same waits. The
 ///   state says so: [`pending`](RegistrationState::Registered::pending). If the claim is lost meanwhile, and the registry
-///   refuses the changed record, the last one that it took is registered.
-/// - [`Conflict`](ErrorKind::Conflict) says that the id is another's, who has claimed it later. That is logged as an error,
-///   and does not end a server that serves: it is tried again, until the other has gone, or for
-///   [`conflict_timeout`](RegistrationSettings::conflict_timeout) if that is set. Who has lost an entry to another of the
-///   same incarnation gives way: it goes on with an older one, so that two equals do not take turns.
-/// - An id or an address that [cannot stand](Instance::check) in a registry ends it at once, with that error.
+///   refuses the changed record, the last record that it accepted is registered.
+/// - [`Conflict`](ErrorKind::Conflict) says that another server has claimed the id later. That is logged as an error, and
+///   does not end this server. The registration is tried again until the other is gone, or for
+///   [`conflict_timeout`](RegistrationSettings::conflict_timeout) if that is set. A claim that loses its entry to another
+///   one of the same incarnation goes on with an older incarnation, so that the two do not replace each other in turn.
 /// - An incarnation of 0, which says that it is not known, is replaced by
 ///   [this process's](crate::Incarnation::of_this_process).
 ///
-/// Announce a server once it listens.
+/// Register a server once it listens.
 ///
 /// ```
 /// # use std::{sync::Arc, time::Duration};
@@ -137,15 +136,15 @@ pub fn register(
     Registration { wanted, state: told, task, runtime }
 }
 
-/// An instance that is kept on the board.
+/// An instance that is kept registered.
 ///
-/// **Dropping** it without [`deregister`](Self::deregister) takes the instance off the board too, but in the background: nobody
-/// waits for that or learns how it went, and a runtime that shuts down first leaves the entry to its time to live.
+/// **Dropping** it without [`deregister`](Self::deregister) deregisters the instance too, but in the background: the
+/// outcome is only logged, and if the runtime shuts down first, the entry stays until its time to live ends.
 #[derive(Debug)]
-#[must_use = "dropping a registration takes the instance off the board"]
+#[must_use = "dropping a registration deregisters the instance"]
 pub struct Registration {
-    /// What should be on the board. The end of this channel tells the task that the owner has left, so that no
-    /// wish can come after it.
+    /// What should be registered. The end of this channel tells the task to deregister, so that no change can come after
+    /// that.
     wanted: watch::Sender<Instance>,
     state: watch::Receiver<RegistrationState>,
     task: JoinHandle<Result<()>>,
@@ -164,7 +163,7 @@ impl Registration {
         self.state.clone()
     }
 
-    /// Waits until the instance is on the board. Nothing is given up when this gives up: the attempts go on.
+    /// Waits until the instance is registered. After the timeout, the attempts to register go on.
     ///
     /// # Errors
     /// After `timeout`, the error of the last attempt, or [`Timeout`](ErrorKind::Timeout) if none has failed yet. At
@@ -187,17 +186,19 @@ impl Registration {
             | RegistrationState::Lost { error, .. }
             | RegistrationState::Deregistered { error: Some(error) } => Err(error),
             RegistrationState::Registering { error: None, .. } => {
-                Err(Error::new(ErrorKind::Timeout, format!("not on the board within {timeout:?}")))
+                Err(Error::new(ErrorKind::Timeout, format!("not registered within {timeout:?}")))
             }
-            RegistrationState::Deregistered { error: None } => Err(Error::new(ErrorKind::Closed, "has left the board")),
+            RegistrationState::Deregistered { error: None } => {
+                Err(Error::new(ErrorKind::Closed, "it was deregistered"))
+            }
         }
     }
 
     /// Changes the instance's weight, zone or metadata in place: watchers see a change, never a gap.
     ///
     /// It returns at once and the task publishes the change. Of several changes in a row only the result may be
-    /// published; one that is made while the instance is not on the board is part of the next attempt. If publishing
-    /// fails, what is published stays, and the change is tried again: [`RegistrationState::Registered`] says why.
+    /// published. A change that is made while the instance is not registered is part of the next attempt. If publishing
+    /// fails, the former record stays, and the change is tried again: [`RegistrationState::Registered`] says why.
     ///
     /// Id, address, kind and incarnation say which instance it is. They stay as registered, whatever `change` does.
     ///
@@ -219,19 +220,19 @@ impl Registration {
         });
     }
 
-    /// Takes the instance off the board for good and returns once that is acknowledged.
+    /// Deregisters the instance for good and returns once the registry has acknowledged that.
     ///
-    /// It joins the task that registers, so nothing can put the instance back afterwards. An attempt in flight is
+    /// It waits for the task that registers, so nothing can put the instance back afterwards. An attempt in flight is
     /// waited for, and what it registered is revoked. Takes at most twice
     /// [`attempt_timeout`](RegistrationSettings::attempt_timeout).
     ///
     /// # Errors
     /// If the entry could not be removed: it ends by its time to live. If the registration had
-    /// [ended](RegistrationState::Deregistered) before, what it ended with. It is no error if there is no claim to revoke
-    /// because the last attempt has failed; what such an attempt may have left behind ends by its time to live.
+    /// [ended](RegistrationState::Deregistered) before, the error that it ended with. It is no error if there is nothing to
+    /// revoke because the last attempt has failed; an entry that such an attempt may have left ends by its time to live.
     ///
     /// # Cancel safety
-    /// If this is dropped before it resolves, the instance leaves all the same, in the background.
+    /// If this is dropped before it resolves, the instance is deregistered all the same, in the background.
     pub async fn deregister(self) -> Result<()> {
         let Self { wanted, task, .. } = self;
         drop(wanted);

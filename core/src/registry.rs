@@ -9,31 +9,29 @@ use crate::{Error, ErrorKind, Instance, Result, ServiceName};
 /// Where instances are published: the server's side of a backend.
 ///
 /// # Contract
-/// - **One attempt.** `register` does the simple, honest thing and fails at the first doubt. It never retries:
+/// - **One attempt.** `register` makes one attempt and fails at the first doubt. It never retries:
 ///   [`register`](crate::register) calls it, bounds it by a timeout, and calls it again for ever.
 /// - **One entry per service and id.** Where the id is there already: an entry of an older or the same incarnation is
 ///   replaced; one of a newer incarnation stays and gives [`Conflict`](crate::ErrorKind::Conflict), as
 ///   [`conflict`](crate::conflict) makes it. If the registry shows that the owner of the newer one is dead, that entry may
 ///   be replaced too.
 /// - **An order among equals.** A lease whose entry was replaced by another claim of the same incarnation has lost it to a
-///   later one: that is a `Conflict` too. What was written by hand, without a claim, is no conflict: the entry is `Lost`.
-/// - **Nothing without an end.** The entry must vanish by itself, within the backend's time to live, when this
-///   process dies or the lease is dropped. What cannot be tied to a lease is not published.
+///   later one: that is a `Conflict` too. An entry that was overwritten by hand, without a claim, is `Lost`.
+/// - **A time to live.** The entry must end by itself, within the backend's time to live, when this process dies or the
+///   lease is dropped. What cannot be tied to a lease is not published.
 /// - **Cancellation.** If the future is dropped, the entry may or may not be there; if it is, nothing keeps it alive.
 #[async_trait]
 pub trait Registry: fmt::Debug + Send + Sync + 'static {
     /// Publishes the instance and returns once it is acknowledged by the registry, that is, visible to watchers.
     ///
     /// # Errors
-    /// See [`ErrorKind`](crate::ErrorKind) for which kind tells what. An instance whose id could not be part of a key is
-    /// [`Invalid`](ErrorKind::Invalid), before anything is asked: [`Instance::check`] tells.
+    /// See [`ErrorKind`](crate::ErrorKind) for which kind says what.
     async fn register(&self, service: &ServiceName, instance: &Instance) -> Result<Box<dyn Lease>>;
 
     /// Puts the service's config beside its instances, in place of the one that is there; with None, removes it, and it is
     /// no error if there is none. Returns once that is acknowledged. The config has no lease: it stays until it is removed.
     ///
-    /// Called by whoever operates the service, with a text that [`ServiceConfig::parse`](crate::ServiceConfig::parse)
-    /// has read: see [`put_service_config`](crate::put_service_config). Watchers get it as [`Snapshot::config`](crate::Snapshot::config).
+    /// Called with a text that [`ServiceConfig::parse`](crate::ServiceConfig::parse) has accepted: see [`put_service_config`](crate::put_service_config). Watchers get it as [`Snapshot::config`](crate::Snapshot::config).
     ///
     /// # Errors
     /// [`Unsupported`](ErrorKind::Unsupported), unless overridden. After another error it is not known which config is
@@ -56,10 +54,10 @@ pub trait Registry: fmt::Debug + Send + Sync + 'static {
 ///   once where the backend can do that without waiting.
 #[async_trait]
 pub trait Lease: fmt::Debug + Send + 'static {
-    /// Resolves once the entry is gone or is not this lease's any more, or can no longer be kept alive. Says why:
-    /// [`Lost`](crate::ErrorKind::Lost) asks to register again, [`Conflict`](crate::ErrorKind::Conflict) says that another
-    /// claim has taken it, of a newer incarnation or of the same: of two that are equal, the later one stays. After that
-    /// the lease is only good for being dropped.
+    /// Resolves once the entry is gone, belongs to another claim, or can no longer be kept alive. Says why:
+    /// [`Lost`](crate::ErrorKind::Lost) asks to register again; [`Conflict`](crate::ErrorKind::Conflict) says that another
+    /// claim has taken the entry, of a newer incarnation or of the same. Of two that are equal, the later one stays. After
+    /// that the lease can only be dropped.
     ///
     /// # Cancel safety
     /// Cancel-safe: it is called again and again beside other work, and a loss between two calls is not missed.
@@ -69,15 +67,15 @@ pub trait Lease: fmt::Debug + Send + 'static {
     /// differ from what was registered.
     ///
     /// # Errors
-    /// `Lost` and `Conflict` say that the claim was gone. After any other error the claim stands, it is not known which of
-    /// the two records is published, and the owner tries again:
-    /// - [`Invalid`](crate::ErrorKind::Invalid) and [`Denied`](crate::ErrorKind::Denied): the registry refuses this record
-    ///   as it is, such as one that is too large or has a key that it does not take.
-    /// - [`Unavailable`](crate::ErrorKind::Unavailable) and [`Timeout`](crate::ErrorKind::Timeout): it may pass.
+    /// `Lost` and `Conflict` say that the claim is gone. After any other error the claim stands, either of the two records
+    /// may be published, and the owner tries again:
+    /// - [`Invalid`](crate::ErrorKind::Invalid) and [`Denied`](crate::ErrorKind::Denied): the registry refuses this record,
+    ///   for instance because it is too large or has a key that the registry does not accept.
+    /// - [`Unavailable`](crate::ErrorKind::Unavailable) and [`Timeout`](crate::ErrorKind::Timeout): it may work later.
     ///
     /// # Cancel safety
-    /// If the future is dropped, either record may be published. The claim stands: what this call has written half-way is
-    /// not taken for somebody else's.
+    /// If the future is dropped, either record may be published. The claim stands: a change that this call has begun is not
+    /// mistaken for another claim.
     async fn update(&mut self, instance: &Instance) -> Result<()>;
 
     /// Removes the entry and returns once that is acknowledged. Another claim's entry is left alone, and an entry that is

@@ -1,4 +1,4 @@
-//! TLS to a registry, as a backend tells its client library.
+//! TLS to a registry, for a backend to hand to its client library.
 
 mod pem;
 mod pems;
@@ -19,17 +19,17 @@ use crate::{Error, ErrorKind, Result, TargetOptions};
 /// How long the files may take to be read.
 const READ: Duration = Duration::from_secs(1);
 
-/// How a registry's servers are trusted by TLS, and how a client shows itself to them. The certificate of a server must
+/// TLS to a registry: which servers are trusted, and which certificate a client presents. The certificate of a server must
 /// be for the host at which it is reached.
 ///
 /// A backend's builder takes one by `tls`, and its URL has the same by the keys `tls`, `ca`, `cert` and `key`. This is
-/// about the registry alone: TLS to the servers of a service is a channel's matter.
+/// about the way to the registry only: **it does not encrypt the calls**. TLS to the servers of a service is a setting of
+/// the channel.
 ///
-/// **What is in files is read again** whenever a backend connects, so that a certificate that is renewed on disk is the one
-/// that is shown next: nothing has to be restarted. What is given as a text stays as it is. A file that cannot be
-/// read then, or is only half written, is warned of, and what was read before is used; the next connection reads again. A
-/// connection that stands is not ended by a new file. Write a new file beside the old one and rename it: then nobody
-/// reads half of it.
+/// **Files are read again** whenever a backend connects, so that a certificate that is renewed on disk is used for the next
+/// connection, without a restart. What is given as a text stays as it is. If a file cannot be read then, or is only half
+/// written, a warning is logged and what was read before is used; the next connection reads again. A new file does not end
+/// a connection. Write a new file beside the old one and rename it, so that it is never read half-written.
 ///
 /// ```no_run
 /// # fn doc() -> Result<(), Box<dyn std::error::Error>> {
@@ -69,7 +69,7 @@ impl RegistryTls {
         Self::of(None, None)
     }
 
-    /// Shows this certificate to a server that asks for one: a PEM chain, the own certificate first, and its private
+    /// Presents this certificate to a server that asks for one: a PEM chain, the own certificate first, and its private
     /// key. None by default.
     ///
     /// # Errors
@@ -79,7 +79,7 @@ impl RegistryTls {
         Ok(self.showing(chain, Pem::given(Part::Key, key.into())?))
     }
 
-    /// Shows the certificate in the first of these PEM files, with the private key in the second, as
+    /// Presents the certificate in the first of these PEM files, with the private key in the second, as
     /// [`identity`](Self::identity) does with texts. They may be the same file. They are read here, without async, and
     /// again at each connection.
     ///
@@ -90,7 +90,7 @@ impl RegistryTls {
         Ok(self.showing(chain, Pem::in_file(Part::Key, key.as_ref())?))
     }
 
-    /// Reads it from a dial URL. None if the URL says nothing of TLS. Called by backends.
+    /// Reads it from a dial URL. None if the URL has no TLS. Called by backends.
     ///
     /// TLS is on with the key `tls`, or with any of the others, which would be without effect otherwise: `ca` names the
     /// file of the certificate authorities, `cert` and `key` those of the client's certificate and private key. The
@@ -141,11 +141,11 @@ impl RegistryTls {
 
     /// The PEM texts for a connection that is about to be made: the files are read again. Called by backends.
     ///
-    /// It does not fail. What cannot be read now is warned of, and what was read last is given. Whatever has not changed is
-    /// the same allocation ([`Arc::ptr_eq`]), for a backend that makes its client anew only then.
+    /// It does not fail. If a file cannot be read now, a warning is logged and what was read last is returned. What has not
+    /// changed is the same allocation ([`Arc::ptr_eq`]), so that a backend can make a new client only after a change.
     ///
-    /// It has to be awaited within a tokio runtime with its timers on, where it takes a second at the most: the files are read on a
-    /// thread where blocking does no harm. Cancel-safe.
+    /// It has to be awaited within a tokio runtime with its timers on. It takes a second at most: the files are read on a
+    /// thread for blocking work. Cancel-safe.
     pub async fn read_again(&self) -> Arc<RegistryPems> {
         let before = self.pems();
         if !before.in_files() {

@@ -1,4 +1,4 @@
-//! Where a client learns who serves.
+//! Where a client learns a service's instances.
 
 use std::fmt;
 
@@ -14,8 +14,8 @@ pub type Snapshots = BoxStream<'static, Result<Snapshot>>;
 /// # Contract
 /// - `watch` itself does no I/O and cannot fail; everything happens as the stream is polled.
 /// - **The first item is the set as it is now**, and comes even if the set is empty. A service that nobody has ever
-///   heard of is an empty set, not an error. "Not known yet" is no item.
-/// - **Each item is complete.** A backend that hears of changes folds them. Equal sets in a row are allowed.
+///   heard of is an empty set, not an error. While nothing is known yet, the stream yields nothing.
+/// - **Each item is complete.** A backend that receives changes folds them into sets. Equal sets in a row are allowed.
 /// - **One attempt.** The stream yields an error at the first doubt (connection gone, session expired, history
 ///   compacted) and is then dropped, not polled again. [`watch`](crate::watch) watches again, for ever, and keeps
 ///   the last good set meanwhile. The end of the stream counts as such an error.

@@ -1,4 +1,4 @@
-//! What a registry says of a service beside its instances: gRPC's service config.
+//! gRPC's service config, which a registry keeps beside a service's instances.
 
 mod codes;
 mod methods;
@@ -23,20 +23,20 @@ use crate::Result;
 ///
 /// | field | meaning |
 /// |---|---|
-/// | `loadBalancingConfig` | balancers, each an object of one key: its name, and its settings. The first one that the client knows counts |
-/// | `loadBalancingPolicy` | the name of a balancer; counts if there is no `loadBalancingConfig` |
+/// | `loadBalancingConfig` | balancers, each an object of one key: its name, and its settings. The first one that the client knows is used |
+/// | `loadBalancingPolicy` | the name of a balancer; used if there is no `loadBalancingConfig` |
 /// | `methodConfig` | a list; each entry has a list `name` of methods, and what holds for these: `timeout`, `waitForReady`, `retryPolicy`, `maxRequestMessageBytes`, `maxResponseMessageBytes` |
-/// | `retryThrottling` | `maxTokens` and `tokenRatio`: when calls are not retried, as too many fail |
+/// | `retryThrottling` | `maxTokens` and `tokenRatio`: stops retries while too many calls fail |
 /// | `healthCheckConfig` | `serviceName`; kept, and not acted on yet |
 ///
 /// A name in `methodConfig` is an object: `{"service": "package.Service", "method": "Method"}` is one method; without
 /// `method` it is every method of the service, and `{}` is every method that no other name covers. `timeout` and the
-/// backoffs are such as `"1.5s"`. As in grpc-go, the name of a field may be written in any case, such as `MaxAttempts`, and
+/// backoffs are texts such as `"1.5s"`. As in grpc-go, the name of a field may be written in any case, such as `MaxAttempts`, and
 /// a length of time may begin with its point, such as `".01s"`.
 ///
-/// What gRPC gives a meaning to and this does not obey is named in [`not_obeyed`](Self::not_obeyed): `hedgingPolicy`,
-/// `perAttemptRecvTimeout`, `connectionScaling` and, until it is acted on, `healthCheckConfig`. A `retryPolicy` and a
-/// `hedgingPolicy` in one entry refuse the config. Fields that gRPC does not know are ignored, as is a `null`.
+/// Fields of gRPC that are not obeyed are named in [`not_obeyed`](Self::not_obeyed): `hedgingPolicy`,
+/// `perAttemptRecvTimeout`, `connectionScaling` and, so far, `healthCheckConfig`. A config with a `retryPolicy` and a
+/// `hedgingPolicy` in one entry is rejected. Fields that gRPC does not know are ignored, as is a `null`.
 ///
 /// ```
 /// use std::time::Duration;
@@ -65,19 +65,19 @@ use crate::Result;
 #[non_exhaustive]
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ServiceConfig {
-    /// The balancers that the service asks for, `loadBalancingConfig`: the first one that the client knows counts. Empty
-    /// if it leaves the choice to the client.
+    /// The balancers that the service asks for, `loadBalancingConfig`. The first one that the client knows is used. Empty if
+    /// the choice is left to the client.
     pub load_balancing: Vec<PolicyConfig>,
-    /// Bounds the retries of all calls together. None if nothing does.
+    /// Limits the retries of all calls together. None if there is no limit.
     pub retry_throttling: Option<RetryThrottling>,
     /// `healthCheckConfig.serviceName`: kept, and not acted on yet.
     pub health_check: Option<String>,
-    /// The paths of what stands there, has a meaning to gRPC, and is not obeyed, such as `methodConfig[0].hedgingPolicy`.
-    /// It does not refuse the config, as other clients of the service may obey it; whoever takes the config says so.
+    /// The paths of fields that gRPC knows and that are not obeyed, such as `methodConfig[0].hedgingPolicy`. The config is
+    /// used all the same, as other clients of the service may obey them; a channel logs a warning.
     pub not_obeyed: Vec<String>,
-    /// The paths of what fails every call of its methods, such as `methodConfig[0].timeout` of `"0s"`: a timeout in which
-    /// nothing can be answered, and a size of 0, which a message without any field alone keeps to. It is obeyed all the
-    /// same, as it may be meant: whoever takes the config says so.
+    /// The paths of settings that fail every call of their methods, such as a `methodConfig[0].timeout` of `"0s"`: a timeout in
+    /// which no server can answer, or a message size of 0, which only an empty message keeps to. They are obeyed all the
+    /// same, as they may be intended; a channel logs a warning.
     pub fails_calls: Vec<String>,
     methods: Arc<Methods>,
 }
@@ -88,20 +88,20 @@ pub struct ServiceConfig {
 pub struct MethodConfig {
     /// The deadline of calls that set none, or a later one.
     pub timeout: Option<Duration>,
-    /// Whether calls wait for a ready endpoint that do not say themselves.
+    /// Whether calls that do not set it themselves wait for a ready endpoint.
     pub wait_for_ready: Option<bool>,
     /// How large a message of a request may be, in bytes as it is sent: after compression, without its prefix of 5 bytes.
-    /// What a compressed one unfolds to is bounded by the generated client, `max_decoding_message_size`.
+    /// The size after decompression is limited by the generated client, `max_decoding_message_size`.
     pub max_request_message_bytes: Option<u64>,
     /// The same for a message of a response.
     pub max_response_message_bytes: Option<u64>,
-    /// Which failures are tried again.
+    /// Which failures are retried, and how.
     pub retry: Option<RetryPolicy>,
 }
 
 impl ServiceConfig {
-    /// Reads a config. Unknown fields are ignored; what is known and cannot be read refuses the whole. Of a key that
-    /// stands twice in a balancer's settings, the last one counts; any other known key may stand once.
+    /// Parses a config. Unknown fields are ignored. If a known field cannot be read, the whole config is rejected. A key that
+    /// is in a balancer's settings twice has its last value; any other known key may be there once.
     ///
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid), naming the field by its path, such as `methodConfig[1].timeout`.
@@ -109,13 +109,13 @@ impl ServiceConfig {
         read::read(stored)
     }
 
-    /// How calls of this method are made: `/package.Service/Method`. The config's entry for the method counts, else the
-    /// one for its service, else the one for all. Cheap enough for every call.
+    /// How calls of this method are made: `/package.Service/Method`. It is the entry for the method, else the one for its
+    /// service, else the one for all methods. Cheap enough for every call.
     pub fn method(&self, path: &str) -> Option<&MethodConfig> {
         self.methods.get(path)
     }
 
-    /// Whether it says anything of how the calls of any method are made.
+    /// Whether there is an entry for any method.
     pub fn has_methods(&self) -> bool {
         !self.methods.is_empty()
     }

@@ -26,7 +26,7 @@ const MAX_LENGTH: usize = 255;
 pub struct ServiceName(Arc<str>);
 
 impl ServiceName {
-    /// Checks a name and makes a service of it.
+    /// Checks a name.
     ///
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid), with the reason, if the name is not as the type says.

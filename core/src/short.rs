@@ -1,12 +1,12 @@
-//! What is quoted of what others wrote.
+//! Shortens quoted texts.
 
 use std::borrow::Cow;
 
 /// How many characters are quoted.
 const LONGEST: usize = 200;
 
-/// The text, or its first 200 characters and `…`. What somebody else has written may be a megabyte long, and an error or a
-/// line in a log that quotes it would be too; everything that quotes what stands in a registry is made by this.
+/// The text, or its first 200 characters and `…`. A record may be a megabyte long, and an error or a log line that quotes it
+/// would be too. Everything that quotes a registry's content uses this.
 ///
 /// ```
 /// use callboard_core::short;

@@ -4,30 +4,28 @@ use std::sync::Arc;
 
 use crate::{Instance, Record, Remark};
 
-/// How many remarks are handed on; the rest is counted.
+/// How many remarks are handed on. The others are only counted.
 const MOST_REMARKS: usize = 100;
 
-/// Who is on the board of one service at one moment: a complete set, not a change.
+/// The instances of one service at one moment: a complete set, not a change.
 ///
-/// Order is the registry's own and is kept for balancers that care for it. Duplicates may be there; the supervision
+/// The order is the registry's own and is kept, for balancers that depend on it. There may be duplicates; the supervision
 /// removes them.
 ///
-/// Instances are shared, so that a backend that keeps what it has heard hands out a set of thousands for the price of
-/// their pointers.
+/// Instances are shared, so that a backend that keeps its set can hand out thousands of them by copying pointers.
 #[non_exhaustive]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
     /// The instances that could be read.
     pub instances: Vec<Arc<Instance>>,
-    /// How many records stood beside them and could not be read. A set without instances in which this is not 0 is not
-    /// "nobody is there", and never replaces one with instances.
+    /// How many records beside them could not be read. A set without instances in which this is not 0 does not count as
+    /// empty, and never replaces one with instances.
     pub skipped: usize,
-    /// The service's config, as it stands in the registry beside the instances: gRPC's service config JSON, if it is not
-    /// garbage. None if there is none. A backend does not read it; [`ServiceConfig::parse`](crate::ServiceConfig::parse)
-    /// does.
+    /// The service's config as it is in the registry beside the instances: gRPC's service config JSON. None if there is none.
+    /// A backend does not parse it; [`ServiceConfig::parse`](crate::ServiceConfig::parse) does.
     pub config: Option<Arc<[u8]>>,
-    /// What a person should know of the records: why some could not be read, and which say what does not count. The first
-    /// 100; [`skipped`](Self::skipped) has the count.
+    /// Remarks on records: why some could not be read, and what in others is not believed. The first 100;
+    /// [`skipped`](Self::skipped) has the count.
     pub remarks: Vec<Arc<Remark>>,
 }
 
@@ -37,7 +35,7 @@ impl Snapshot {
         Self { instances: instances.into_iter().map(Into::into).collect(), ..Self::default() }
     }
 
-    /// Adds what one record says: an instance, or one more that could not be read, and what there is to say of it.
+    /// Adds one record: an instance, or one more that could not be read, and the remark on it.
     pub fn add(&mut self, record: &Record) {
         match record.instance() {
             Some(instance) => self.instances.push(Arc::clone(instance)),

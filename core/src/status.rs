@@ -1,4 +1,4 @@
-//! What a picker answers when it fails a call.
+//! The status with which a picker fails a call.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -27,7 +27,7 @@ pub enum Code {
     Unauthenticated = 16,
 }
 
-/// A gRPC status: what a picker gives to fail a call. The channel turns it into tonic's.
+/// A gRPC status, with which a picker fails a call. The channel turns it into tonic's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
     /// The code that the caller sees.

@@ -1,4 +1,4 @@
-//! What a dial URL says.
+//! A parsed dial URL.
 
 mod masked;
 mod options;
@@ -21,11 +21,11 @@ use crate::{Error, Result, ServiceName};
 /// holds options, whose keys are [checked](TargetOptions). User, password, path and query are percent-decoded. A
 /// `/`, `?`, `#`, `@` or `%` that belongs to one of them is written `%2F`, `%3F`, `%23`, `%40` or `%25`.
 ///
-/// Neither [`Debug`], [`Display`](fmt::Display) nor an error shows the password, a user who stands without one (it is
-/// often a token), or the values of the query: `***` stands in their place. A value is shown only where somebody has
-/// [asked](TargetOptions) for its key, and not if the key's name has `token`, `pass`, `pwd`, `secret`, `credential` or
-/// `api` and `key` in it: what a misspelt key has, nobody knows. Apart from that, what is printed is read again as the
-/// same target.
+/// Neither [`Debug`], [`Display`](fmt::Display) nor an error shows the password, a user without a password (it is often a
+/// token), or the values of the query: `***` replaces them. An error of [`TargetOptions`] shows a value if its key was asked
+/// for, and if the key's name does not contain `token`, `pass`, `pwd`, `secret`, `credential`, or `api` and `key`. The value
+/// of an unknown key is never shown, because the key may be a misspelt one of these. Apart from that, what is printed is
+/// parsed as the same target.
 ///
 /// ```
 /// use callboard_core::Target;
@@ -46,7 +46,7 @@ pub struct Target {
     hosts: Vec<String>,
     /// Begins with `/` and has more than that.
     path: String,
-    /// No key stands twice.
+    /// Each key is there once.
     query: Vec<(String, String)>,
 }
 
@@ -68,7 +68,7 @@ impl Target {
 
     /// The hosts in their order, each `host`, `host:port`, `[v6]` or `[v6]:port`. Empty if the URL names none.
     ///
-    /// A host is not decoded: `%2Frun%2Fapp.sock` stays what it is, for a backend that reads it as a socket's path.
+    /// A host is not decoded: `%2Frun%2Fapp.sock` stays as it is, for a backend that reads it as a socket's path.
     pub fn hosts(&self) -> &[String] {
         &self.hosts
     }
@@ -88,8 +88,8 @@ impl Target {
         ServiceName::new(name).map_err(|error| invalid(self, &format!("path: {}", error.message())))
     }
 
-    /// Begins to read the options of the query. Whoever begins also [finishes](TargetOptions::finish), once everybody
-    /// has taken theirs.
+    /// Begins to read the options of the query. The caller also calls [`finish`](TargetOptions::finish), after all options
+    /// were read.
     #[must_use = "options are read, and then finished so that unknown keys are refused"]
     pub fn options(&self) -> TargetOptions<'_> {
         TargetOptions::new(self)
@@ -105,15 +105,15 @@ impl FromStr for Target {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        // No reason quotes a part of the text: only the masked whole is sure to show no part of a password.
+        // No reason quotes a part of the text: only the masked whole is sure to contain no part of a password.
         parse::target(text).map_err(|why| invalid(masked_url(text), &why))
     }
 }
 
-/// What is written as it is in a user or password.
+/// The characters that are written as they are in a user or password.
 const USER: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// What is not written as it is in a path.
+/// The characters that are encoded in a path.
 const PATH: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
@@ -133,7 +133,7 @@ impl fmt::Display for Target {
     }
 }
 
-/// A target, of whose query these keys are no secret.
+/// A target, and the keys of its query whose values may be shown.
 struct Shown<'t> {
     target: &'t Target,
     plain: &'t dyn Fn(&str) -> bool,

@@ -1,4 +1,4 @@
-//! Threads, numbered.
+//! Numbers threads.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,4 +1,4 @@
-//! Following a service for ever, whatever happens to its registry.
+//! Watching a service for ever, whatever happens to its registry.
 
 mod fold;
 mod resolution;
@@ -17,40 +17,38 @@ use tokio::time::Instant;
 
 use self::fold::{Set, fold};
 pub use self::resolution::{Resolution, Stale};
-use self::said::{Hourly, Said};
+use self::said::Said;
 pub use self::settings::WatchSettings;
 use self::subset::{Cut, Subset};
 use self::watches::{Watches, until};
 use crate::{BackoffState, Error, Instance, Resolver, Result, ServiceName, Snapshot, later};
 
-/// Follows a service: opens a watch, and another one for ever when that fails, and tells what to believe meanwhile.
+/// Watches a service: opens a watch, opens another one whenever it fails, and says which instances to use meanwhile.
 ///
 /// Nothing is spawned and nothing happens until [`changed`](Watcher::changed) is awaited.
 ///
-/// - **Outages.** After an error or the end of a watch, the watch is dropped, and another is opened after the wait
-///   that [`backoff`](WatchSettings::backoff) gives. A watch that yields nothing within
-///   [`first_snapshot`](WatchSettings::first_snapshot) counts as failed. The waits start over after a watch has
-///   gone on, from its first set, for longer than the longest of them: a registry that yields one set and then fails
-///   each time is asked no more often than one that is down. The last good set is kept without limit, and
-///   [`stale`](Resolution::stale) says why and since when.
-/// - **Empty sets.** One that replaces a non-empty set is believed only when the registry has gone on saying so, in
-///   one watch, for [`empty_grace`](WatchSettings::empty_grace). A set with instances ends the matter. So does an
-///   error: a registry that loses its data and comes back knows nobody until everybody has signed in again, so the
-///   grace starts anew with the next watch that says "empty". A first set that is empty is believed at once. Meanwhile
-///   the service's config is kept too, unless there is another one beside the empty set.
-/// - **What cannot be read is not nobody.** A set in which there are records, and none of them can be read, as when a newer
-///   version has written them all, never replaces one with instances, however long it lasts: what was known stays, and
-///   [`skipped`](Resolution::skipped) tells. Where nothing was known there are no instances. A record that cannot be read beside
-///   others that can be is left out: who has written it anew may be at another address, and the others serve meanwhile.
-/// - **Bursts.** A change is passed on at once if none was for [`coalesce`](WatchSettings::coalesce); otherwise
-///   changes are gathered until then. The last one is always passed on.
-/// - **Duplicates.** Of several records of one id, the newest incarnation is kept; on equal incarnations the later record
-///   is. Several ids at one address are all kept.
-/// - **Too many.** Of a set that is larger than [`max_instances`](WatchSettings::max_instances) a part is kept, which is
-///   chosen by chance, and stays the same from set to set but for who comes and goes. [`left_out`](Resolution::left_out) says how
-///   many are not.
-/// - **What a person should know** is logged at level WARN, once however often it is found, and within an hour of 100
-///   records at most: which cannot be read and why, which say what is not believed, and which ids have one address.
+/// - **Outages.** After an error or the end of a watch, another watch is opened after the wait that
+///   [`backoff`](WatchSettings::backoff) gives. A watch that yields nothing within
+///   [`first_snapshot`](WatchSettings::first_snapshot) counts as failed. The waits start over after a watch has yielded
+///   sets for longer than the longest of them, so a registry that fails after each first set is asked no more often than
+///   one that is down. The last good set is kept without limit; [`stale`](Resolution::stale) says why and since when.
+/// - **Empty sets.** An empty set that replaces a non-empty one is believed only when one watch has shown nothing else for
+///   [`empty_grace`](WatchSettings::empty_grace). A set with instances ends that time. So does an error: a registry that
+///   has lost its data shows no instances until all servers have registered again, so the time starts anew with the next
+///   watch that shows an empty set. A first set that is empty is believed at once. Meanwhile the service's config is kept
+///   too, unless there is another one beside the empty set.
+/// - **Unreadable records.** A set with records of which none can be read, for instance because a newer version has written
+///   them all, never replaces one with instances, however long it lasts. The known instances stay, and
+///   [`skipped`](Resolution::skipped) counts the records. Where nothing was known there are no instances. A record that
+///   cannot be read beside others that can be is left out, because its server may have moved to another address.
+/// - **Bursts.** A change is passed on at once if there was none within [`coalesce`](WatchSettings::coalesce). Otherwise
+///   changes are gathered for that time. The last one is always passed on.
+/// - **Duplicates.** Of records of one id, the newest incarnation is kept, or the later of two equal ones. Several ids at
+///   one address are all kept.
+/// - **Too many.** Of a set that is larger than [`max_instances`](WatchSettings::max_instances) a random part is kept. It
+///   stays the same from set to set as far as its instances do. [`left_out`](Resolution::left_out) counts the others.
+/// - **Warnings** about records are logged at level WARN, each of them once, and about 100 records within an hour at most:
+///   records that cannot be read and why, records whose claims are not believed, and ids that share an address.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -76,8 +74,6 @@ pub fn watch(resolver: Arc<dyn Resolver>, service: &ServiceName, settings: Watch
         subset: Subset::of(max_instances),
         cutting: None,
         remarks: Said::of(service),
-        unreadable: Hourly::default(),
-        too_many: Hourly::default(),
         said: None,
         config: None,
         known: Resolution::default(),
@@ -88,11 +84,10 @@ pub fn watch(resolver: Arc<dyn Resolver>, service: &ServiceName, settings: Watch
     }
 }
 
-/// How much is heard in a row before a look at what to pass on and a turn for other tasks, so that a registry that never
-/// pauses holds up neither.
+/// How many sets are read in a row before one is passed on and other tasks run, even if the registry sends without a pause.
 const MOST_IN_A_ROW: usize = 64;
 
-/// A service that is followed. Dropping it ends the watch, and leaves nothing behind.
+/// A service that is watched. Dropping it ends the watch, and leaves nothing behind.
 pub struct Watcher {
     watches: Watches,
     service: ServiceName,
@@ -101,18 +96,16 @@ pub struct Watcher {
     subset: Subset,
     /// The latest set, while it is cut to what is kept of it.
     cutting: Option<BoxFuture<'static, Cut>>,
-    /// What has been logged of records, of there being none that can be read, and of there being too many.
+    /// What has been logged about records.
     remarks: Said,
-    unreadable: Hourly,
-    too_many: Hourly,
-    /// The latest set that is to be believed, as the registry said it. It becomes `known.instances` when it is about
-    /// to be passed on, so that of a burst one set is folded and not all.
+    /// The latest set that is to be believed, as it came from the registry. It becomes `known.instances` when it is about
+    /// to be passed on, so that one set of a burst is folded and not all.
     said: Option<Vec<Arc<Instance>>>,
     /// The config beside the latest set, whether or not that set is believed.
     config: Option<Arc<[u8]>>,
-    /// What the next view will be, but for `said`.
+    /// The next resolution, without `said`.
     known: Resolution,
-    /// Whether something was heard since the last look at what to pass on.
+    /// Whether something came since it was last decided what to pass on.
     unsettled: bool,
     /// What was passed on last, and when.
     resolution: Resolution,
@@ -127,12 +120,12 @@ impl Watcher {
         &self.resolution
     }
 
-    /// Waits for the next view that differs from the last one: other instances, another error, an outage that begins
-    /// or ends, an empty set that is seen but not yet believed. It never ends otherwise.
+    /// Waits for the next resolution that differs from the last one: other instances, another error, an outage that begins
+    /// or ends, an empty set that is not believed yet. It resolves for no other reason.
     ///
     /// # Cancel safety
-    /// Cancel-safe: what was heard is kept in `self`, so it can be one branch of a `select!` in a loop. While it is
-    /// not awaited, nothing is heard.
+    /// Cancel-safe: what has come is kept in `self`, so it can be one branch of a `select!` in a loop. While it is not
+    /// awaited, nothing is read from the registry.
     pub async fn changed(&mut self) -> &Resolution {
         let mut in_a_row = 0;
         loop {
@@ -146,7 +139,7 @@ impl Watcher {
             }
             let due = self.due();
             let silent = tokio::select! {
-                // What the registry has said already comes before any conclusion from its silence.
+                // What has come already is read before anything is concluded from silence.
                 biased;
                 said = self.watches.next() => {
                     self.note(said, Instant::now());
@@ -166,14 +159,14 @@ impl Watcher {
         }
     }
 
-    /// When there is something to decide, if nothing is heard until then.
+    /// When there is something to decide, if nothing comes until then.
     fn due(&self) -> Option<Instant> {
-        let pass_on = self.unsettled.then(|| self.next_view_from(Instant::now()));
+        let pass_on = self.unsettled.then(|| self.next_resolution_from(Instant::now()));
         pass_on.into_iter().chain(self.known.empty_from).min()
     }
 
-    /// The earliest moment for the next view: `now`, if there was none yet. It may have passed.
-    fn next_view_from(&self, now: Instant) -> Instant {
+    /// The earliest moment for the next resolution: `now`, if there was none yet. It may have passed.
+    fn next_resolution_from(&self, now: Instant) -> Instant {
         self.passed_on.map_or(now, |passed_on| later(passed_on, self.coalesce))
     }
 
@@ -193,20 +186,20 @@ impl Watcher {
             tracing::info!(%service, ?after, "the registry answers again");
         }
         let unreadable = instances.is_empty() && skipped > 0;
-        if unreadable && self.unreadable.is_due(now) {
-            let kept = self.somebody_is_there();
-            tracing::warn!(%service, records = skipped, kept, "there are records, none of which can be read: written by a newer version?");
+        if unreadable {
+            let kept = self.has_instances();
+            self.remarks.on_unreadable(skipped, kept, now);
         }
         self.known.skipped = skipped;
         self.config = config;
-        if !instances.is_empty() || !self.somebody_is_there() {
+        if !instances.is_empty() || !self.has_instances() {
             self.known.empty_from = None;
             self.said = Some(instances);
         } else if unreadable {
             self.known.empty_from = None;
         } else if self.known.empty_from.is_none() {
             self.known.empty_from = Some(later(now, self.empty_grace));
-            tracing::warn!(%service, grace = ?self.empty_grace, "the registry says that nobody is there, which is not believed yet");
+            tracing::warn!(%service, grace = ?self.empty_grace, "the registry lists no instances any more: the last set is kept for now");
         }
     }
 
@@ -227,22 +220,22 @@ impl Watcher {
         self.known.empty_from = None;
     }
 
-    fn somebody_is_there(&self) -> bool {
+    fn has_instances(&self) -> bool {
         match (&self.said, &self.known.instances) {
             (Some(said), _) => !said.is_empty(),
             (None, known) => known.as_ref().is_some_and(|known| !known.is_empty()),
         }
     }
 
-    /// Believes an empty set whose time has come, and passes on a view if there is a new one and it is time for it. A set that
-    /// is too large has to be cut first.
+    /// Believes an empty set whose time has come, and passes on a resolution if there is a new one and it is time for it. A
+    /// set that is too large has to be cut first.
     fn settle(&mut self, now: Instant) -> bool {
         if self.known.empty_from.is_some_and(|from| from <= now) {
             self.known.empty_from = None;
             self.said = Some(Vec::new());
             self.unsettled = true;
         }
-        if !self.unsettled || now < self.next_view_from(now) {
+        if !self.unsettled || now < self.next_resolution_from(now) {
             return false;
         }
         self.unsettled = false;
@@ -268,11 +261,11 @@ impl Watcher {
         true
     }
 
-    /// Takes over the config. That there is none is believed only together with the set beside it: a registry that has
+    /// Takes over the config. An absent config is believed only together with the set beside it, because a registry that has
     /// lost its data has lost the config too.
     fn settle_config(&mut self) {
         let believed = self.config.is_some() || self.known.empty_from.is_none();
-        // What has not changed stays the same allocation.
+        // A config that has not changed stays the same allocation.
         if believed && self.known.config != self.config {
             tracing::debug!(service = %self.service, there = self.config.is_some(), "the service's config has changed");
             self.known.config.clone_from(&self.config);
@@ -282,9 +275,8 @@ impl Watcher {
     /// Takes over a set.
     fn fold(&mut self, (kept, left_out): Cut, now: Instant) {
         let (service, records) = (&self.service, kept.len());
-        if left_out > 0 && self.too_many.is_due(now) {
-            let most = self.subset.most();
-            tracing::warn!(%service, instances = records + left_out, max_instances = most, "there are too many instances: a part is kept");
+        if left_out > 0 {
+            self.remarks.on_too_many(records + left_out, self.subset.most(), now);
         }
         self.known.left_out = left_out;
         let old = self.known.instances.as_ref();

@@ -3,7 +3,7 @@
 use std::any::{Any, TypeId};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// One value of each type that was asked for. There are hardly ever more than one, so a list will do.
+/// One value of each type that was asked for. There is hardly ever more than one, so a list is enough.
 #[derive(Default)]
 pub(super) struct Attributes(Mutex<Vec<(TypeId, Arc<dyn Any + Send + Sync>)>>);
 

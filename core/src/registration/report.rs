@@ -1,4 +1,4 @@
-//! What a registration says of itself: its state, and lines in the log.
+//! The state of a registration, and its lines in the log.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::RegistrationState;
 use crate::{Error, ErrorKind, ServiceName};
 
-/// Where a registration's state is told. Whoever is told nothing new hears nothing.
+/// Publishes a registration's state. Receivers are woken only by a change.
 pub(super) struct Report {
     service: ServiceName,
     /// The instance's id.
@@ -29,13 +29,14 @@ impl Report {
         let bad_since = self.bad_since.take();
         self.state.send_if_modified(|state| {
             let RegistrationState::Registered { since, pending: former } = state else {
+                let said = if matches!(state, RegistrationState::Lost { .. }) { "registered again" } else { "registered" };
                 match bad_since {
-                    None => tracing::debug!(%service, instance = id, "registered"),
-                    Some(since) => tracing::info!(%service, instance = id, after = ?since.elapsed(), "registered again"),
+                    None => tracing::debug!(%service, instance = id, "{said}"),
+                    Some(since) => tracing::info!(%service, instance = id, after = ?since.elapsed(), "{said}"),
                 }
                 if let Some(error) = &pending {
                     let error = error.chain();
-                    tracing::warn!(%service, instance = id, error, "registered with the last record that the registry took");
+                    tracing::warn!(%service, instance = id, error, "registered with the last record that the registry accepted");
                 }
                 *state = RegistrationState::Registered { since: Instant::now(), pending };
                 return true;
@@ -57,7 +58,7 @@ impl Report {
     }
 
     /// Warns of the first failure and of each loss; what follows until the instance is registered is logged at DEBUG.
-    /// That the id is another's is an error: two servers have been given one name.
+    /// A conflict is an error: two servers have been given one id.
     pub(super) fn failed(&mut self, error: Error, retry_in: Duration) {
         let (service, instance, chain) = (&self.service, &self.id, error.chain());
         self.bad_since.get_or_insert_with(Instant::now);
@@ -97,7 +98,7 @@ impl Report {
     }
 }
 
-/// What failed last was that the id is another's.
+/// Whether the last failure was a conflict.
 fn was_conflict(state: &RegistrationState) -> bool {
     match state {
         RegistrationState::Registering { error, .. } => error.as_ref().is_some_and(|e| e.kind() == ErrorKind::Conflict),

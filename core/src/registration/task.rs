@@ -10,24 +10,24 @@ use super::report::Report;
 use crate::{BackoffState, Error, ErrorKind, Incarnation, Instance, Lease, Registry, Result, ServiceName, later};
 
 /// Everything that happens to a claim happens here, one thing after the other. That is why there are never two claims
-/// at once, and why nothing is registered after the owner has left.
+/// at once, and why nothing is registered after the owner has deregistered it.
 pub(super) struct Task {
     registry: Arc<dyn Registry>,
     service: ServiceName,
     settings: RegistrationSettings,
     retry: BackoffState,
-    /// What the owner wants on the board. It ends when the owner leaves.
+    /// What the owner wants to be registered. It ends when the owner deregisters.
     wish: watch::Receiver<Instance>,
-    /// Under which incarnation. It is the owner's until another claim of the same one has come.
+    /// The incarnation to register with. It is the instance's own until another claim of the same one has come.
     incarnation: Incarnation,
-    /// What the registry took last.
+    /// The record that the registry accepted last.
     taken: Option<Instance>,
-    /// Since when the id has been another's.
+    /// Since when the id has belonged to another server.
     conflict: Option<Instant>,
     report: Report,
 }
 
-/// A claim, and why it is not on what the owner wishes.
+/// A claim, and why the record is not the one that the owner wants, if it is not.
 type Held = (Box<dyn Lease>, Option<Error>);
 
 impl Task {
@@ -42,7 +42,7 @@ impl Task {
         Self { registry, service, settings, retry, wish, incarnation, taken: None, conflict: None, report }
     }
 
-    /// Ends when the owner has left and the claim is revoked, or when there is nothing left to claim.
+    /// Ends when the owner has deregistered and the claim is revoked, or with the error that ends the registration.
     pub(super) async fn run(mut self) -> Result<()> {
         let outcome = self.supervise().await;
         self.report.deregistered(outcome.as_ref().err());
@@ -55,7 +55,7 @@ impl Task {
                 Err(error) => error,
                 Ok((mut lease, pending)) => match self.hold(lease.as_mut(), pending).await {
                     None => return self.bounded("revoke", lease.revoke()).await,
-                    // The lease goes here, before there can be another.
+                    // The lease is dropped here, before there can be another.
                     Some(error) => error,
                 },
             };
@@ -73,9 +73,9 @@ impl Task {
         Ok(())
     }
 
-    /// One attempt. It is not cut short when the owner leaves: what it registers has to be known to be revoked.
+    /// One attempt. It is not cut short when the owner deregisters: what it has registered must be known to be revoked.
     ///
-    /// A wish that the registry refuses does not keep the instance off the board, if it has taken another record before.
+    /// If the registry refuses the wanted record and has accepted another one before, that one is registered.
     async fn register(&mut self) -> Result<Held> {
         let wished = self.wished();
         let held = match self.claim(&wished).await {
@@ -87,11 +87,11 @@ impl Task {
         Ok(held)
     }
 
-    /// Registers the last record that was taken, if the wish was refused. An owner who has left does not wait for that.
+    /// Registers the last record that was accepted, if the wanted one was refused and the owner has not deregistered.
     async fn claim_former(&mut self, wished: &Instance, refused: &Error) -> Result<Box<dyn Lease>> {
         let taken = self.taken.clone().map(|taken| taken.with_incarnation(self.incarnation));
         match taken.filter(|taken| is_refusal(refused) && taken != wished && !self.owner_left()) {
-            // That the id is another's comes before what is wrong with the wish.
+            // A conflict is reported rather than what is wrong with the wanted record.
             Some(taken) => {
                 self.claim(&taken).await.map_err(|error| if is_loss(&error) { error } else { refused.clone() })
             }
@@ -105,8 +105,8 @@ impl Task {
         Ok(lease)
     }
 
-    /// Keeps what is published as the owner wishes, until the claim is lost, for the reason returned, or the owner
-    /// leaves. `pending` is why it is not so from the beginning.
+    /// Keeps the published record as the owner wants it. Returns why the claim was lost, or None once the owner deregisters.
+    /// `pending` is why the record is not the wanted one at the beginning.
     async fn hold(&mut self, lease: &mut dyn Lease, mut pending: Option<Error>) -> Option<Error> {
         let since = Instant::now();
         let mut changes = BackoffState::new(self.settings.backoff.clone());
@@ -132,7 +132,7 @@ impl Task {
             self.report.registered(pending.clone());
         };
         if error.kind() == ErrorKind::Conflict {
-            // Whoever has the same incarnation has claimed it later, and stays.
+            // Another claim of the same incarnation came later, and stays.
             self.incarnation = self.incarnation.older();
         }
         self.retry.lasted(since.elapsed());
@@ -146,20 +146,20 @@ impl Task {
         Ok(())
     }
 
-    /// The latest wish, which is marked as seen.
+    /// The record that the owner wants, which is marked as seen.
     fn wished(&mut self) -> Instance {
         self.wish.borrow_and_update().clone().with_incarnation(self.incarnation)
     }
 
-    /// Whether the id has been another's for longer than the owner has patience.
+    /// Whether the id has belonged to another server for longer than the owner accepts.
     fn is_final(&mut self, error: &Error) -> bool {
         if error.kind() != ErrorKind::Conflict {
-            // Whose the id is now is not known.
+            // Who has the id now is not known.
             self.conflict = None;
             return false;
         }
         let since = *self.conflict.get_or_insert_with(Instant::now);
-        self.settings.conflict_timeout.is_some_and(|patience| since.elapsed() >= patience)
+        self.settings.conflict_timeout.is_some_and(|timeout| since.elapsed() >= timeout)
     }
 
     fn owner_left(&self) -> bool {
@@ -167,7 +167,7 @@ impl Task {
     }
 
     async fn until_owner_left(&mut self) {
-        // The next attempt reads the latest wish, whether or not it was marked as seen here.
+        // The next attempt reads the latest value, whether or not it was marked as seen here.
         while self.wish.changed().await.is_ok() {}
     }
 
@@ -180,12 +180,12 @@ impl Task {
     }
 }
 
-/// The claim was gone.
+/// Whether the claim is gone.
 fn is_loss(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Lost | ErrorKind::Conflict)
 }
 
-/// The registry will refuse the same again.
+/// Whether the registry would refuse the same record again.
 fn is_refusal(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Denied | ErrorKind::Invalid | ErrorKind::Unsupported)
 }

@@ -9,7 +9,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::{BoxError, Error, ErrorKind, Result};
 
-/// What a PEM text has to have in it.
+/// What a PEM text has to contain.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Part {
     Ca,
@@ -27,7 +27,7 @@ impl Part {
     }
 }
 
-/// A PEM text that has what it should in it. It may be secret, and is shown nowhere.
+/// A PEM text with the expected content. It may be secret, and is never shown.
 #[derive(Clone, PartialEq)]
 pub(super) struct Pem {
     part: Part,
@@ -45,7 +45,7 @@ impl Pem {
         Self { part, file: Some(path.to_owned()), text: Vec::new() }.read()
     }
 
-    /// The same, as its file says it now.
+    /// The same, read again from its file.
     pub(super) fn read_again(&self) -> Result<Self> {
         if self.file.is_some() { self.clone().read() } else { Ok(self.clone()) }
     }

@@ -43,7 +43,7 @@ impl RegistryPems {
         parts.into_iter().any(|part| part.file().is_some())
     }
 
-    /// The same, as their files say it now.
+    /// The same, read again from the files.
     pub(super) fn read_again(&self) -> Result<Self> {
         let ca = self.ca.as_ref().map(Pem::read_again).transpose()?;
         let identity = match &self.identity {
@@ -54,7 +54,7 @@ impl RegistryPems {
     }
 }
 
-/// Shows where they come from, and never what they say.
+/// Shows where they come from, and never their content.
 impl fmt::Debug for RegistryPems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = self.identity.as_ref().map(|(chain, key)| [chain.name(), key.name()]);

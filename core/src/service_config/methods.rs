@@ -1,11 +1,11 @@
-//! Which method config holds for a call.
+//! Finds the method config of a call.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::MethodConfig;
 
-/// The method configs by what they hold for.
+/// The method configs, by the calls that they are for.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Methods {
     /// By `/service/method`, and by `/service/` for all of a service.
@@ -13,7 +13,7 @@ pub(super) struct Methods {
     default: Option<Arc<MethodConfig>>,
 }
 
-/// What a method config holds for.
+/// The calls that a method config is for.
 pub(super) enum Covers {
     All,
     /// The key in [`Methods::named`].
@@ -21,7 +21,7 @@ pub(super) enum Covers {
 }
 
 impl Methods {
-    /// False if there was one for this already.
+    /// Adds one. False if there was one for the same calls already.
     pub(super) fn add(&mut self, covers: Covers, config: Arc<MethodConfig>) -> bool {
         let former = match covers {
             Covers::All => self.default.replace(config),
@@ -34,14 +34,14 @@ impl Methods {
         self.named.is_empty() && self.default.is_none()
     }
 
-    /// Looks up the method, then its service. Nothing is allocated: every call asks.
+    /// Looks up the method, then its service. It allocates nothing, because it is called by every call.
     pub(super) fn get(&self, path: &str) -> Option<&MethodConfig> {
         let of_service = || path.rfind('/').and_then(|slash| self.named.get(&path[..=slash]));
         let found = self.named.get(path).or_else(of_service).or(self.default.as_ref());
         found.map(|config| &**config)
     }
 
-    /// Each of them, for as many names as it has.
+    /// All of them, each as often as it has names.
     #[cfg(test)]
     pub(super) fn all(&self) -> impl Iterator<Item = &MethodConfig> {
         self.named.values().chain(&self.default).map(|config| &**config)

@@ -1,4 +1,4 @@
-//! A JSON object, and nothing else.
+//! Reads JSON objects only.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -7,10 +7,10 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, Visitor};
 use serde::forward_to_deserialize_any;
 
-/// What is read from an object. serde alone would also read it from a list of the fields' values.
+/// A value that is read from an object. serde alone would also read it from a list of the fields' values.
 ///
-/// A field of a struct is known by its name in any case, `MaxAttempts` for `maxAttempts`: Go's JSON reads it so, and
-/// configs that were written for grpc-go rely on it.
+/// The name of a field may be in any case, `MaxAttempts` for `maxAttempts`, because Go's JSON permits that and configs for
+/// grpc-go rely on it.
 pub(super) struct Object<T>(pub(super) T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
@@ -86,7 +86,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Known<A> {
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, A::Error> {
         let Some(name) = self.fields.next_key::<String>()? else { return Ok(None) };
-        // What is written exactly as it is known is that, whatever else differs in case only.
+        // A name that matches exactly comes before one that differs in case only.
         let exact = self.known.iter().find(|known| **known == name);
         let folded = || self.known.iter().find(|known| known.eq_ignore_ascii_case(&name));
         let name = exact.or_else(folded).map_or(name.as_str(), |known| known);

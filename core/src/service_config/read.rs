@@ -14,10 +14,10 @@ use super::{MethodConfig, PolicyConfig, ServiceConfig};
 use crate::proto_duration::deserialize_proto_duration;
 use crate::{Error, Result, short};
 
-/// A timeout below this leaves no call the time to come back.
+/// With a timeout below this no call can be answered.
 const SHORTEST: Duration = Duration::from_micros(50);
 
-/// The config as it stands in the registry.
+/// The config as it is in the registry.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Document {
@@ -89,7 +89,7 @@ fn not_obeyed(entries: &[Object<Entry>]) -> impl Iterator<Item = String> {
     })
 }
 
-/// The paths of what no call can meet, in the methods' entries.
+/// The paths of settings in the methods' entries that no call can keep to.
 fn fails_calls(entries: &[Object<Entry>]) -> impl Iterator<Item = String> {
     entries.iter().enumerate().flat_map(|(index, Object(entry))| {
         let at_once = |timeout: &Timeout| timeout.0 < SHORTEST;
@@ -102,7 +102,7 @@ fn fails_calls(entries: &[Object<Entry>]) -> impl Iterator<Item = String> {
     })
 }
 
-/// Before `loadBalancingConfig` there were names alone, in upper or lower case.
+/// `loadBalancingPolicy`, the older form: a name alone, in upper or lower case.
 fn deprecated(policy: Option<String>) -> Vec<PolicyConfig> {
     let name = policy.map(|policy| policy.to_ascii_lowercase()).filter(|name| !name.is_empty());
     name.map(PolicyConfig::new).into_iter().collect()

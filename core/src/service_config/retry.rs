@@ -1,4 +1,4 @@
-//! What a service config says of retries: gRPC's A6.
+//! Retries in a service config: gRPC's A6.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::codes::FailureCode;
 use crate::Code;
 use crate::proto_duration::deserialize_proto_duration;
 
-/// More attempts than these count as these.
+/// The most attempts. A larger number counts as this.
 const MOST_ATTEMPTS: u64 = 5;
 
 /// When and how often a failed call is sent again: gRPC's A6.
@@ -24,18 +24,18 @@ pub struct RetryPolicy {
     pub max_backoff: Duration,
     /// By how much each wait is longer than the one before. Above 0.
     pub backoff_multiplier: f64,
-    /// After which statuses. At least one.
+    /// The statuses after which a call is retried. At least one.
     pub retryable_codes: Vec<Code>,
 }
 
-/// Stops retries while too many calls fail: a bucket of tokens. A failure takes one; a success puts back `token_ratio`;
-/// calls are not retried while no more than half are left.
+/// A bucket of tokens that stops retries while too many calls fail. A failure takes one token, and a success puts back
+/// `token_ratio`. While half of them or fewer are left, calls are not retried.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RetryThrottling {
-    /// How many tokens there are at most and at first: above 0, up to 1000.
+    /// The number of tokens at the beginning, which is also the most: above 0, up to 1000.
     pub max_tokens: f64,
-    /// How many a success puts back: above 0. In thousandths, as gRPC has it.
+    /// How many tokens a success puts back: above 0, with three decimals, as in gRPC.
     pub token_ratio: f64,
 }
 
@@ -59,7 +59,7 @@ impl RetryThrottling {
     }
 }
 
-/// `retryPolicy` as it stands in the config. All of it has to be there.
+/// `retryPolicy` as it is in the config. All of its fields are required.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Policy {
@@ -73,7 +73,7 @@ pub(super) struct Policy {
 }
 
 impl Policy {
-    /// Whether it bounds each attempt, which is not acted on.
+    /// Whether it limits each attempt, which is not obeyed.
     pub(super) fn bounds_each_attempt(&self) -> bool {
         self.per_attempt_recv_timeout.is_some()
     }
@@ -91,7 +91,7 @@ impl From<Policy> for RetryPolicy {
     }
 }
 
-/// `retryThrottling` as it stands in the config.
+/// `retryThrottling` as it is in the config.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Throttling {
@@ -171,7 +171,7 @@ impl TryFrom<f64> for Tokens {
     }
 }
 
-/// In thousandths: what is finer is cut off.
+/// In thousandths. Further decimals are cut off.
 #[derive(Deserialize)]
 #[serde(try_from = "f64")]
 struct Ratio(f64);

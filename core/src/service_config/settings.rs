@@ -1,4 +1,4 @@
-//! Which balancer a service asks for, and how that is to be set.
+//! The balancer that a service asks for, and its settings.
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -11,9 +11,9 @@ use crate::{Error, Result};
 /// One balancer that a service asks for, and its settings.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PolicyConfig {
-    /// gRPC's name, or that of a balancer of somebody's own.
+    /// Its name: one of gRPC's, or that of a balancer of the user's own.
     pub name: String,
-    /// What the config says beside the name.
+    /// Its settings in the config.
     pub settings: BalancerSettings,
 }
 
@@ -71,8 +71,8 @@ impl BalancerSettings {
         Self { balancer, fields }
     }
 
-    /// Reads them as a type of the balancer's own. As gRPC does, ignore what is not known: leave out serde's
-    /// `deny_unknown_fields`, and give defaults. The fields of a struct are known by their names in any case, as in Go.
+    /// Reads them as a type of the balancer's own. Unknown fields should be ignored, as gRPC does: leave out serde's
+    /// `deny_unknown_fields`, and give defaults. The names of fields may be in any case, as in Go.
     ///
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid), naming the balancer and the field.
@@ -81,7 +81,7 @@ impl BalancerSettings {
         read.map(|Object(settings)| settings).map_err(|error| refused(&self.balancer, &read::said(&error)))
     }
 
-    /// The error for settings that can be read and make no sense; `why` names the field.
+    /// The error for settings that can be read but make no sense. `why` names the field.
     pub fn invalid(&self, why: &str) -> Error {
         refused(&self.balancer, why)
     }
@@ -91,7 +91,7 @@ fn refused(balancer: &str, why: &str) -> Error {
     Error::invalid(format!("settings of balancer {balancer:?}: {why}"))
 }
 
-/// An object of one key.
+/// An object with one key.
 impl TryFrom<Map<String, Value>> for PolicyConfig {
     type Error = String;
 

@@ -6,13 +6,13 @@ use super::masked::{MASK, is_secret};
 use super::{Target, invalid};
 use crate::{Error, Result};
 
-/// The options in the query of one [`Target`], read key by key by whoever knows one.
+/// The options in the query of one [`Target`], read key by key.
 ///
 /// # Contract
-/// It is made once per target, by who dials, and passed as `&mut` to everybody who has options to read: the backend of
-/// the scheme, the balancer, the channel. Each asks for all of its own keys, whether they are there or not. Then
-/// [`finish`](Self::finish) refuses what nobody has asked for, and says what could have been. An error shows the values of
-/// keys that were asked for, unless the key's name is [that of a secret](Target), and of no others.
+/// It is made once per target and passed as `&mut` to each part that has options to read: the backend of the scheme, the
+/// balancer, the channel. Each asks for all of its own keys, whether they are there or not. Then [`finish`](Self::finish)
+/// refuses keys that were not asked for, and lists those that were. An error shows the values of keys that were asked for,
+/// unless the key's name is [that of a secret](Target), and of no others.
 ///
 /// ```
 /// use callboard_core::{Result, Target, TargetOptions};
@@ -65,7 +65,7 @@ impl<'t> TargetOptions<'t> {
         self.parsed(key, number, "a whole number")
     }
 
-    /// A yes or no: `true`, or the key alone, is yes, and `false` is no. None if the key is absent.
+    /// A flag: `true`, or the key alone, is true, and `false` is false. None if the key is absent.
     ///
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid), if the value is something else.
@@ -73,8 +73,8 @@ impl<'t> TargetOptions<'t> {
         self.parsed(key, flag, "true or false")
     }
 
-    /// The error for a value that its reader cannot use: names the URL, the key, the value unless it may be a secret, and
-    /// what was expected, such as `at least 5s`.
+    /// The error for a value that cannot be used. It names the URL, the key, the value unless it may be a secret, and what was
+    /// expected, such as `at least 5s`.
     pub fn invalid(&self, key: &str, expected: &str) -> Error {
         let value = if self.is_plain(key) { self.value(key).unwrap_or_default() } else { MASK };
         self.refused(&format!("query key {key:?}: {value:?} is not what is expected: {expected}"))
@@ -92,8 +92,8 @@ impl<'t> TargetOptions<'t> {
     /// Ends the reading.
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid), if the query has keys that nobody has asked for. It names each, and all
-    /// that were asked for.
+    /// [`Invalid`](crate::ErrorKind::Invalid), if the query has keys that were not asked for. It names each, and all that
+    /// were asked for.
     pub fn finish(self) -> Result<()> {
         let keys = self.target.query.iter().map(|(key, _)| key.as_str());
         let unknown: Vec<_> = keys.filter(|key| !self.asked.contains(key)).map(|key| format!("{key:?}")).collect();
@@ -107,7 +107,7 @@ impl<'t> TargetOptions<'t> {
         Err(self.refused(&format!("unknown query {keys} {} (known here: {known})", unknown.join(", "))))
     }
 
-    /// Whether the value of this key may be shown: somebody knows the key, and its name is not that of a secret.
+    /// Whether the value of this key may be shown: the key was asked for, and its name is not that of a secret.
     fn is_plain(&self, key: &str) -> bool {
         self.asked.contains(&key) && !is_secret(key)
     }

@@ -1,4 +1,4 @@
-//! How a dial URL is taken apart. Each function takes one part, and says as its error which part is wrong and why.
+//! Parses a dial URL. Each function parses one part; its error says which part is wrong and why.
 
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
@@ -100,12 +100,12 @@ fn path(text: &str) -> Parsed<String> {
 }
 
 fn query(text: &str) -> Parsed<Vec<(String, String)>> {
-    // Only to refuse what the next line would replace silently.
+    // Refuses what the next line would replace silently.
     decoded("query", text)?;
     let mut pairs = Vec::<(String, String)>::new();
     for (key, value) in form_urlencoded::parse(text.as_bytes()).into_owned() {
         if pairs.iter().any(|(earlier, _)| *earlier == key) {
-            return Err("query: a key stands in it twice".into());
+            return Err("query: a key is in it twice".into());
         }
         pairs.push((key, value));
     }

@@ -88,7 +88,7 @@ fn bad_urls_are_refused_with_the_part_and_the_reason() {
         ("etcd://h/s\n", "control character"),
         ("etcd://h/s?x=%f", "query: a '%'"),
         ("etcd://h/s?x=%ff", "query: it is not UTF-8"),
-        ("etcd://h/s?x=1&y=2&%78=3", "query: a key stands in it twice"),
+        ("etcd://h/s?x=1&y=2&%78=3", "query: a key is in it twice"),
     ] {
         let error = refused(text);
         assert!(error.contains(why), "{text:?}: {error}");

@@ -1,4 +1,4 @@
-//! From what a registry says to a set without duplicates.
+//! Makes a set without duplicates from what a registry lists.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -9,17 +9,17 @@ use crate::{Address, Instance};
 /// Instances without duplicates, in the registry's order.
 pub(super) type Set = Arc<[Arc<Instance>]>;
 
-/// Makes a set of what a registry says. What is in `old` too is the same allocation as there; if nothing has changed,
-/// the whole set is.
+/// Makes a set from what a registry lists. Instances that are in `old` too keep their allocation. If nothing has changed,
+/// the whole set does.
 ///
 /// Of several records of one id the newest incarnation is kept; on equal incarnations, the later record. Several ids at one
-/// address are all kept: whoever may write a key of its own cannot silence another's.
+/// address are all kept: otherwise a server that may write its own key only could remove another one from the set.
 pub(super) fn fold(old: Option<&Set>, mut instances: Vec<Arc<Instance>>) -> Set {
     let before = old.map_or(&[][..], |old| old);
     let set = match changed_in_place(before, &instances) {
         Some(changed) => {
             let mut set = before.to_vec();
-            // From the end, so that what takes the place of the removed one is not asked for any more.
+            // From the end, so that the instance that `swap_remove` moves is not needed any more.
             for place in changed.into_iter().rev() {
                 set[place] = instances.swap_remove(place);
             }
@@ -38,16 +38,15 @@ pub(super) fn fold(old: Option<&Set>, mut instances: Vec<Arc<Instance>>) -> Set 
     }
 }
 
-/// Those that have the address of one before them, each with that one: so many at most.
+/// Instances with the address of an earlier one, each as a pair with that one; at most `most` pairs.
 pub(super) fn at_one_address(set: &[Arc<Instance>], most: usize) -> Vec<(&Instance, &Instance)> {
     let mut first: HashMap<&Address, &Instance> = HashMap::with_capacity(set.len());
     let pairs = set.iter().map(|instance| (*first.entry(instance.address()).or_insert(instance), &**instance));
     pairs.filter(|(first, second)| first.id() != second.id()).take(most).collect()
 }
 
-/// The places of the instances that have changed, if each has the id and the address that stood in its place before.
-/// That is so for most sets, which then cost one comparison for each instance: no duplicates have to be looked for, as
-/// there were none before.
+/// The places of the instances that have changed, if every place has the id and the address that it had before.
+/// That is so for most sets, which then cost one comparison for each instance: there can be no new duplicates.
 fn changed_in_place(old: &[Arc<Instance>], new: &[Arc<Instance>]) -> Option<Vec<usize>> {
     if old.len() != new.len() {
         return None;
@@ -64,7 +63,7 @@ fn changed_in_place(old: &[Arc<Instance>], new: &[Arc<Instance>]) -> Option<Vec<
     Some(changed)
 }
 
-/// Whether two instances are equal, which needs no look at them if they are one allocation.
+/// Whether two instances are equal. One allocation is not compared with itself.
 fn same(one: &Arc<Instance>, other: &Arc<Instance>) -> bool {
     Arc::ptr_eq(one, other) || one == other
 }
@@ -95,7 +94,7 @@ struct Reuse<'a> {
 }
 
 impl Reuse<'_> {
-    /// What the old set has, if that is equal; or else the instance itself.
+    /// The old set's equal instance, or else the instance itself.
     fn or(&mut self, instance: Arc<Instance>) -> Arc<Instance> {
         let found = match self.old.get(self.next) {
             Some(old) if old.id() == instance.id() => Some(self.next),

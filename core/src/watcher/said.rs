@@ -1,4 +1,4 @@
-//! What is said of records in the log: once.
+//! Warnings about records, each logged once.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, Hash, RandomState};
@@ -10,27 +10,36 @@ use tokio::time::Instant;
 use super::fold::at_one_address;
 use crate::{Instance, Remark, ServiceName};
 
-/// How many different things are said within an hour. Who may write to a registry chooses how many there are.
+/// How many different warnings are logged within an hour. Writers of the registry choose how many there could be.
 const MOST: usize = 100;
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// Remembers what has been said of a service, so that it is said once however often it is found.
+/// Remembers what has been logged about a service, so that it is logged once however often it is found.
 #[derive(Debug)]
 pub(super) struct Said {
     service: ServiceName,
     seed: RandomState,
-    /// Hashes: what is said may be long.
+    /// Hashes, because the texts may be long.
     said: HashSet<u64>,
-    /// When all that may be said was.
+    /// When the limit was reached.
     full: Option<Instant>,
+    unreadable: Hourly,
+    too_many: Hourly,
 }
 
 impl Said {
     pub(super) fn of(service: &ServiceName) -> Self {
-        Self { service: service.clone(), seed: RandomState::new(), said: HashSet::new(), full: None }
+        Self {
+            service: service.clone(),
+            seed: RandomState::new(),
+            said: HashSet::new(),
+            full: None,
+            unreadable: Hourly::default(),
+            too_many: Hourly::default(),
+        }
     }
 
-    /// Says what there is to say of records.
+    /// Logs the remarks on records.
     pub(super) fn on_records(&mut self, remarks: &[Arc<Remark>], now: Instant) {
         for remark in remarks {
             if self.is_new(remark, now) {
@@ -40,17 +49,33 @@ impl Said {
         }
     }
 
-    /// Says which ids have one address.
+    /// Logs which ids share an address.
     pub(super) fn on_addresses(&mut self, set: &[Arc<Instance>], now: Instant) {
         for (one, other) in at_one_address(set, MOST) {
             if self.is_new((one.id(), other.id(), one.address()), now) {
                 let (service, address) = (&self.service, one.address());
-                tracing::warn!(%service, one = one.id(), other = other.id(), %address, "two ids have one address: both count");
+                tracing::warn!(%service, one = one.id(), other = other.id(), %address, "two ids have the same address: both are used");
             }
         }
     }
 
-    /// Whether this has not been said yet, and may be.
+    /// Logs, once an hour, that there are records and none can be read. `kept` is whether there are instances from before.
+    pub(super) fn on_unreadable(&mut self, records: usize, kept: bool, now: Instant) {
+        if self.unreadable.is_due(now) {
+            let service = &self.service;
+            tracing::warn!(%service, records, kept, "no record of the service can be read: were they written by a newer version?");
+        }
+    }
+
+    /// Logs, once an hour, that there are more instances than are used.
+    pub(super) fn on_too_many(&mut self, instances: usize, max_instances: usize, now: Instant) {
+        if self.too_many.is_due(now) {
+            let service = &self.service;
+            tracing::warn!(%service, instances, max_instances, "there are too many instances: a part is kept");
+        }
+    }
+
+    /// Whether this has not been logged yet, and may be.
     fn is_new(&mut self, what: impl Hash, now: Instant) -> bool {
         if self.full.is_some_and(|full| now - full >= HOUR) {
             (self.full, self.said) = (None, HashSet::new());
@@ -62,20 +87,20 @@ impl Said {
         if self.said.len() == MOST {
             self.full = Some(now);
             let service = &self.service;
-            tracing::warn!(%service, "{MOST} things were said of the service's records: no more are for an hour");
+            tracing::warn!(%service, "{MOST} warnings about the service's records were logged: there will be no more for an hour");
             return false;
         }
         self.said.insert(hash)
     }
 }
 
-/// Remembers when one thing was said that may come and go, so that it is said once an hour.
+/// Remembers when something was logged that may come and go, so that it is logged once an hour.
 #[derive(Debug, Default)]
-pub(super) struct Hourly(Option<Instant>);
+struct Hourly(Option<Instant>);
 
 impl Hourly {
-    /// Whether it has not been said within the hour.
-    pub(super) fn is_due(&mut self, now: Instant) -> bool {
+    /// Whether it has not been logged within the hour.
+    fn is_due(&mut self, now: Instant) -> bool {
         let due = self.0.is_none_or(|said| now - said >= HOUR);
         if due {
             self.0 = Some(now);

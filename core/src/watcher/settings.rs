@@ -1,4 +1,4 @@
-//! What a service is followed with.
+//! The bounds of a watcher.
 
 use std::time::Duration;
 
@@ -16,8 +16,8 @@ use crate::Backoff;
 #[non_exhaustive]
 #[derive(Clone, Debug)]
 pub struct WatchSettings {
-    /// How long an empty set that replaces a non-empty one has to last to be believed. 30 s by default; 0 believes it
-    /// at once.
+    /// How long an empty set that replaces a non-empty one has to last until it is believed. 30 s by default. With 0 it is
+    /// believed at once.
     pub empty_grace: Duration,
     /// How long changes are gathered after one was passed on. 20 ms by default.
     pub coalesce: Duration,
@@ -25,7 +25,7 @@ pub struct WatchSettings {
     pub first_snapshot: Duration,
     /// The waits between watches. [`Backoff::REGISTRY`] by default.
     pub backoff: Backoff,
-    /// How many instances are believed at most; 10,000 by default, and at least 1. Of a larger set a part is
+    /// How many instances are used at most: 10,000 by default, and at least 1. Of a larger set a part is
     /// [kept](crate::Resolution::left_out).
     pub max_instances: usize,
 }

@@ -1,4 +1,4 @@
-//! At most so many instances.
+//! Limits how many instances are used.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::{Breaks, Instance};
 
 /// Chooses which instances of a set that is too large are kept: those whose ids have the lowest hashes. So most of them stay
-/// the same from set to set, and nobody who does not know the seed can choose an id that is kept.
+/// the same from set to set, and without the seed nobody can choose an id that is kept.
 #[derive(Clone, Debug)]
 pub(super) struct Subset {
     most: usize,
@@ -17,7 +17,7 @@ pub(super) struct Subset {
 pub(super) type Cut = (Vec<Arc<Instance>>, usize);
 
 impl Subset {
-    /// Of at least one.
+    /// Keeps at most this many, and at least one.
     pub(super) fn of(most: usize) -> Self {
         Self { most: most.max(1), seed: RandomState::new() }
     }
@@ -30,7 +30,7 @@ impl Subset {
         records <= self.most
     }
 
-    /// All records of one id are kept, or none.
+    /// Cuts a set. All records of one id are kept, or none.
     pub(super) async fn cut(self, said: Vec<Arc<Instance>>) -> Cut {
         let mut breaks = Breaks::new();
         breaks.now().await;
@@ -61,8 +61,8 @@ impl Subset {
         (kept, left_out)
     }
 
-    /// A rank below which there are as many as are kept, and few more, unless ids are few and records many: so there is little
-    /// to choose from.
+    /// A rank below which there are a few more records than are kept, unless many records share few ids. So only a small part
+    /// of the ranks has to be ordered.
     fn enough(&self, records: usize) -> u64 {
         let share = self.most as f64 / records as f64;
         (u64::MAX as f64 * share * 1.2) as u64

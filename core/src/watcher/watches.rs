@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::{BackoffState, Error, ErrorKind, Resolver, Result, ServiceName, Snapshot, Snapshots, later};
 
-/// Watches a service, and again whenever that fails, not before the backoff says so.
+/// Watches a service, and again whenever a watch fails, after the backoff's wait.
 pub(super) struct Watches {
     resolver: Arc<dyn Resolver>,
     service: ServiceName,
@@ -35,7 +35,7 @@ impl Watches {
         Self { resolver, service, first_snapshot, retry, watch: None, not_before: Instant::now() }
     }
 
-    /// What is said next. After an error the watch is gone and the next call opens another.
+    /// The next set or error. After an error the watch is gone and the next call opens another.
     ///
     /// Cancel-safe.
     pub(super) async fn next(&mut self) -> Result<Snapshot> {
@@ -68,14 +68,14 @@ impl Watch {
         let said = match self.heard {
             Some(_) => said.await,
             None => timeout_at(self.first_by, said).await.unwrap_or_else(|_| {
-                Some(Err(Error::new(ErrorKind::Timeout, "the watch has not yielded a first set in time")))
+                Some(Err(Error::new(ErrorKind::Timeout, "the watch did not yield a first set in time")))
             }),
         };
         said.unwrap_or_else(|| Err(Error::new(ErrorKind::Unavailable, "the watch has ended")))
     }
 }
 
-/// Waits for a moment; not at all for one that has passed, which a timer would do.
+/// Waits for a moment. Does not yield if it has passed, as a timer would.
 pub(super) async fn until(moment: Instant) {
     if Instant::now() < moment {
         sleep_until(moment).await;
