@@ -1,4 +1,4 @@
-//! ServiceName discovery and client-side load balancing for gRPC with tonic.
+//! Service discovery and client-side load balancing for gRPC with tonic.
 //!
 //! In a theatre, the callboard is where the company signs in and finds its calls. Servers sign in on the board; a client
 //! dials a service by name, once, and gets a [`Channel`] that its generated tonic client accepts: balanced over whoever
