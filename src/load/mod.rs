@@ -20,22 +20,13 @@
 //! # }
 //! ```
 
-mod cpu;
+mod watch;
+
 #[cfg(fuzzing)]
 #[doc(hidden)]
-pub mod fuzzing;
-mod layer;
-mod message;
-mod metadata;
-mod of_call;
-mod recorder;
-mod service;
-mod watch;
-mod window;
-
-pub use layer::{LoadReportLayer, LoadReporting, LoadReportingBody, LoadReportingFuture};
-pub(crate) use metadata::{LOAD_METRICS, load_in};
-pub use of_call::CallLoad;
-pub use recorder::LoadRecorder;
-pub use service::LoadReportServer;
+pub use callboard_protocols::orca::fuzzing;
+pub use callboard_protocols::orca::{
+    CallLoad, LoadRecorder, LoadReportLayer, LoadReportServer, LoadReporting, LoadReportingBody, LoadReportingFuture,
+};
+pub(crate) use callboard_protocols::orca::{LOAD_METRICS, load_in};
 pub(crate) use watch::Watch;

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Weak};
 
 use callboard_core::{Backoff, BackoffState, Endpoint, Load, later};
+use callboard_protocols::orca::{OrcaLoadReport, OrcaLoadReportRequest, STREAM_CORE_METRICS};
 use http::uri::PathAndQuery;
 use tokio::task::AbortHandle;
 use tokio::time::{Duration, Instant, sleep_until};
@@ -11,13 +12,9 @@ use tonic::{Code, Request, Status};
 use tonic_prost::ProstCodec;
 use tracing::Instrument;
 
-use super::message::{OrcaLoadReport, OrcaLoadReportRequest};
 use crate::call::Direct;
 use crate::shared::Defaults;
 use crate::transport::Connection;
-
-/// The method that reports are asked for with.
-pub(super) const STREAM_CORE_METRICS: &str = "/xds.service.orca.v3.OpenRcaService/StreamCoreMetrics";
 
 /// How large a report may be, in bytes. One has a handful of figures; a peer may send anything.
 const LARGEST_REPORT: usize = 64 << 10;

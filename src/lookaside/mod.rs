@@ -1,6 +1,6 @@
 //! External balancers: gRPC's `grpclb`, protocol `grpc.lb.v1`.
 //!
-//! An instance that signs in as [`InstanceKind::Balancer`](crate::InstanceKind::Balancer) gets no calls of the service.
+//! An instance that is registered as [`InstanceKind::Balancer`](crate::InstanceKind::Balancer) gets no calls of the service.
 //! It makes each channel ask it, or another one of its kind, where calls are to go:
 //!
 //! ```text
@@ -54,23 +54,19 @@ mod cut;
 pub mod fuzzing;
 mod list;
 mod plan;
-mod server;
 mod source;
 mod status;
 mod steering;
 mod tally;
-pub mod v1;
 
 pub(crate) use balancers::{Terms, Way};
+use callboard_protocols::grpclb::BALANCE_LOAD;
+pub use callboard_protocols::grpclb::{Answers, Asked, LoadBalancerServer, Reports, v1};
 pub(crate) use list::List;
-pub use server::{Answers, Asked, LoadBalancerServer, Reports};
 pub(crate) use source::Source;
 pub use status::{Decides, FallbackReason, Lookaside};
 pub(crate) use steering::{Steered, Steering, Unasked};
 pub(crate) use tally::{Errand, Mark};
-
-/// The protocol's one method.
-const BALANCE_LOAD: &str = "/grpc.lb.v1.LoadBalancer/BalanceLoad";
 
 /// How long calls wait for a balancer's first list, and a balancer has to answer: gRPC's number.
 pub(crate) const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
