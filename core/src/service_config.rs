@@ -2,6 +2,7 @@
 
 mod codes;
 mod methods;
+mod misspelt;
 mod object;
 mod put;
 mod read;
@@ -36,7 +37,8 @@ use crate::Result;
 ///
 /// What gRPC gives a meaning to and this does not obey is named in [`not_obeyed`](Self::not_obeyed): `hedgingPolicy`,
 /// `perAttemptRecvTimeout`, `connectionScaling` and, until it is acted on, `healthCheckConfig`. A `retryPolicy` and a
-/// `hedgingPolicy` in one entry refuse the config. Fields that gRPC does not know are ignored, as is a `null`.
+/// `hedgingPolicy` in one entry refuse the config. Fields that gRPC does not know are ignored, as is a `null`;
+/// those that look like a known one misspelt are named in [`misspelt`](Self::misspelt).
 ///
 /// ```
 /// use std::time::Duration;
@@ -79,6 +81,10 @@ pub struct ServiceConfig {
     /// nothing can be answered, and a size of 0, which a message without any field alone keeps to. It is obeyed all the
     /// same, as it may be meant: whoever takes the config says so.
     pub fails_calls: Vec<String>,
+    /// The paths of fields that gRPC does not know and that are nearly one that it does, with that one, such as
+    /// `methodConfig[0].timeot (timeout?)`. At most 16. They are ignored, as all unknown fields are: whoever takes the config
+    /// says so.
+    pub misspelt: Vec<String>,
     methods: Arc<Methods>,
 }
 

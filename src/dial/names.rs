@@ -10,6 +10,8 @@ use crate::features::Known;
 /// Things of one sort by their names, with those that a feature would add.
 pub(super) struct Names<Make: ?Sized> {
     sort: &'static str,
+    /// What is said beside a name that is not known.
+    hint: &'static str,
     known: BTreeMap<String, Entry<Make>>,
 }
 
@@ -24,7 +26,12 @@ impl<Make: ?Sized> Names<Make> {
             let entry = known.make.map_or(Entry::NeedsFeature(known.feature), Entry::Here);
             (known.name.to_owned(), entry)
         };
-        Self { sort, known: known.into_iter().map(entry).collect() }
+        Self { sort, hint: "", known: known.into_iter().map(entry).collect() }
+    }
+
+    /// Says more beside a name that is not known.
+    pub(super) fn hint(self, hint: &'static str) -> Self {
+        Self { hint, ..self }
     }
 
     pub(super) fn add(&mut self, name: &str, make: Arc<Make>) {
@@ -40,7 +47,7 @@ impl<Make: ?Sized> Names<Make> {
             Some(Entry::NeedsFeature(feature)) => {
                 format!("{sort} {name:?} is not compiled in: turn on the feature {feature:?} of callboard")
             }
-            None => format!("unknown {sort} {name:?} (known here: {})", self.usable().join(", ")),
+            None => format!("unknown {sort} {name:?} (known here: {}){}", self.usable().join(", "), self.hint),
         };
         Err(Error::new(ErrorKind::Unsupported, message))
     }
@@ -71,7 +78,7 @@ impl<Make: ?Sized> Names<Make> {
 impl<Make: ?Sized> Clone for Names<Make> {
     fn clone(&self) -> Self {
         let known = self.known.iter().map(|(name, entry)| (name.clone(), entry.clone()));
-        Self { sort: self.sort, known: known.collect() }
+        Self { sort: self.sort, hint: self.hint, known: known.collect() }
     }
 }
 

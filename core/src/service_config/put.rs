@@ -14,7 +14,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Puts a service's config into a registry, or removes it, once it has been read: what no client could read is refused.
 /// What none [obeys](ServiceConfig::not_obeyed) is warned of, and put: other clients of the service may. So is what
-/// [fails every call](ServiceConfig::fails_calls).
+/// [fails every call](ServiceConfig::fails_calls), and what seems [misspelt](ServiceConfig::misspelt).
 ///
 /// # Errors
 /// [`Invalid`](ErrorKind::Invalid) if it cannot be read; [`Timeout`](ErrorKind::Timeout) after 10 s without an answer; and
@@ -24,6 +24,9 @@ pub async fn put_service_config(registry: &dyn Registry, service: &ServiceName, 
         let config = ServiceConfig::parse(config.as_bytes()).map_err(|error| error.for_service(service))?;
         if !config.not_obeyed.is_empty() {
             tracing::warn!(%service, not_obeyed = ?config.not_obeyed, "the config says what no channel of ours does");
+        }
+        if !config.misspelt.is_empty() {
+            tracing::warn!(%service, misspelt = ?config.misspelt, "the config has fields that mean nothing");
         }
         if !config.fails_calls.is_empty() {
             tracing::warn!(%service, fails_calls = ?config.fails_calls, "the config fails every call of these methods");
