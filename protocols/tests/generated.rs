@@ -19,21 +19,21 @@ fn folder(name: &str) -> PathBuf {
 
 /// The files of a folder, by name.
 fn files(folder: &Path) -> BTreeMap<String, String> {
-    let entries = fs::read_dir(folder).unwrap();
+    let entries = fs::read_dir(folder).expect("a folder");
     entries
         .map(|entry| {
-            let path = entry.unwrap().path();
-            let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            (name, fs::read_to_string(path).unwrap())
+            let path = entry.expect("a readable folder").path();
+            let name = path.file_name().expect("a file has a name").to_string_lossy().into_owned();
+            (name, fs::read_to_string(path).expect("UTF-8"))
         })
         .collect()
 }
 
 /// Generates the messages into a folder. The services are not generated: their servers are written by hand.
 fn generate(into: &Path) {
-    let descriptors = protox::compile(FILES, [folder("proto")]).unwrap();
+    let descriptors = protox::compile(FILES, [folder("proto")]).expect("proto files that can be read");
     let builder = tonic_prost_build::configure().build_client(false).build_server(false).btree_map(".");
-    builder.out_dir(into).compile_fds(descriptors).unwrap();
+    builder.out_dir(into).compile_fds(descriptors).expect("code from them");
 }
 
 #[test]
