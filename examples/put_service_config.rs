@@ -8,7 +8,7 @@
 
 use std::{error::Error, time::Duration};
 
-use callboard::{ConfigStatus, ConnectivityState, dial, put_service_config};
+use callboard::{ConfigStatus, ConnectivityState, ServiceConfig, dial, put_service_config};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -16,7 +16,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [url] => show(url).await?,
         [url, "--remove"] => put_service_config(url, None).await?,
-        [url, json] => put_service_config(url, Some(json)).await?,
+        [url, json] => {
+            // It would be put all the same: what gRPC does not know, it ignores.
+            let misspelt = ServiceConfig::parse(json.as_bytes())?.misspelt;
+            if !misspelt.is_empty() {
+                return Err(format!("the config has fields that mean nothing: {}", misspelt.join(", ")).into());
+            }
+            put_service_config(url, Some(json)).await?;
+        }
         _ => return Err("usage: put_service_config URL [JSON | --remove]".into()),
     }
     Ok(())

@@ -29,7 +29,7 @@
 //! # Where to find what
 //! | you want to | look at |
 //! |---|---|
-//! | call a service | [`dial`], [`Dialer`], [`Channel`], [`ChannelBuilder`] |
+//! | call a service | [`dial`], [`channel()`], [`Dialer`], [`Channel`], [`ChannelBuilder`] |
 //! | run a server that signs in, drains and leaves | [`serve`], [`Serve`], [`Serving`], [`Incoming`] |
 //! | let handlers hear that their server shuts down | [`Shutdown`] |
 //! | do that step by step | [`advertise_address`], [`registry`], [`register`], [`Registration`], [`Instance`] |
@@ -87,7 +87,7 @@ pub use callboard_core::*;
 pub use channel::Channel;
 pub use config::ConfigStatus;
 pub use control::EndpointStatus;
-pub use dial::{Dialer, Resolved, dial, put_service_config, registry, resolver};
+pub use dial::{Dialer, Resolved, channel, dial, put_service_config, registry, resolver};
 pub use grpc::{CallCredentials, CallError, Phase, RequestInfo, Timeout};
 pub use serve::{EndStreams, Incoming, LaterSignal, Listener, Serve, Serving, Shutdown, advertise_address, serve};
 /// The rustls that [`Tls`] is made of, to name its types.
@@ -100,18 +100,29 @@ pub use transport::Tls;
 pub use transport::fuzzing as frames;
 pub use transport::{Keepalive, TcpKeepalive};
 
-/// The registries that are compiled in.
+/// The registries that are compiled in: each is here with its [feature](crate#features), `Etcd` with `etcd`.
 // Each has its own of what fuzz targets reach.
 #[cfg_attr(fuzzing, allow(ambiguous_glob_reexports))]
 pub mod backend {
+    // Each is named once, so that the compiler can say which feature would bring it.
+    #[cfg(feature = "consul")]
+    pub use callboard_consul::Consul;
     #[cfg(feature = "consul")]
     pub use callboard_consul::*;
     #[cfg(feature = "etcd")]
+    pub use callboard_etcd::Etcd;
+    #[cfg(feature = "etcd")]
     pub use callboard_etcd::*;
+    #[cfg(feature = "file")]
+    pub use callboard_file::FileRegistry;
     #[cfg(feature = "file")]
     pub use callboard_file::*;
     #[cfg(feature = "memory")]
+    pub use callboard_memory::Memory;
+    #[cfg(feature = "memory")]
     pub use callboard_memory::*;
+    #[cfg(feature = "zookeeper")]
+    pub use callboard_zookeeper::ZooKeeper;
     #[cfg(feature = "zookeeper")]
     pub use callboard_zookeeper::*;
 }

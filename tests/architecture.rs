@@ -11,6 +11,7 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package, Package
 
 const FACADE: &str = "callboard";
 const CORE: &str = "callboard-core";
+const PROTOCOLS: &str = "callboard-protocols";
 /// A file longer than this, its unit tests aside, has more than one idea in it.
 const LONGEST_FILE: usize = 300;
 
@@ -135,6 +136,14 @@ fn a_backend_or_balancer_depends_on_core_and_no_other_crate_of_ours() {
             )
         })
     }));
+}
+
+#[test]
+fn protocols_know_core_and_no_other_crate_of_ours() {
+    let workspace = Workspace::load();
+    let package = workspace.package(PROTOCOLS);
+    let ours: Vec<_> = needs(package).filter(|name| is_ours(name)).collect();
+    hold((ours != [CORE]).then(|| format!("{PROTOCOLS} depends on {ours:?}: it may depend on {CORE} alone")));
 }
 
 #[test]

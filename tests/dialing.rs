@@ -101,6 +101,13 @@ async fn what_is_not_known_is_refused_and_what_is_known_is_named() {
         ),
         ("board:///project//test", ErrorKind::Invalid, ["project//test", "empty segment", "path"]),
         ("board", ErrorKind::Invalid, ["board", "URL", "://"]),
+        (
+            "https://10.0.0.7:50051",
+            ErrorKind::Unsupported,
+            ["\"https\"", "board", "a URL names a registry and a service"],
+        ),
+        ("board://http://h:1/project/test", ErrorKind::Invalid, ["a second '://'", "host and port", "registry_tls"]),
+        ("board://h:1", ErrorKind::Invalid, ["path", "names the service", "missing"]),
         ("memory:///project/test", ErrorKind::Unsupported, ["Dialer", "resolver", "board"]),
     ] {
         let error = refused(&dialer, url).await;
@@ -112,6 +119,41 @@ async fn what_is_not_known_is_refused_and_what_is_known_is_named() {
     let settings = "external_balancers=false&max_instances=100&max_dials=7";
     dialer.dial(&format!("board:///project/test?{settings}")).await.unwrap();
     assert_eq!(dial("nothing://h/s").await.expect_err("no such scheme").kind(), ErrorKind::Unsupported);
+}
+
+#[tokio::test]
+async fn a_channel_is_made_without_awaiting() {
+    let stage = Stage::new();
+    let _server = stage.server("a").await;
+    let dialer = Dialer::new().resolver("memory", stage.board.clone());
+    let channel = dialer.channel("memory:///project/test?wait_for_ready=true").unwrap();
+    assert_eq!(shares(&channel, 10).await["a"], 10);
+    assert_eq!(callboard::channel("nothing://h/s").expect_err("no such scheme").kind(), ErrorKind::Unsupported);
+}
+
+/// Every key that a client knows, by what an error about another key lists.
+fn keys_of_a_client() -> Vec<String> {
+    let dialer = Dialer::new().resolver("board", Stage::new().board);
+    let error = dialer.builder("board:///a?balancer=pick_first&x").expect_err("an unknown key").to_string();
+    let (_, known) = error.split_once("(known here: ").expect("the known keys are listed");
+    known.trim_end_matches(')').split(", ").map(str::to_owned).collect()
+}
+
+#[test]
+fn one_url_serves_both_sides() {
+    let directory = tempfile::tempdir().unwrap();
+    let url = |query: &str| format!("file:///project/test?root={}&{query}", directory.path().display());
+    let keys = keys_of_a_client();
+    assert!(keys.len() >= 9, "{keys:?}");
+    for key in &keys {
+        // What it says is for the client to check.
+        callboard::registry(&url(&format!("{key}=what"))).unwrap_or_else(|error| panic!("{key}: {error}"));
+        callboard::resolver(&url(&format!("{key}=what"))).unwrap_or_else(|error| panic!("{key}: {error}"));
+    }
+    let error = callboard::registry(&url("blancer=weighted")).expect_err("nobody's key").to_string();
+    for part in keys.iter().map(String::as_str).chain(["\"blancer\"", "mode", "poll"]) {
+        assert!(error.contains(part), "no {part} in: {error}");
+    }
 }
 
 #[tokio::test]

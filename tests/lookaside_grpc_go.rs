@@ -254,7 +254,7 @@ fn client_frames(bytes: &[u8]) -> Vec<Frame> {
 fn requests(bytes: &[u8]) -> Vec<LoadBalanceRequest> {
     let mut requests = messages::<LoadBalanceRequest>(&client_frames(bytes));
     for request in &mut requests {
-        if let Some(Request::Stats(stats)) = &mut request.request {
+        if let Some(Request::ClientStats(stats)) = &mut request.load_balance_request_type {
             stats.timestamp = None;
         }
     }
@@ -285,7 +285,8 @@ async fn our_balancer_understands_what_a_recorded_client_says() {
     let recorded = frames(&std::fs::read(recording("client", "server")).unwrap());
     // What our balancer said then, it is to say again.
     let recorded: Vec<LoadBalanceResponse> = messages(&recorded);
-    let Some(Response::Servers(list)) = recorded.last().and_then(|last| last.response.clone()) else {
+    let Some(Response::ServerList(list)) = recorded.last().and_then(|last| last.load_balance_response_type.clone())
+    else {
         panic!("{recorded:?}")
     };
     balancer.list(list.servers);

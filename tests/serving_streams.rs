@@ -14,11 +14,11 @@ use std::time::Duration;
 use callboard::{Channel, ConnectivityState, ErrorKind, Incoming, Serve, Serving, Shutdown};
 use callboard_echo::pb::echo_server::{Echo, EchoServer};
 use callboard_echo::pb::{EchoRequest, EchoResponse};
-use common::{Stage, echo, endpoint, in_time, request, until, within};
+use common::{Stage, echo, endpoint, in_time, request, slow, until, within};
 use futures_util::{Stream, stream};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tonic::transport::Server;
 use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_health::ServingStatus;
@@ -40,11 +40,14 @@ impl Echo for Handlers {
 
     type ServerStreamingStream = Answers;
 
-    async fn server_streaming(&self, _: Request<EchoRequest>) -> tonic::Result<Response<Answers>> {
-        let first = Some(EchoResponse::default());
+    async fn server_streaming(&self, request: Request<EchoRequest>) -> tonic::Result<Response<Answers>> {
+        let first = Some(Duration::from_millis(request.into_inner().delay_ms.into()));
         Ok(Response::new(Box::pin(stream::unfold((first, self.0.clone()), async |(first, mut shutdown)| {
             let next = match first {
-                Some(first) => Ok(first),
+                Some(delay) => {
+                    sleep(delay).await;
+                    Ok(EchoResponse::default())
+                }
                 None => {
                     (&mut shutdown).await;
                     Err(Status::unavailable("the handler has heard of it"))
@@ -98,6 +101,27 @@ async fn documented(stage: &Stage) -> (Serving, oneshot::Sender<()>) {
 
 async fn watched(channel: &Channel) -> Streaming<tonic_health::pb::HealthCheckResponse> {
     HealthClient::new(channel.clone()).watch(HealthCheckRequest::default()).await.unwrap().into_inner()
+}
+
+/// The first message follows the headers, which have been sent alone. Where the system holds small messages back until what
+/// was sent before is acknowledged, that takes it 40 ms.
+#[tokio::test]
+async fn the_first_message_of_a_stream_comes_at_once() {
+    let stage = Stage::new();
+    let (_serving, _stop) = documented(&stage).await;
+    let channel = stage.channel(stage.builder(), 1).await;
+    let mut client = echo(&channel);
+    let mut took = Vec::new();
+    for _ in 0..30 {
+        let begun = Instant::now();
+        let mut answers = in_time(client.server_streaming(slow(2))).await.unwrap().into_inner();
+        in_time(answers.message()).await.unwrap().expect("the first answer");
+        took.push(begun.elapsed());
+    }
+    took.sort_unstable();
+    // Of many, so that a machine that is busy for a moment makes no difference.
+    println!("from {:?} to {:?}", took[0], took[29]);
+    assert!(took[15] < Duration::from_millis(20), "{took:?}");
 }
 
 #[tokio::test]

@@ -8,8 +8,10 @@ mod common;
 #[path = "common/log.rs"]
 mod log;
 
+use std::sync::Arc;
+
 use callboard::lookaside::v1::Server;
-use callboard::{Address, CONFIG_NAME};
+use callboard::{Address, CONFIG_NAME, Serve};
 use common::lookaside::{Balancer, until_listed};
 use common::{Stage, in_time, until, until_config, until_ready, until_refused};
 use log::Log;
@@ -27,6 +29,7 @@ async fn who_may_be_wrong_is_warned_of_once() {
     a_bad_config(&log).await;
     a_balancer_that_takes_over(&log).await;
     a_balancer_that_is_not_asked(&log).await;
+    a_server_that_forgets_its_shutdown(&log).await;
 }
 
 async fn a_bad_config(log: &Log) {
@@ -49,6 +52,31 @@ async fn a_bad_config(log: &Log) {
     stage.board.put(&stage.service, CONFIG_NAME, Some(hopeless.as_bytes()));
     until_config(&channel, Some(hopeless)).await;
     assert_one(&warnings(log), &["fails every call", "project/test", "methodConfig[1].timeout"]);
+    let misspelt = r#"{"methodConfg": [{"name": [{}]}]}"#;
+    stage.board.put(&stage.service, CONFIG_NAME, Some(misspelt.as_bytes()));
+    until_config(&channel, Some(misspelt)).await;
+    assert_one(&warnings(log), &["fields that mean nothing", "project/test", "methodConfg (methodConfig?)"]);
+}
+
+async fn a_server_that_forgets_its_shutdown(log: &Log) {
+    let stage = Stage::new();
+    warnings(log);
+    for forgets in [true, false] {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let serve = Serve::new(Arc::new(stage.board.clone()), stage.service.clone()).signals(false);
+        let serving = serve.start(listener, |listener, shutdown| {
+            let shutdown = (!forgets).then_some(shutdown);
+            async move {
+                let _held = (listener, shutdown);
+                std::future::pending::<Result<(), std::io::Error>>().await
+            }
+        });
+        let _serving = serving.unwrap();
+        match forgets {
+            true => assert_one(&warnings(log), &["dropped its `Shutdown`", "serve_with_incoming_shutdown"]),
+            false => assert_eq!(warnings(log), [""; 0]),
+        }
+    }
 }
 
 async fn a_balancer_that_takes_over(log: &Log) {

@@ -122,6 +122,7 @@ pub enum RegistrationState {
 ///
 /// # Panics
 /// Outside a tokio runtime, as [`tokio::spawn`] does.
+#[track_caller]
 pub fn register(
     registry: Arc<dyn Registry>,
     service: &ServiceName,
@@ -132,7 +133,12 @@ pub fn register(
     let report = Report::new(service.clone(), instance.id().to_owned(), state);
     let (wanted, wish) = watch::channel(instance.of_known_incarnation());
     let task = Task::new(registry, service.clone(), settings, wish, report);
-    let (runtime, task) = (Handle::current(), tokio::spawn(task.run().in_current_span()));
+    let runtime = Handle::try_current().unwrap_or_else(|error| {
+        panic!(
+            "`register` is called outside a tokio runtime: call it in an async fn, or after `runtime.enter()` ({error})"
+        )
+    });
+    let task = runtime.spawn(task.run().in_current_span());
     Registration { wanted, state: told, task, runtime }
 }
 

@@ -16,15 +16,25 @@ use self::pem::{Part, Pem};
 pub use self::pems::RegistryPems;
 use crate::{Error, ErrorKind, Result, TargetOptions};
 
+/// The keys of a dial URL. They say that it is the registry: `tls` alone would be read as TLS to the service's servers.
+const TLS: &str = "registry_tls";
+const CA: &str = "registry_ca";
+const CERT: &str = "registry_cert";
+const KEY: &str = "registry_key";
+
+/// What is said of the key that could be either.
+const WHICH_TLS: &str = "TLS to the registry is the key \"registry_tls\"; TLS to the service's servers is said by the \
+                         client's program, with callboard's feature \"tls\": Dialer::new().builder(url)?.tls(Tls::…)";
+
 /// How long the files may take to be read.
 const READ: Duration = Duration::from_secs(1);
 
 /// TLS to a registry: which servers are trusted, and which certificate a client presents. The certificate of a server must
 /// be for the host at which it is reached.
 ///
-/// A backend's builder takes one by `tls`, and its URL has the same by the keys `tls`, `ca`, `cert` and `key`. This is
-/// about the way to the registry only: **it does not encrypt the calls**. TLS to the servers of a service is a setting of
-/// the channel.
+/// A backend's builder takes one by `tls`, and its URL has the same by the keys `registry_tls`, `registry_ca`,
+/// `registry_cert` and `registry_key`. This is about the way to the registry only: **it does not encrypt the calls**. TLS to
+/// the servers of a service is a setting of the channel.
 ///
 /// **Files are read again** whenever a backend connects, so that a certificate that is renewed on disk is used for the next
 /// connection, without a restart. What is given as a text stays as it is. If a file cannot be read then, or is only half
@@ -92,20 +102,25 @@ impl RegistryTls {
 
     /// Reads it from a dial URL. None if the URL has no TLS. Called by backends.
     ///
-    /// TLS is on with the key `tls`, or with any of the others, which would be without effect otherwise: `ca` names the
-    /// file of the certificate authorities, `cert` and `key` those of the client's certificate and private key. The
-    /// files are read here, and again at each connection.
+    /// TLS is on with the key `registry_tls`, or with any of the others, which would be without effect otherwise:
+    /// `registry_ca` names the file of the certificate authorities, `registry_cert` and `registry_key` those of the client's
+    /// certificate and private key. The files are read here, and again at each connection.
     ///
     /// # Errors
     /// [`Invalid`](ErrorKind::Invalid), naming the key: a file that cannot be read or has no such thing in it,
-    /// `cert` without `key` or the reverse, or any of them beside `tls=false`.
+    /// `registry_cert` without `registry_key` or the reverse, or any of them beside `registry_tls=false`; and `tls`,
+    /// `ca`, `cert` and `key`, which do not say that they are about the registry.
     pub fn from_options(options: &mut TargetOptions<'_>) -> Result<Option<Self>> {
-        let on = options.flag("tls")?;
-        let [ca, cert, key] = ["ca", "cert", "key"].map(|name| options.text(name));
-        let named = [("ca", ca), ("cert", cert), ("key", key)].into_iter().find_map(|(name, path)| path.map(|_| name));
+        options.refuse("tls", WHICH_TLS)?;
+        for (old, new) in [("ca", CA), ("cert", CERT), ("key", KEY)] {
+            options.refuse(old, &format!("it is called {new:?}"))?;
+        }
+        let on = options.flag(TLS)?;
+        let [ca, cert, key] = [CA, CERT, KEY].map(|name| options.text(name));
+        let named = [(CA, ca), (CERT, cert), (KEY, key)].into_iter().find_map(|(name, path)| path.map(|_| name));
         match (on, named) {
             (Some(false), Some(name)) => {
-                return Err(options.invalid("tls", &format!("true, or nothing, beside {name:?}")));
+                return Err(options.invalid(TLS, &format!("true, or nothing, beside {name:?}")));
             }
             (None | Some(false), None) => return Ok(None),
             _ => {}
@@ -118,16 +133,20 @@ impl RegistryTls {
             options.invalid(key, &expected).with_source(error)
         };
         let tls = match ca {
-            Some(path) => Self::with_ca_file(path).map_err(|error| refused("ca", error))?,
+            Some(path) => Self::with_ca_file(path).map_err(|error| refused(CA, error))?,
             None => Self::with_system_roots(),
         };
         match (cert, key) {
             (None, None) => Ok(Some(tls)),
-            (Some(_), None) => Err(options.invalid("cert", "\"key\" beside it, with the file of its private key")),
-            (None, Some(_)) => Err(options.invalid("key", "\"cert\" beside it, with the file of its certificate")),
+            (Some(_), None) => {
+                Err(options.invalid(CERT, &format!("{KEY:?} beside it, with the file of its private key")))
+            }
+            (None, Some(_)) => {
+                Err(options.invalid(KEY, &format!("{CERT:?} beside it, with the file of its certificate")))
+            }
             (Some(cert), Some(key)) => {
-                let chain = Pem::in_file(Part::Certificate, cert.as_ref()).map_err(|error| refused("cert", error))?;
-                let key = Pem::in_file(Part::Key, key.as_ref()).map_err(|error| refused("key", error))?;
+                let chain = Pem::in_file(Part::Certificate, cert.as_ref()).map_err(|error| refused(CERT, error))?;
+                let key = Pem::in_file(Part::Key, key.as_ref()).map_err(|error| refused(KEY, error))?;
                 Ok(Some(tls.showing(chain, key)))
             }
         }

@@ -2,6 +2,7 @@
 
 mod codes;
 mod methods;
+mod misspelt;
 mod object;
 mod put;
 mod read;
@@ -36,7 +37,8 @@ use crate::Result;
 ///
 /// Fields of gRPC that are not obeyed are named in [`not_obeyed`](Self::not_obeyed): `hedgingPolicy`,
 /// `perAttemptRecvTimeout`, `connectionScaling` and, so far, `healthCheckConfig`. A config with a `retryPolicy` and a
-/// `hedgingPolicy` in one entry is rejected. Fields that gRPC does not know are ignored, as is a `null`.
+/// `hedgingPolicy` in one entry is rejected. Fields that gRPC does not know are ignored, as is a `null`; those that look
+/// like a known one misspelt are named in [`misspelt`](Self::misspelt).
 ///
 /// ```
 /// use std::time::Duration;
@@ -79,6 +81,10 @@ pub struct ServiceConfig {
     /// which no server can answer, or a message size of 0, which only an empty message keeps to. They are obeyed all the
     /// same, as they may be intended; a channel logs a warning.
     pub fails_calls: Vec<String>,
+    /// The paths of fields that gRPC does not know and that are nearly one that it does, with that one, such as
+    /// `methodConfig[0].timeot (timeout?)`. At most 16. They are ignored, as all unknown fields are: whoever takes the config
+    /// says so.
+    pub misspelt: Vec<String>,
     methods: Arc<Methods>,
 }
 

@@ -717,3 +717,19 @@ async fn a_backend_that_panics_does_not_leave_a_false_state_behind() {
     assert_eq!(registration.wait_registered(HOUR).await.unwrap_err().kind(), ErrorKind::Closed);
     assert_eq!(leave(registration).await.unwrap_err().kind(), ErrorKind::Closed);
 }
+
+#[test]
+fn outside_a_runtime_the_panic_says_what_to_do() {
+    let instance = Instance::at("10.0.0.7:50051".parse().unwrap()).unwrap();
+    let registering = std::panic::catch_unwind(|| {
+        drop(register(
+            Arc::new(Memory::default()),
+            &"project/test".parse().unwrap(),
+            instance,
+            RegistrationSettings::default(),
+        ));
+    });
+    let panic = registering.expect_err("there is no runtime");
+    let said = panic.downcast_ref::<String>().expect("a text");
+    assert!(said.contains("call it in an async fn, or after `runtime.enter()`"), "{said}");
+}

@@ -98,7 +98,7 @@ fn answers(asked: Asked, lists: Lists, calls: Arc<AtomicI64>) -> Answers {
     // Whoever comes later begins with the list that there is.
     let mut lists = lists;
     lists.mark_changed();
-    stream::unfold(lists, next).filter(|list| std::future::ready(list.response.is_some())).boxed()
+    stream::unfold(lists, next).filter(|list| std::future::ready(list.load_balance_response_type.is_some())).boxed()
 }
 
 fn options() -> Result<(String, SocketAddr)> {

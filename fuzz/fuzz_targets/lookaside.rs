@@ -7,7 +7,9 @@ use std::time::Duration;
 use arbitrary::Arbitrary;
 use callboard::lookaside::Decides;
 use callboard::lookaside::fuzzing::{Conversation, Listed, Said};
-use callboard::lookaside::v1::{InitialLoadBalanceResponse, LoadBalanceResponse, Response, Server, ServerList, Span};
+use callboard::lookaside::v1::{
+    InitialLoadBalanceResponse, LoadBalanceResponse, Response, Server, ServerList, prost_types,
+};
 use callboard::{Address, CallError, Channel, Endpoint};
 use callboard_fuzz::{Field, Stage, answer_calls, assert_short, headers, message, paused, within};
 use libfuzzer_sys::fuzz_target;
@@ -66,10 +68,10 @@ fuzz_target!(|input: Input| {
 fn encoded(says: &Says) -> Vec<u8> {
     let response = match says {
         Says::Initial { seconds, nanos } => {
-            let span = Span { seconds: *seconds, nanos: *nanos };
-            Response::Initial(InitialLoadBalanceResponse { client_stats_report_interval: Some(span) })
+            let span = prost_types::Duration { seconds: *seconds, nanos: *nanos };
+            Response::InitialResponse(InitialLoadBalanceResponse { client_stats_report_interval: Some(span) })
         }
-        Says::Servers(servers) => Response::Servers(ServerList { servers: servers.iter().map(server).collect() }),
+        Says::Servers(servers) => Response::ServerList(ServerList { servers: servers.iter().map(server).collect() }),
         Says::Fallback => return LoadBalanceResponse::fallback().encode_to_vec(),
         Says::Nothing => return Vec::new(),
         Says::Raw(bytes) => return bytes.clone(),
@@ -110,7 +112,8 @@ async fn conversation(messages: &[Vec<u8>], most: usize) {
 
 /// A list says no more than its message does, and calls go where it says.
 fn listed(list: &Listed, message: &[u8], most: usize) {
-    let Ok(LoadBalanceResponse { response: Some(Response::Servers(said)) }) = LoadBalanceResponse::decode(message)
+    let Ok(LoadBalanceResponse { load_balance_response_type: Some(Response::ServerList(said)) }) =
+        LoadBalanceResponse::decode(message)
     else {
         panic!("a list out of another message")
     };

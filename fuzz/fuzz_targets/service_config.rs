@@ -37,6 +37,7 @@ fn parsed(config: &ServiceConfig, length: usize) {
         let known = ["methodConfig[", "healthCheckConfig", "connectionScaling"];
         assert!(known.iter().any(|known| path.starts_with(known)), "{path}");
     }
+    assert!(config.misspelt.len() <= 16);
     assert!(config.load_balancing.len() <= length);
     if let Some(throttling) = config.retry_throttling {
         assert!(throttling.max_tokens > 0.0 && throttling.max_tokens <= 1000.0, "{throttling:?}");

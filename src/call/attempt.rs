@@ -11,8 +11,8 @@ use tonic::Status;
 use super::Peer;
 use crate::config::Rules;
 use crate::control::{Chooser, Summary};
-use crate::load;
 use crate::transport::{SentBytes, Streamed};
+use callboard_protocols::orca;
 
 /// One attempt of a call, from sending to its end: counts it on its endpoint, and tells the picker how it went. Dropped
 /// without [`done`](Self::done), it was cancelled.
@@ -172,7 +172,7 @@ impl Attempt {
 
     /// Notes what the trailers report of the endpoint's load, if they do.
     pub(super) fn note_load(&mut self, trailers: &HeaderMap) {
-        if let Some(load) = load::load_in(trailers) {
+        if let Some(load) = orca::load_in(trailers) {
             self.endpoint().set_load(load.clone());
             let notes = self.notes();
             notes.peer.iter().for_each(|peer| peer.reported(&load));

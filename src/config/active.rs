@@ -154,6 +154,10 @@ impl ActiveConfig {
             let (service, not_obeyed) = (&self.service, &config.not_obeyed);
             tracing::warn!(%service, ?not_obeyed, "the service config says what this channel does not do");
         }
+        if !config.misspelt.is_empty() {
+            let (service, misspelt) = (&self.service, &config.misspelt);
+            tracing::warn!(%service, ?misspelt, "the service config has fields that mean nothing");
+        }
         if !config.fails_calls.is_empty() {
             let (service, fails_calls) = (&self.service, &config.fails_calls);
             tracing::warn!(%service, ?fails_calls, "the service config fails every call of these methods");

@@ -15,6 +15,8 @@ pub(crate) struct Known<Make: ?Sized> {
 /// Things of one sort by their names, with those that a feature would add.
 pub(crate) struct Names<Make: ?Sized> {
     sort: &'static str,
+    /// What is said beside a name that is not known.
+    hint: &'static str,
     known: BTreeMap<String, Entry<Make>>,
 }
 
@@ -29,7 +31,12 @@ impl<Make: ?Sized> Names<Make> {
             let entry = known.make.map_or(Entry::NeedsFeature(known.feature), Entry::Here);
             (known.name.to_owned(), entry)
         };
-        Self { sort, known: known.into_iter().map(entry).collect() }
+        Self { sort, hint: "", known: known.into_iter().map(entry).collect() }
+    }
+
+    /// Says more beside a name that is not known.
+    pub(crate) fn hint(self, hint: &'static str) -> Self {
+        Self { hint, ..self }
     }
 
     pub(crate) fn add(&mut self, name: &str, make: Arc<Make>) {
@@ -45,7 +52,7 @@ impl<Make: ?Sized> Names<Make> {
             Some(Entry::NeedsFeature(feature)) => {
                 format!("{sort} {name:?} is not compiled in: turn on the feature {feature:?} of callboard")
             }
-            None => format!("unknown {sort} {name:?} (known here: {})", self.usable().join(", ")),
+            None => format!("unknown {sort} {name:?} (known here: {}){}", self.usable().join(", "), self.hint),
         };
         Err(Error::new(ErrorKind::Unsupported, message))
     }
@@ -76,7 +83,7 @@ impl<Make: ?Sized> Names<Make> {
 impl<Make: ?Sized> Clone for Names<Make> {
     fn clone(&self) -> Self {
         let known = self.known.iter().map(|(name, entry)| (name.clone(), entry.clone()));
-        Self { sort: self.sort, known: known.collect() }
+        Self { sort: self.sort, hint: self.hint, known: known.collect() }
     }
 }
 

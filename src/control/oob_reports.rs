@@ -3,6 +3,7 @@
 use std::sync::{Arc, Weak};
 
 use callboard_core::{Backoff, BackoffState, Endpoint, Load, later};
+use callboard_protocols::orca::{OrcaLoadReport, OrcaLoadReportRequest, STREAM_CORE_METRICS};
 use http::uri::PathAndQuery;
 use tokio::task::AbortHandle;
 use tokio::time::{Duration, Instant, sleep_until};
@@ -12,7 +13,6 @@ use tonic_prost::ProstCodec;
 use tracing::Instrument;
 
 use crate::grpc::{Defaults, Direct};
-use crate::load::{OrcaLoadReport, OrcaLoadReportRequest, STREAM_CORE_METRICS};
 use crate::transport::Connection;
 
 /// How large a report may be, in bytes. One has a handful of figures; a peer may send anything.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use callboard_core::{Registry, Resolver, Result, ServiceName, Target, TargetOptions};
 
 use super::clients::{Both, shared};
-use crate::config::Known;
-use crate::config::Names;
+use super::{keys, schemes, target};
+use crate::config::{Known, Names};
 use crate::features;
 
 pub(crate) type MakeBackend = dyn Fn(&Target, &mut TargetOptions<'_>) -> Result<Arc<dyn Both>> + Send + Sync;
@@ -14,8 +14,8 @@ pub(crate) type MakeResolver = dyn Fn(&Target, &mut TargetOptions<'_>) -> Result
 
 /// The registry and the service that a URL names, to [`register`](crate::register) a server with.
 ///
-/// The URL is that of [`dial`](crate::dial), with the query keys of the scheme's backend alone: those about calls, such
-/// as `balancer`, are a client's. No I/O happens here but the reading of files that it names, and the registry need not be up.
+/// The URL is that of [`dial`](crate::dial). Its query keys about calls, such as `balancer`, are a client's, and passed over
+/// here: what they say is not checked. No I/O happens here but the reading of files that it names, and the registry need not be up.
 ///
 /// Whatever a process makes by URLs that say the same of the registry (scheme, user, password, hosts, and the backend's own
 /// keys, word by word; not the service) shares one client of it, and so its connections: this, [`resolver`], [`put_service_config`],
@@ -67,10 +67,11 @@ pub fn resolver(url: &str) -> Result<(Arc<dyn Resolver>, ServiceName)> {
 }
 
 fn both(url: &str) -> Result<(Arc<dyn Both>, ServiceName)> {
-    let target: Target = url.parse()?;
+    let known: Names<MakeBackend> = schemes(features::backends());
+    let target = target(url, &known)?;
     let mut options = target.options();
-    let schemes: Names<MakeBackend> = Names::new("scheme", features::backends());
-    let backend = made(schemes.find(target.scheme())?, &target, &mut options)?;
+    let backend = made(known.find(target.scheme())?, &target, &mut options)?;
+    keys::pass_over(&mut options);
     options.finish()?;
     Ok((backend, target.service()?))
 }

@@ -2,6 +2,7 @@
 
 mod backend;
 mod clients;
+mod keys;
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,8 +13,12 @@ pub(crate) use self::backend::MakeBackend;
 use self::backend::MakeResolver;
 pub use self::backend::{put_service_config, registry, resolver};
 pub(crate) use self::clients::Both;
-use crate::config::{Balancers, Names};
+use crate::config::{Balancers, Known, Names};
 use crate::{Channel, ChannelBuilder, features};
+
+/// Schemes of URLs that people have from elsewhere. No other text before a '://' is repeated if the URL cannot be read: it
+/// may be a secret in the wrong place.
+const OTHERS: [&str; 6] = ["http", "https", "grpc", "grpcs", "dns", "tcp"];
 
 /// What a scheme of a [`Dialer`] gives.
 pub type Resolved = Arc<dyn Resolver>;
@@ -35,6 +40,10 @@ pub type Resolved = Arc<dyn Resolver>;
 /// | `max_instances` | how many instances are used; of more, a part that each channel draws for itself | `10000` |
 /// | `max_dials` | how many attempts to connect may be under way at once | `100` |
 ///
+/// A server may be given the same URL ([`serve`](crate::serve()), [`registry`]): it passes over these keys. TLS to the
+/// registry is the backend's key `registry_tls`. No key says TLS to the servers, which is the program's to decide:
+/// `Dialer::new().builder(url)?.tls(…)`, see [`ChannelBuilder`].
+///
 /// Like [`ChannelBuilder::build`] it does no I/O; neither the registry nor a server has to be up. Channels to services of
 /// one registry share one client of it, as [`registry`] says. To give it schemes and
 /// balancers of your own, use a [`Dialer`].
@@ -44,7 +53,22 @@ pub type Resolved = Arc<dyn Resolver>;
 /// [`Unsupported`](callboard_core::ErrorKind::Unsupported) if the scheme or the balancer is not known, or needs a
 /// feature that is off: the message says which.
 pub async fn dial(url: &str) -> Result<Channel> {
-    Dialer::new().dial(url).await
+    channel(url)
+}
+
+/// The same as [`dial`], where nothing can be awaited: as with tonic's `connect_lazy`, the channel connects by itself.
+///
+/// ```no_run
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> callboard::Result<()> {
+/// let channel = callboard::channel("etcd://127.0.0.1:2379/project/test")?;
+/// # Ok(()) }
+/// ```
+///
+/// # Errors
+/// As [`dial`] says; and [`Invalid`](callboard_core::ErrorKind::Invalid) outside a tokio runtime, as
+/// [`ChannelBuilder::build`] says.
+pub fn channel(url: &str) -> Result<Channel> {
+    Dialer::new().channel(url)
 }
 
 /// Dials URLs with schemes and balancers of your own, beside those that are compiled in.
@@ -69,7 +93,7 @@ pub struct Dialer {
 impl Dialer {
     /// Knows what is compiled in.
     pub fn new() -> Self {
-        Self { schemes: Names::new("scheme", backend::resolvers()), balancers: features::balancers() }
+        Self { schemes: schemes(backend::resolvers()), balancers: features::balancers() }
     }
 
     /// Adds a scheme, or replaces the one of that name. `make` is called for each URL of that scheme, and what it gives is that
@@ -117,34 +141,11 @@ impl Dialer {
     /// # Errors
     /// As [`dial`] says.
     pub fn builder(&self, url: &str) -> Result<ChannelBuilder> {
-        let target: Target = url.parse()?;
+        let target = target(url, &self.schemes)?;
         let mut options = target.options();
         let resolver = self.schemes.find(target.scheme())?(&target, &mut options)?;
-        let mut builder = Channel::builder(target.service()?).resolver(resolver).balancers(self.balancers.clone());
-        if let Some(name) = options.text("balancer") {
-            builder = builder.balancer(self.balancers.make(name, &settings_in(name, &mut options)?)?);
-        }
-        if let Some(obey) = options.flag("service_config")? {
-            builder = builder.service_config(obey);
-        }
-        if let Some(timeout) = options.duration("timeout")? {
-            builder = builder.timeout(timeout);
-        }
-        if let Some(wait) = options.flag("wait_for_ready")? {
-            builder = builder.wait_for_ready(wait);
-        }
-        if let Some(timeout) = options.duration("connect_timeout")? {
-            builder = builder.connect_timeout(timeout);
-        }
-        if let Some(asked) = options.flag("external_balancers")? {
-            builder = builder.external_balancers(asked);
-        }
-        if let Some(most) = count("max_instances", &mut options)? {
-            builder = builder.max_instances(most);
-        }
-        if let Some(most) = count("max_dials", &mut options)? {
-            builder = builder.max_dials(most);
-        }
+        let builder = Channel::builder(target.service()?).resolver(resolver).balancers(self.balancers.clone());
+        let builder = keys::apply(builder, &self.balancers, &mut options)?;
         options.finish()?;
         Ok(builder)
     }
@@ -154,27 +155,31 @@ impl Dialer {
     /// # Errors
     /// As [`dial`] says.
     pub async fn dial(&self, url: &str) -> Result<Channel> {
+        self.channel(url)
+    }
+
+    /// The same as [`dial`](Self::dial), where nothing can be awaited. See [`channel`](channel()).
+    ///
+    /// # Errors
+    /// As [`channel`](channel()) says.
+    pub fn channel(&self, url: &str) -> Result<Channel> {
         self.builder(url)?.build()
     }
 }
 
-/// A number of things, of which there has to be at least one.
-fn count(key: &'static str, options: &mut TargetOptions<'_>) -> Result<Option<usize>> {
-    match options.number(key)? {
-        Some(0) => Err(options.invalid(key, "at least 1")),
-        count => Ok(count.map(|count| usize::try_from(count).unwrap_or(usize::MAX))),
-    }
+/// Names of schemes.
+fn schemes<Make: ?Sized>(known: impl IntoIterator<Item = Known<Make>>) -> Names<Make> {
+    Names::new("scheme", known).hint(": a URL names a registry and a service in it, such as etcd://127.0.0.1:2379/a/b")
 }
 
-/// The settings of a balancer that a URL has a key for.
-fn settings_in(balancer: &str, options: &mut TargetOptions<'_>) -> Result<BalancerSettings> {
-    match balancer {
-        "pick_first" => {
-            let shuffle = options.flag("shuffle")?.unwrap_or_default();
-            BalancerSettings::parse(balancer, &format!(r#"{{"shuffleAddressList": {shuffle}}}"#))
-        }
-        _ => Ok(BalancerSettings::new(balancer)),
-    }
+/// Reads a URL. Where it cannot be read, a scheme that is not known here counts as the reason: the rest is then another
+/// program's, as in `https://host:port`.
+fn target<Make: ?Sized>(url: &str, schemes: &Names<Make>) -> Result<Target> {
+    url.parse().or_else(|error| {
+        let scheme = url.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
+        let of_another = scheme.filter(|scheme| OTHERS.contains(&scheme.as_str()));
+        of_another.map_or(Err(error), |scheme| schemes.find(&scheme).and_then(|_| url.parse()))
+    })
 }
 
 impl Default for Dialer {

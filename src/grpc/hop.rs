@@ -6,7 +6,7 @@
 
 use http::{HeaderMap, HeaderName};
 
-use crate::load::LOAD_METRICS;
+use callboard_protocols::orca::LOAD_METRICS;
 
 /// What a server says about the next attempt, in a response that is all headers.
 pub(crate) const PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");

@@ -20,22 +20,9 @@
 //! # }
 //! ```
 
-mod cpu;
 #[cfg(fuzzing)]
 #[doc(hidden)]
-pub mod fuzzing;
-mod layer;
-mod message;
-mod metadata;
-mod of_call;
-mod recorder;
-mod service;
-mod window;
-
-pub use layer::{LoadReportLayer, LoadReporting, LoadReportingBody, LoadReportingFuture};
-pub(crate) use message::{OrcaLoadReport, OrcaLoadReportRequest};
-pub(crate) use metadata::{LOAD_METRICS, load_in};
-pub use of_call::CallLoad;
-pub use recorder::LoadRecorder;
-pub use service::LoadReportServer;
-pub(crate) use service::STREAM_CORE_METRICS;
+pub use callboard_protocols::orca::fuzzing;
+pub use callboard_protocols::orca::{
+    CallLoad, LoadRecorder, LoadReportLayer, LoadReportServer, LoadReporting, LoadReportingBody, LoadReportingFuture,
+};

@@ -51,12 +51,10 @@ impl Answer {
 
 fn read(bytes: Bytes, counts: &Arc<CallCounts>, subset: Subset) -> Result<Said, Status> {
     let answer = LoadBalanceResponse::decode(bytes).map_err(|error| Status::internal(error.to_string()))?;
-    Ok(match answer.response {
-        Some(Response::Initial(initial)) => {
-            Said::Initial(initial.client_stats_report_interval.map(Duration::from).unwrap_or_default())
-        }
-        Some(Response::Servers(said)) => Said::List(List::read(&said.servers, counts, subset).map(Arc::new)),
-        Some(Response::Fallback(_)) => Said::Fallback,
+    Ok(match answer.load_balance_response_type {
+        Some(Response::InitialResponse(initial)) => Said::Initial(initial.report_interval()),
+        Some(Response::ServerList(said)) => Said::List(List::read(&said.servers, counts, subset).map(Arc::new)),
+        Some(Response::FallbackResponse(_)) => Said::Fallback,
         None => Said::Unknown,
     })
 }

@@ -200,7 +200,7 @@ impl Talker {
             return;
         }
         stats.timestamp = Some(SystemTime::now().into());
-        place.send(Request::Stats(stats).into());
+        place.send(Request::ClientStats(stats).into());
     }
 }
 
@@ -244,7 +244,7 @@ async fn shake_hands(
     subset: Subset,
 ) -> Result<Begun> {
     let (requests, queue) = mpsc::channel(1);
-    let initial = Request::Initial(InitialLoadBalanceRequest { name: service.to_owned() });
+    let initial = Request::InitialRequest(InitialLoadBalanceRequest { name: service.to_owned() });
     // There is room for one.
     let _ = requests.try_send(initial.into());
     let path = PathAndQuery::from_static(BALANCE_LOAD);

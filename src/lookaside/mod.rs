@@ -1,6 +1,6 @@
 //! External balancers: gRPC's `grpclb`, protocol `grpc.lb.v1`.
 //!
-//! An instance that signs in as [`InstanceKind::Balancer`](crate::InstanceKind::Balancer) gets no calls of the service.
+//! An instance that is registered as [`InstanceKind::Balancer`](crate::InstanceKind::Balancer) gets no calls of the service.
 //! It makes each channel ask it, or another one of its kind, where calls are to go:
 //!
 //! ```text
@@ -55,21 +55,17 @@ mod decision;
 pub mod fuzzing;
 mod list;
 mod picker;
-mod server;
 mod source;
 mod status;
 mod subset;
-pub mod v1;
 
+use callboard_protocols::grpclb::BALANCE_LOAD;
 use http::HeaderName;
 
+pub use callboard_protocols::grpclb::{Answers, Asked, LoadBalancerServer, Reports, v1};
 pub(crate) use client::{Terms, Way};
-pub use server::{Answers, Asked, LoadBalancerServer, Reports};
 pub(crate) use source::Lookup;
 pub use status::{Decides, FallbackReason, Lookaside};
-
-/// The protocol's one method.
-const BALANCE_LOAD: &str = "/grpc.lb.v1.LoadBalancer/BalanceLoad";
 
 /// Where a balancer's token for a server stands.
 pub(crate) const LB_TOKEN: HeaderName = HeaderName::from_static("lb-token");

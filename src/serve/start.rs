@@ -66,6 +66,12 @@ impl Serve {
 
         let (shut_down, shutdown) = self.shutdown;
         let serving = server(listener, shutdown);
+        if shut_down.receiver_count() == 0 {
+            tracing::warn!(
+                "the server has dropped its `Shutdown`, so it does not learn when to shut down, and calls in flight will be cut \
+                 off: give it to tonic's `serve_with_incoming_shutdown`, or to what is like it"
+            );
+        }
         let mut task = JoinSet::new();
         task.spawn(async { serving.await.map_err(Into::into) }.in_current_span());
         tracing::info!(service = %self.service, instance = entry.instance.id(), %bound, "serving");

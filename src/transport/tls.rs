@@ -42,6 +42,17 @@ use super::secured::Secured;
 /// let builder = Channel::builder("project/test".parse()?).tls(tls);
 /// # Ok(()) }
 /// ```
+///
+/// With a URL, it is given to the builder that the URL makes. The URL's own `registry_tls` is about the registry alone.
+///
+/// ```no_run
+/// # async fn doc() -> callboard::Result<()> {
+/// use callboard::{Dialer, Tls};
+///
+/// let url = "etcd://10.0.0.1:2379/project/test?registry_tls=true";
+/// let channel = Dialer::new().builder(url)?.tls(Tls::with_system_roots()?.server_name("test.example.com")).build()?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 pub struct Tls {
     trust: Trust,

@@ -75,9 +75,9 @@ fn wrong_settings_are_refused_with_the_reason() {
         ("consul://h/s?check=http", "\"http\" is not what is expected: ttl, grpc, or ttl,grpc"),
         ("consul://h/s?check=grpc&grpc_interval=1ms", "100 ms at least"),
         ("consul://h/s?tag=a,,b", "tag: it is empty"),
-        ("consul://h/s?ca=%2Fnowhere", "\"/nowhere\" is not what is expected: a file that can be read"),
-        ("consul://h/s?cert=x", "\"key\" beside it"),
-        ("consul://h/s?key=x", "\"cert\" beside it"),
+        ("consul://h/s?registry_ca=%2Fnowhere", "\"/nowhere\" is not what is expected: a file that can be read"),
+        ("consul://h/s?registry_cert=x", "\"registry_key\" beside it"),
+        ("consul://h/s?registry_key=x", "\"registry_cert\" beside it"),
         ("consul://%ff/s", "not UTF-8"),
         ("consul://h/s?datacenter=x", "unknown query key \"datacenter\""),
     ] {

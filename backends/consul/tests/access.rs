@@ -139,7 +139,12 @@ async fn https_with_a_client_certificate() {
     let (cert, key) = (file("client.pem", &client.certificate), file("client.key", &client.key));
     let encoded = |path: &str| path.replace('/', "%2F");
     let ca = encoded(directory.path().join("ca.pem").to_str().unwrap());
-    let url = format!("consul://{}/project-test?ca={ca}&cert={}&key={}", port.address(), encoded(&cert), encoded(&key));
+    let url = format!(
+        "consul://{}/project-test?registry_ca={ca}&registry_cert={}&registry_key={}",
+        port.address(),
+        encoded(&cert),
+        encoded(&key)
+    );
     let target: Target = url.parse().unwrap();
     first(&Consul::from_target(&target, &mut target.options()).unwrap()).await.unwrap();
     for (builder, what) in [

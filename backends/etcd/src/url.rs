@@ -21,7 +21,8 @@ pub(crate) fn builder(target: &Target, options: &mut TargetOptions<'_>) -> Resul
     if let Some(value) = RegistryTls::from_options(options)? {
         builder = builder.tls(value);
     }
-    if let Some(value) = options.text("server_name") {
+    options.refuse("server_name", r#"it is called "registry_server_name""#)?;
+    if let Some(value) = options.text("registry_server_name") {
         builder = builder.server_name(value);
     }
     match (target.user(), target.password()) {
@@ -58,7 +59,7 @@ mod tests {
             assert!(shown.contains(part), "{part} in {shown}");
         }
         assert!(!shown.contains("hunter2"), "{shown}");
-        let shown = format!("{:?}", read("etcd://h/s?tls").expect("a good URL"));
+        let shown = format!("{:?}", read("etcd://h/s?registry_tls").expect("a good URL"));
         assert!(shown.contains("https://h:2379"), "{shown}");
     }
 
@@ -70,11 +71,12 @@ mod tests {
             ("etcd://h/s?ttl=soon", r#"query key "ttl""#),
             ("etcd://h/s?relist=10ms", "at least 1s"),
             ("etcd://h/s?prefix=/", "prefix"),
-            ("etcd://h/s?tls=maybe", "true or false"),
-            ("etcd://h/s?server_name=x", "server_name: without TLS"),
-            ("etcd://h/s?ca=/nowhere/ca.pem", "a file that can be read"),
-            ("etcd://h/s?tls&cert=/nowhere/cert.pem", r#""key" beside it"#),
-            ("etcd://h/s?tls&key=/nowhere/key.pem", r#""cert" beside it"#),
+            ("etcd://h/s?registry_tls=maybe", "true or false"),
+            ("etcd://h/s?registry_server_name=x", "server_name: without TLS"),
+            ("etcd://h/s?server_name=x", r#""registry_server_name""#),
+            ("etcd://h/s?registry_ca=/nowhere/ca.pem", "a file that can be read"),
+            ("etcd://h/s?registry_tls&registry_cert=/nowhere/cert.pem", r#""registry_key" beside it"#),
+            ("etcd://h/s?registry_tls&registry_key=/nowhere/key.pem", r#""registry_cert" beside it"#),
             ("etcd://app@h/s", "a user needs a password"),
             ("etcd://:hunter2@h/s", "a password needs a user"),
             ("etcd://app:hunter2@h/s?tll=3s", "unknown query key"),
@@ -90,7 +92,7 @@ mod tests {
     fn a_file_without_a_certificate_is_refused() {
         let file = std::env::temp_dir().join(format!("callboard-etcd-{}.pem", std::process::id()));
         std::fs::write(&file, "not a certificate").expect("a file");
-        let error = read(&format!("etcd://h/s?ca={}", file.display())).expect_err("no certificate");
+        let error = read(&format!("etcd://h/s?registry_ca={}", file.display())).expect_err("no certificate");
         std::fs::remove_file(&file).expect("it was there");
         assert!(error.to_string().contains("the CA has no certificate in PEM form"), "{error}");
     }

@@ -177,7 +177,10 @@ async fn tls_with_client_certificates() {
     // The same by a URL.
     let files = [file("ca.pem", &ours.pem), file("own.pem", &own.certificate), file("own.key", &own.key)];
     let [ca, cert, key] = &files;
-    let url = format!("etcd://{}/project/test?ca={ca}&cert={cert}&key={key}&server_name={NAME}", servers.address());
+    let url = format!(
+        "etcd://{}/project/test?registry_ca={ca}&registry_cert={cert}&registry_key={key}&registry_server_name={NAME}",
+        servers.address()
+    );
     let target: Target = url.parse().unwrap();
     let mut options = target.options();
     let by_url = Etcd::from_target(&target, &mut options).unwrap();

@@ -72,10 +72,13 @@ mod tests {
             ("?acl=mine", "open or creator"),
             ("?acl=creator", "needs a user and a password"),
             ("?root=x", "root \"x\""),
-            ("?ca=/nowhere/ca.pem", "/nowhere/ca.pem"),
-            ("?cert=/c", "\"key\" beside it"),
-            ("?tls=false&ca=/c", "true, or nothing"),
-            ("?ttl=5s", "known here: acl, ca, cert, chroot, key, max_request, root, session, tls"),
+            ("?registry_ca=/nowhere/ca.pem", "/nowhere/ca.pem"),
+            ("?registry_cert=/c", "\"registry_key\" beside it"),
+            ("?registry_tls=false&registry_ca=/c", "true, or nothing"),
+            (
+                "?ttl=5s",
+                "known here: acl, chroot, max_request, registry_ca, registry_cert, registry_key, registry_tls, root, session",
+            ),
         ] {
             let error = read(&format!("zookeeper://h1/s{query}")).expect_err(query).to_string();
             assert!(error.contains(why), "{query}: {error}");

@@ -56,7 +56,7 @@ fn renew_client(directory: &Path, authority: &Authority) -> String {
     let ca = write(directory, "client-ca.pem", &authority.pem);
     let cert = write(directory, "client.pem", &own.certificate);
     let key = write(directory, "client.key", &own.key);
-    format!("tls&ca={ca}&cert={cert}&key={key}")
+    format!("registry_tls&registry_ca={ca}&registry_cert={cert}&registry_key={key}")
 }
 
 fn by_url(address: SocketAddr, options: &str) -> ZooKeeper {

@@ -49,13 +49,15 @@ impl Files {
     /// As a URL says it.
     fn tls(&self) -> RegistryTls {
         let [ca, cert, key] = ["ca", "cert", "key"].map(|name| self.path(name).display().to_string());
-        read(&format!("?ca={ca}&cert={cert}&key={key}")).expect("good files").expect("TLS is on")
+        read(&format!("?registry_ca={ca}&registry_cert={cert}&registry_key={key}"))
+            .expect("good files")
+            .expect("TLS is on")
     }
 }
 
 #[test]
 fn a_url_says_whether_there_is_tls() {
-    for (query, on) in [("", false), ("?tls=false", false), ("?tls", true)] {
+    for (query, on) in [("", false), ("?registry_tls=false", false), ("?registry_tls", true)] {
         assert_eq!(read(query).expect(query).is_some(), on, "{query}");
     }
 }
@@ -63,14 +65,18 @@ fn a_url_says_whether_there_is_tls() {
 #[test]
 fn half_a_setting_is_refused_with_its_key() {
     for (query, why) in [
-        ("?tls=perhaps", "\"tls\""),
-        ("?tls=false&ca=/c", "\"tls\""),
-        ("?tls=false&cert=/c&key=/k", "beside \"cert\""),
-        ("?ca=/nowhere/ca.pem", "/nowhere/ca.pem"),
-        ("?cert=/c", "\"key\" beside it"),
-        ("?key=/k", "\"cert\" beside it"),
-        ("?cert=/nowhere/c&key=/nowhere/k", "a file that can be read"),
-        ("?ca=Cargo.toml", "a usable file (TLS: the CA has no certificate"),
+        ("?registry_tls=perhaps", "\"registry_tls\""),
+        ("?registry_tls=false&registry_ca=/c", "\"registry_tls\""),
+        ("?registry_tls=false&registry_cert=/c&registry_key=/k", "beside \"registry_cert\""),
+        ("?registry_ca=/nowhere/ca.pem", "/nowhere/ca.pem"),
+        ("?registry_cert=/c", "\"registry_key\" beside it"),
+        ("?registry_key=/k", "\"registry_cert\" beside it"),
+        ("?ca=/c", "query key \"ca\": it is called \"registry_ca\""),
+        ("?tls", "TLS to the registry is the key \"registry_tls\"; TLS to the service's servers"),
+        ("?registry_tls&cert=/c&key=/k", "\"registry_cert\""),
+        ("?key=/k", "\"registry_key\""),
+        ("?registry_cert=/nowhere/c&registry_key=/nowhere/k", "a file that can be read"),
+        ("?registry_ca=Cargo.toml", "a usable file (TLS: the CA has no certificate"),
     ] {
         let error = read(query).expect_err(query).to_string();
         assert!(error.contains(why), "{query}: {error}");

@@ -13,8 +13,8 @@ pub const CONFIG_NAME: &str = "@config";
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Parses a service's config and puts it into a registry, or removes it. A config that no client could read is rejected.
-/// Fields that no channel [obeys](ServiceConfig::not_obeyed), and settings that [fail every
-/// call](ServiceConfig::fails_calls), are logged as a warning and stored all the same.
+/// Fields that no channel [obeys](ServiceConfig::not_obeyed), settings that [fail every call](ServiceConfig::fails_calls),
+/// and fields that seem [misspelt](ServiceConfig::misspelt) are logged as a warning and stored all the same.
 ///
 /// # Errors
 /// [`Invalid`](ErrorKind::Invalid) if it cannot be read; [`Timeout`](ErrorKind::Timeout) after 10 s without an answer; and
@@ -24,6 +24,9 @@ pub async fn put_service_config(registry: &dyn Registry, service: &ServiceName, 
         let config = ServiceConfig::parse(config.as_bytes()).map_err(|error| error.for_service(service))?;
         if !config.not_obeyed.is_empty() {
             tracing::warn!(%service, not_obeyed = ?config.not_obeyed, "the config has fields that callboard does not obey");
+        }
+        if !config.misspelt.is_empty() {
+            tracing::warn!(%service, misspelt = ?config.misspelt, "the config has fields that mean nothing");
         }
         if !config.fails_calls.is_empty() {
             tracing::warn!(%service, fails_calls = ?config.fails_calls, "the config fails every call of these methods");

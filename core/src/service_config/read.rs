@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::methods::{Covers, Methods};
+use super::misspelt::{Shape, misspelt};
 use super::object::Object;
 use super::retry::{Policy, Throttling};
 use super::{MethodConfig, PolicyConfig, ServiceConfig};
@@ -75,8 +76,18 @@ pub(super) fn read(stored: &[u8]) -> Result<ServiceConfig> {
         health_check,
         not_obeyed,
         fails_calls,
+        misspelt: misspelt(text, &shape()),
         methods: Arc::new(methods(entries).map_err(|why| refused(&why))?),
     })
+}
+
+/// The fields of a config, but for the settings of balancers, which those read.
+fn shape() -> Shape {
+    let entry = Shape::of::<Entry>().with("name", Shape::of::<Name>()).with("retryPolicy", Shape::of::<Policy>());
+    Shape::of::<Document>()
+        .with("methodConfig", entry)
+        .with("retryThrottling", Shape::of::<Throttling>())
+        .with("healthCheckConfig", Shape::of::<HealthCheck>())
 }
 
 /// The paths of what gRPC gives a meaning to, in the methods' entries, and this does not act on.

@@ -409,3 +409,30 @@ proptest! {
         prop_assert_eq!(found, expected);
     }
 }
+
+#[test]
+fn a_field_that_is_nearly_a_known_one_is_named() {
+    let misspelt = |text: &str| ServiceConfig::parse(text.as_bytes()).expect(text).misspelt;
+    for (text, expected) in [
+        (r#"{"methodConfg": []}"#, "methodConfg (methodConfig?)"),
+        (r#"{"loadBalancingConfigs": []}"#, "loadBalancingConfigs (loadBalancingConfig?)"),
+        (r#"{"method_config": []}"#, "method_config (methodConfig?)"),
+        (r#"{"methodConfig": [{}, {"timeot": "1s"}]}"#, "methodConfig[1].timeot (timeout?)"),
+        (r#"{"METHODCONFIG": [{"name": [{"servce": "a"}]}]}"#, "METHODCONFIG[0].name[0].servce (service?)"),
+        (r#"{"healthCheckConfig": {"servicename_": "x"}}"#, "healthCheckConfig.servicename_ (serviceName?)"),
+    ] {
+        assert_eq!(misspelt(text), [expected], "{text}");
+    }
+    for fine in [
+        "{}",
+        // In any case it is read.
+        r#"{"methodconfig": [{"WaitForReady": true}], "retryThrottling": null}"#,
+        r#"{"comment": "x", "methodConfig": [{"note": 1}]}"#,
+        // A balancer reads its own settings.
+        r#"{"loadBalancingConfig": [{"mine": {"timeot": 1}}]}"#,
+    ] {
+        assert_eq!(misspelt(fine), [""; 0], "{fine}");
+    }
+    let many = vec![r#"{"timeot": 1}"#; 100].join(",");
+    assert_eq!(misspelt(&format!(r#"{{"methodConfig": [{many}]}}"#)).len(), 16, "there may be any number");
+}

@@ -80,6 +80,17 @@ impl<'t> TargetOptions<'t> {
         self.refused(&format!("query key {key:?}: {value:?} is not what is expected: {expected}"))
     }
 
+    /// Refuses a key that nobody reads, with an error that says what to write instead, such as `it is called "ttl"`.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid), if the query has this key.
+    pub fn refuse(&self, key: &str, instead: &str) -> Result<()> {
+        match self.value(key) {
+            Some(_) => Err(self.refused(&format!("query key {key:?}: {instead}"))),
+            None => Ok(()),
+        }
+    }
+
     /// The keys of the query that were asked for so far, with their values, sorted by key: all that the query has said to
     /// whoever has asked. Values may be secret.
     pub fn taken(&self) -> Vec<(&'t str, &'t str)> {

@@ -21,6 +21,14 @@ pub(super) fn target(text: &str) -> Parsed<Target> {
     let scheme = scheme(head)?;
     let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    // The start of another URL: `etcd://http://…`.
+    if authority.ends_with(':') && path.starts_with("//") {
+        return Err(
+            "it has a second '://': the registry's host and port stand at once after the first (TLS to the registry is the \
+             query key registry_tls)"
+                .into(),
+        );
+    }
     if path.contains('@') || query.contains('@') {
         return Err(
             "it has an '@' after the hosts, which is written %40 (so are '/' %2F and '?' %3F in a password)".into()

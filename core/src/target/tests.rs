@@ -70,6 +70,8 @@ fn bad_urls_are_refused_with_the_part_and_the_reason() {
         ("etcd://u:%ff@h/s", "password: it is not UTF-8"),
         ("etcd://u@/s", "host: there is none after the '@'"),
         ("etcd://a,,b/s", "host: it is empty"),
+        ("etcd://http://a:2379/s", "a second '://'"),
+        ("etcd://https://a/s", "a second '://'"),
         ("etcd://:80/s", "host: it is empty"),
         ("etcd://a b/s", "host: allowed are"),
         ("etcd://a%2/s", "host: allowed are"),

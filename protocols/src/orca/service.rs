@@ -19,8 +19,8 @@ use tower_service::Service;
 use super::LoadRecorder;
 use super::message::{OrcaLoadReport, OrcaLoadReportRequest};
 
-/// The method that reports are asked for with.
-pub(crate) const STREAM_CORE_METRICS: &str = "/xds.service.orca.v3.OpenRcaService/StreamCoreMetrics";
+/// The path of the service's one method.
+pub const STREAM_CORE_METRICS: &str = "/xds.service.orca.v3.OpenRcaService/StreamCoreMetrics";
 
 /// The service's name.
 pub(super) const SERVICE: &str = "xds.service.orca.v3.OpenRcaService";
@@ -34,8 +34,7 @@ const LONGEST_INTERVAL: Duration = Duration::from_secs(365 * 24 * 3_600);
 /// to a server of tonic's like any other service.
 ///
 /// A stream lasts as long as the client wants it, so a server that shuts down gracefully waits for the clients. Those of
-/// gRPC end it when they hear that the server goes away; [`Shutdown::end_streams`](crate::Shutdown::end_streams) waits for
-/// none.
+/// gRPC end it when they learn that the server goes away; callboard's `Shutdown::end_streams` ends it for any.
 #[derive(Clone, Debug)]
 pub struct LoadReportServer {
     recorder: LoadRecorder,

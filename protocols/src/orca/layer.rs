@@ -18,7 +18,7 @@ use super::{CallLoad, LoadRecorder};
 /// Requests to [`LoadReportServer`](super::LoadReportServer) pass through it untouched.
 ///
 /// ```
-/// use callboard::load::{LoadRecorder, LoadReportLayer, LoadReportServer};
+/// use callboard_protocols::orca::{LoadRecorder, LoadReportLayer, LoadReportServer};
 ///
 /// let recorder = LoadRecorder::new();
 /// let server = tonic::transport::Server::builder()

@@ -8,7 +8,7 @@ use callboard_core::LoadReport;
 /// there is a [`LoadReportLayer`](super::LoadReportLayer) around it; what it sets until the response ends goes along.
 ///
 /// ```
-/// use callboard::load::CallLoad;
+/// use callboard_protocols::orca::CallLoad;
 ///
 /// async fn handler(request: tonic::Request<()>) -> Result<tonic::Response<()>, tonic::Status> {
 ///     if let Some(load) = request.extensions().get::<CallLoad>() {

@@ -32,7 +32,7 @@ const WINDOW: Duration = Duration::from_secs(5);
 /// better measure of what bounds it sets `application_utilization`, which comes first.
 ///
 /// ```
-/// let recorder = callboard::load::LoadRecorder::new();
+/// let recorder = callboard_protocols::orca::LoadRecorder::new();
 /// recorder.set(|report| {
 ///     report.application_utilization = 0.4; // of its worker slots, say
 ///     report.named_metrics.insert("queue".to_owned(), 17.0);

@@ -9,8 +9,8 @@ use prost::Message;
 
 use super::message::OrcaLoadReport;
 
-/// Where the report stands.
-pub(crate) const LOAD_METRICS: HeaderName = HeaderName::from_static("endpoint-load-metrics-bin");
+/// The trailer that the report stands in.
+pub const LOAD_METRICS: HeaderName = HeaderName::from_static("endpoint-load-metrics-bin");
 
 /// Written without padding and read with or without, as gRPC wants it of binary metadata.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -24,7 +24,7 @@ const LARGEST: usize = 8 << 10;
 
 /// The report in trailers, or in the headers of a response that has no trailers, unread: nearly always nobody looks at it.
 /// None if there is none, or several, or one that is too large.
-pub(crate) fn load_in(trailers: &HeaderMap) -> Option<Load> {
+pub fn load_in(trailers: &HeaderMap) -> Option<Load> {
     // By going through all: there are few, and to hash the name takes longer.
     let mut found = trailers.iter().filter(|(name, _)| *name == LOAD_METRICS).map(|(_, value)| value);
     let value = found.next()?;

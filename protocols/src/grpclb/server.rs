@@ -31,11 +31,12 @@ pub type Answers = BoxStream<'static, LoadBalanceResponse>;
 /// and C++ alike.
 ///
 /// It is made from a function that is asked once for each client, and answers with the lists for it. Add it to a tonic
-/// server, and sign that in as [`InstanceKind::Balancer`](crate::InstanceKind::Balancer) of the service that it balances.
+/// server, and register that as [`InstanceKind::Balancer`](callboard_core::InstanceKind::Balancer) of the service that it
+/// balances.
 ///
 /// ```
 /// use std::time::Duration;
-/// use callboard::lookaside::{Asked, LoadBalancerServer, v1::{LoadBalanceResponse, Server}};
+/// use callboard_protocols::grpclb::{Asked, LoadBalancerServer, v1::{LoadBalanceResponse, Server}};
 /// use futures_util::{StreamExt, stream};
 ///
 /// let balancer = LoadBalancerServer::new(Duration::from_secs(5), |asked: Asked| {
@@ -106,9 +107,9 @@ impl Reports {
     pub async fn next(&mut self) -> Option<ClientStats> {
         loop {
             // Whether the client has ended its side or is gone makes no difference to whoever reads.
-            match self.0.message().await.ok()??.request {
-                Some(v1::Request::Stats(stats)) => return Some(stats),
-                Some(v1::Request::Initial(_)) | None => {}
+            match self.0.message().await.ok()??.load_balance_request_type {
+                Some(v1::Request::ClientStats(stats)) => return Some(stats),
+                Some(v1::Request::InitialRequest(_)) | None => {}
             }
         }
     }
@@ -166,8 +167,8 @@ impl StreamingService<LoadBalanceRequest> for Conversation {
         let LoadBalancerServer { report_every, answer } = self.0.clone();
         Box::pin(async move {
             let (metadata, extensions, mut requests) = request.into_parts();
-            let first = requests.message().await?.and_then(|first| first.request);
-            let Some(v1::Request::Initial(initial)) = first else {
+            let first = requests.message().await?.and_then(|first| first.load_balance_request_type);
+            let Some(v1::Request::InitialRequest(initial)) = first else {
                 return Err(Status::invalid_argument("the first message is not an initial request"));
             };
             let request = Request::from_parts(metadata, extensions, ());
