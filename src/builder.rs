@@ -128,7 +128,7 @@ impl ChannelBuilder {
     /// the list of an [external balancer](crate::lookaside), a part is used that each channel draws for itself, and the log
     /// says so. A URL says `max_instances=10000`.
     ///
-    /// It is [`WatchSettings::max_instances`]: what is given last counts, this or [`watch`](Self::follow).
+    /// It is [`WatchSettings::max_instances`]: what is given last counts, this or [`watch_settings`](Self::watch_settings).
     pub fn max_instances(mut self, most: usize) -> Self {
         self.watch.max_instances = most;
         self
