@@ -1,32 +1,30 @@
-//! What stands in etcd for one service, folded from a list and the events after it.
+//! The entries of one service, folded from a list and the events after it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use callboard_core::{Breaks, Record, RecordReader, ServiceName, Snapshot, drop_aside};
+use callboard_core::{Breaks, Record, RecordReader, Snapshot, drop_aside};
 use etcd_client::proto::{PbEvent, PbKeyValue};
 
-use crate::layout::Directory;
+use crate::record::{DELETE, Directory, Mark};
 
-/// The instances of one service, and its config. What has been read once is kept, so that an event costs the work for
-/// one instance, and a set the price of its pointers.
+/// The instances of one service, and its config. Records that have been read are kept, so that an event costs the work
+/// for one instance, and a set costs its pointers.
 #[derive(Debug)]
-pub(crate) struct Board {
-    service: ServiceName,
+pub(crate) struct Entries {
     directory: Directory,
     reader: RecordReader,
-    entries: Entries,
+    by_key: ByKey,
     config: Option<Config>,
 }
 
-/// By key.
 #[derive(Debug, Default)]
-struct Entries(BTreeMap<Vec<u8>, Entry>);
+struct ByKey(BTreeMap<Vec<u8>, Entry>);
 
-/// With how many it takes too long to free them here.
+/// From this number on it takes too long to free the entries here.
 const MANY: usize = 10_000;
 
-impl Drop for Entries {
+impl Drop for ByKey {
     fn drop(&mut self) {
         if self.0.len() > MANY {
             drop_aside(std::mem::take(&mut self.0));
@@ -40,37 +38,16 @@ struct Entry {
     mark: Mark,
 }
 
-/// A config is not read here: whether it is one is for those to say who use it.
+/// A config is not parsed here: those who use it say whether it can be read.
 #[derive(Debug)]
 struct Config {
     stored: Arc<[u8]>,
     mark: Mark,
 }
 
-/// What tells one writing of a key from any other, in this cluster or in one that has taken its place: no two leases
-/// ever have one id. The rest is for entries that somebody has written by hand, without a lease.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Mark {
-    revision: i64,
-    created: i64,
-    version: i64,
-    lease: i64,
-}
-
-impl Mark {
-    pub(crate) fn of(stored: &PbKeyValue) -> Self {
-        let (revision, created) = (stored.mod_revision, stored.create_revision);
-        Self { revision, created, version: stored.version, lease: stored.lease }
-    }
-}
-
-impl Board {
-    pub(crate) fn new(service: ServiceName, directory: Directory) -> Self {
-        Self { service, directory, reader: RecordReader::new("etcd"), entries: Entries::default(), config: None }
-    }
-
-    pub(crate) fn service(&self) -> &ServiceName {
-        &self.service
+impl Entries {
+    pub(crate) fn new(directory: Directory) -> Self {
+        Self { directory, reader: RecordReader::new("etcd"), by_key: ByKey::default(), config: None }
     }
 
     pub(crate) fn directory(&self) -> &Directory {
@@ -78,18 +55,18 @@ impl Board {
     }
 
     /// An empty one of the same service, for a new list. A config that has not changed will be the same allocation.
-    fn anew(&self) -> Self {
+    fn emptied(&self) -> Self {
         let config =
             self.config.as_ref().map(|Config { stored, mark }| Config { stored: Arc::clone(stored), mark: *mark });
-        Self { config, ..Self::new(self.service.clone(), self.directory.clone()) }
+        Self { config, ..Self::new(self.directory.clone()) }
     }
 
-    /// Puts a new list in the place of everything, as soon as its last page has come.
+    /// Begins a new list, which replaces everything once its last page has come.
     pub(crate) fn replace(&mut self) -> Listing<'_> {
-        Listing { fresh: self.anew(), board: self, has_config: false, breaks: Breaks::new() }
+        Listing { fresh: self.emptied(), entries: self, has_config: false, breaks: Breaks::new() }
     }
 
-    /// Notes what stands under a key. Says whether that concerns this service.
+    /// Notes what is stored under a key. Says whether that concerns this service.
     fn put(&mut self, stored: PbKeyValue) -> bool {
         if self.directory.is_config(&stored.key) {
             self.put_config(&stored);
@@ -97,11 +74,11 @@ impl Board {
         }
         let Some(id) = self.directory.id(&stored.key) else { return false };
         let (id, mark) = (String::from_utf8_lossy(id), Mark::of(&stored));
-        if let Some(before) = self.entries.0.get(&stored.key) {
+        if let Some(before) = self.by_key.0.get(&stored.key) {
             self.reader.forget(&before.record);
         }
         let record = self.reader.read(&String::from_utf8_lossy(&stored.key), &id, &stored.value);
-        self.entries.0.insert(stored.key, Entry { record, mark });
+        self.by_key.0.insert(stored.key, Entry { record, mark });
         true
     }
 
@@ -123,14 +100,14 @@ impl Board {
     }
 
     fn remove(&mut self, key: &[u8]) -> bool {
-        let gone = self.entries.0.remove(key);
+        let gone = self.by_key.0.remove(key);
         gone.inspect(|gone| self.reader.forget(&gone.record)).is_some()
     }
 
     /// The set as it is.
     pub(crate) async fn snapshot(&self) -> Snapshot {
         let (mut snapshot, mut breaks) = (Snapshot::default(), Breaks::new());
-        for entry in self.entries.0.values() {
+        for entry in self.by_key.0.values() {
             snapshot.add(&entry.record);
             breaks.take().await;
         }
@@ -140,11 +117,11 @@ impl Board {
 
     /// The entry that was written last: its key and its mark. None if there are no entries.
     pub(crate) fn newest(&self) -> Option<(&[u8], Mark)> {
-        let newest = self.entries.0.iter().max_by_key(|(_, entry)| entry.mark.revision);
+        let newest = self.by_key.0.iter().max_by_key(|(_, entry)| entry.mark.revision);
         newest.map(|(key, entry)| (key.as_slice(), entry.mark))
     }
 
-    /// Whether this is the very config that is on the board: the same writing of the same bytes, or none if there is none.
+    /// Whether this is the very config that is known: the same writing of the same bytes, or none if there is none.
     pub(crate) fn has_config(&self, there: Option<&PbKeyValue>) -> bool {
         match (&self.config, there) {
             (Some(config), Some(there)) => config.mark == Mark::of(there) && *config.stored == *there.value,
@@ -154,10 +131,10 @@ impl Board {
     }
 }
 
-/// A list that comes page by page, however long it is. If it does not come to its end, the board is as it was.
-pub(crate) struct Listing<'b> {
-    board: &'b mut Board,
-    fresh: Board,
+/// A list that comes page by page. If it does not come to its end, the entries stay as they were.
+pub(crate) struct Listing<'e> {
+    entries: &'e mut Entries,
+    fresh: Entries,
     has_config: bool,
     breaks: Breaks,
 }
@@ -179,42 +156,39 @@ impl Listing<'_> {
         if !self.has_config {
             self.fresh.config = None;
         }
-        *self.board = self.fresh;
+        *self.entries = self.fresh;
     }
 }
 
-/// How etcd numbers the kind of an event: a key was written, or deleted.
-pub(crate) const DELETE: i32 = 1;
-
 #[cfg(test)]
 mod tests {
-    use callboard_core::{Instance, encode};
+    use callboard_core::{Instance, ServiceName, encode};
     use proptest::prelude::*;
 
     use super::*;
-    use crate::layout::Layout;
+    use crate::record::Layout;
 
-    /// As one task alone does it.
+    /// Runs it on a task of its own.
     fn done<T>(work: impl Future<Output = T>) -> T {
         tokio::runtime::Builder::new_current_thread().build().expect("a runtime").block_on(work)
     }
 
-    fn list(board: &mut Board, list: Vec<PbKeyValue>) {
+    fn list(entries: &mut Entries, list: Vec<PbKeyValue>) {
         done(async {
-            let mut listing = board.replace();
+            let mut listing = entries.replace();
             listing.page(list).await;
             listing.end();
         });
     }
 
-    fn snapshot(board: &Board) -> Snapshot {
-        done(board.snapshot())
+    fn snapshot(entries: &Entries) -> Snapshot {
+        done(entries.snapshot())
     }
 
-    fn board() -> Board {
+    fn empty() -> Entries {
         let service: ServiceName = "project/test".parse().expect("a name");
         let directory = Layout::new("/callboard").expect("a prefix").directory(&service);
-        Board::new(service, directory)
+        Entries::new(directory)
     }
 
     fn stored(key: &str, value: String, revision: i64) -> PbKeyValue {
@@ -231,67 +205,67 @@ mod tests {
 
     #[test]
     fn an_event_leaves_the_other_instances_as_they_are() {
-        let mut board = board();
-        board.put(stored("/callboard/project/test/a", record("a", 1), 2));
-        board.put(stored("/callboard/project/test/b", record("b", 1), 3));
-        let before = snapshot(&board);
-        assert!(board.apply(event(0, stored("/callboard/project/test/b", record("b", 7), 4))));
-        let after = snapshot(&board);
+        let mut entries = empty();
+        entries.put(stored("/callboard/project/test/a", record("a", 1), 2));
+        entries.put(stored("/callboard/project/test/b", record("b", 1), 3));
+        let before = snapshot(&entries);
+        assert!(entries.apply(event(0, stored("/callboard/project/test/b", record("b", 7), 4))));
+        let after = snapshot(&entries);
         assert!(Arc::ptr_eq(&before.instances[0], &after.instances[0]));
         assert_eq!(after.instances[1].weight(), 7);
         assert_eq!(
-            board.newest().map(|(key, mark)| (key, mark.revision)),
+            entries.newest().map(|(key, mark)| (key, mark.revision)),
             Some((&b"/callboard/project/test/b"[..], 4))
         );
     }
 
     #[test]
     fn a_config_is_no_entry_and_stays_the_same_allocation_while_it_says_the_same() {
-        let (mut board, config) =
-            (board(), |text: &str, at| stored("/callboard/project/test/@config", text.into(), at));
+        let (mut entries, config) =
+            (empty(), |text: &str, at| stored("/callboard/project/test/@config", text.into(), at));
         let entry = || stored("/callboard/project/test/a", record("a", 1), 2);
-        list(&mut board, vec![config("{}", 1), entry()]);
-        let first = snapshot(&board);
+        list(&mut entries, vec![config("{}", 1), entry()]);
+        let first = snapshot(&entries);
         assert_eq!((first.instances.len(), first.skipped, first.config.as_deref()), (1, 0, Some(&b"{}"[..])));
-        let same = |board: &Board| matches!((&first.config, &snapshot(board).config), (Some(one), Some(other)) if Arc::ptr_eq(one, other));
-        assert!(board.apply(event(0, stored("/callboard/project/test/b", "garbage".into(), 3))) && same(&board));
-        assert!(board.apply(event(0, config("{}", 4))) && same(&board), "written once more");
-        assert_eq!(board.newest().map(|(_, mark)| mark.revision), Some(3), "it is not asked for as an entry");
-        list(&mut board, vec![config("{}", 4), entry()]);
-        assert!(same(&board), "listed again");
-        assert!(board.has_config(Some(&config("{}", 4))) && !board.has_config(None));
-        assert!(!board.has_config(Some(&config("{}", 5))), "another writing");
-        assert!(!board.has_config(Some(&config("[]", 4))), "of another etcd that has come as far");
-        list(&mut board, vec![entry()]);
-        assert!(snapshot(&board).config.is_none() && board.has_config(None), "not listed any more");
-        assert!(!board.apply(event(DELETE, config("", 5))), "no news");
-        assert!(board.apply(event(0, config("\u{0}", 6))) && board.apply(event(DELETE, config("", 7))));
-        assert!(snapshot(&board).config.is_none());
-        assert!(!board.apply(event(0, stored("/callboard/project/test/deep/@config", "{}".into(), 8))), "another's");
+        let same = |entries: &Entries| matches!((&first.config, &snapshot(entries).config), (Some(one), Some(other)) if Arc::ptr_eq(one, other));
+        assert!(entries.apply(event(0, stored("/callboard/project/test/b", "garbage".into(), 3))) && same(&entries));
+        assert!(entries.apply(event(0, config("{}", 4))) && same(&entries), "written once more");
+        assert_eq!(entries.newest().map(|(_, mark)| mark.revision), Some(3), "it is not asked for as an entry");
+        list(&mut entries, vec![config("{}", 4), entry()]);
+        assert!(same(&entries), "listed again");
+        assert!(entries.has_config(Some(&config("{}", 4))) && !entries.has_config(None));
+        assert!(!entries.has_config(Some(&config("{}", 5))), "another writing");
+        assert!(!entries.has_config(Some(&config("[]", 4))), "of another etcd that has come as far");
+        list(&mut entries, vec![entry()]);
+        assert!(snapshot(&entries).config.is_none() && entries.has_config(None), "not listed any more");
+        assert!(!entries.apply(event(DELETE, config("", 5))), "no news");
+        assert!(entries.apply(event(0, config("\u{0}", 6))) && entries.apply(event(DELETE, config("", 7))));
+        assert!(snapshot(&entries).config.is_none());
+        assert!(!entries.apply(event(0, stored("/callboard/project/test/deep/@config", "{}".into(), 8))), "another's");
     }
 
     #[test]
     fn another_services_keys_are_no_garbage() {
-        let mut board = board();
-        assert!(!board.put(stored("/callboard/project/test/deep/a", record("a", 1), 2)));
-        assert!(!board.apply(event(DELETE, stored("/callboard/project/test/deep/a", String::new(), 3))));
-        assert!(board.put(stored("/callboard/project/test/b", "garbage".into(), 4)));
-        assert_eq!((snapshot(&board).instances.len(), snapshot(&board).skipped), (0, 1));
-        assert!(board.apply(event(0, stored("/callboard/project/test/b", record("b", 1), 5))));
-        assert_eq!((snapshot(&board).instances.len(), snapshot(&board).skipped), (1, 0));
+        let mut entries = empty();
+        assert!(!entries.put(stored("/callboard/project/test/deep/a", record("a", 1), 2)));
+        assert!(!entries.apply(event(DELETE, stored("/callboard/project/test/deep/a", String::new(), 3))));
+        assert!(entries.put(stored("/callboard/project/test/b", "garbage".into(), 4)));
+        assert_eq!((snapshot(&entries).instances.len(), snapshot(&entries).skipped), (0, 1));
+        assert!(entries.apply(event(0, stored("/callboard/project/test/b", record("b", 1), 5))));
+        assert_eq!((snapshot(&entries).instances.len(), snapshot(&entries).skipped), (1, 0));
     }
 
     proptest! {
-        /// Whatever happens to the keys, a board that has heard of each change says what one says that lists them now.
+        /// Whatever happens to the keys, a list and all events after it come to the same as a list of the keys now.
         #[test]
         fn a_list_and_its_events_are_what_a_later_list_is(
             changes in proptest::collection::vec((0..7u8, 0..4u8, 0..3u32), 0..60), listed in 0..60usize,
         ) {
             let mut store = BTreeMap::new();
-            let (mut heard, mut revision) = (board(), 1);
+            let (mut folded, mut revision) = (empty(), 1);
             for (step, (name, kind, weight)) in changes.into_iter().enumerate() {
                 if step == listed {
-                    list(&mut heard, store.values().cloned().collect());
+                    list(&mut folded, store.values().cloned().collect());
                 }
                 revision += 1;
                 let name = match name {
@@ -307,23 +281,23 @@ mod tests {
                 };
                 let kv = change.kv.clone().expect("made with one");
                 if kind == 0 { store.remove(&kv.key); } else { store.insert(kv.key.clone(), kv); }
-                heard.apply(change);
+                folded.apply(change);
                 {
-                    let mut fresh = board();
+                    let mut fresh = empty();
                     list(&mut fresh, store.values().cloned().collect());
-                    prop_assert_eq!(snapshot(&fresh), snapshot(&heard));
-                    prop_assert_eq!(fresh.newest(), heard.newest());
-                    prop_assert!(heard.has_config(store.get(heard.directory().config().as_bytes())));
+                    prop_assert_eq!(snapshot(&fresh), snapshot(&folded));
+                    prop_assert_eq!(fresh.newest(), folded.newest());
+                    prop_assert!(folded.has_config(store.get(folded.directory().config().as_bytes())));
                 }
             }
         }
 
         #[test]
         fn any_bytes_are_an_entry_or_not_and_never_panic(key in proptest::collection::vec(any::<u8>(), 0..10), value in proptest::collection::vec(any::<u8>(), 0..50), kind: i32) {
-            let mut board = board();
-            let key = [board.directory().start().as_bytes(), &key].concat();
-            board.apply(event(kind, PbKeyValue { key, value, ..PbKeyValue::default() }));
-            let snapshot = snapshot(&board);
+            let mut entries = empty();
+            let key = [entries.directory().start().as_bytes(), &key].concat();
+            entries.apply(event(kind, PbKeyValue { key, value, ..PbKeyValue::default() }));
+            let snapshot = snapshot(&entries);
             prop_assert!(snapshot.instances.len() + snapshot.skipped <= 1);
         }
     }

@@ -1,20 +1,17 @@
-//! What can be set, and within which bounds.
+//! [`EtcdBuilder`]: the settings, and their bounds.
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use callboard_core::{Address, Error, RegistryTls, Result, masked_url};
 
-use crate::connection::{Access, Connection, ours};
-use crate::layout::{DEFAULT_PREFIX, Layout};
-use crate::{Etcd, Shared};
+use crate::client::{Client, Options, check_ttl};
+use crate::error::in_backend;
+use crate::record::{DEFAULT_PREFIX, Layout};
+use crate::registry::Etcd;
 
 const DEFAULT_PORT: u16 = 2379;
 const DEFAULT_TTL: Duration = Duration::from_secs(15);
-/// etcd itself grants no less than 2 s, and keeping a lease alive needs some room.
-const SHORTEST_TTL: Duration = Duration::from_secs(3);
-const LONGEST_TTL: Duration = Duration::from_secs(600);
 const DEFAULT_RELIST: Duration = Duration::from_secs(600);
 const SHORTEST_RELIST: Duration = Duration::from_secs(1);
 
@@ -43,13 +40,21 @@ pub struct EtcdBuilder {
     relist: Duration,
 }
 
+impl Etcd {
+    /// Begins with the members of a cluster, each `host`, `host:port`, `[v6]` or `[v6]:port`. The port is 2379 by
+    /// default.
+    pub fn builder<E: Into<String>>(endpoints: impl IntoIterator<Item = E>) -> EtcdBuilder {
+        EtcdBuilder::new(endpoints.into_iter().map(Into::into).collect())
+    }
+}
+
 impl EtcdBuilder {
     pub(crate) fn new(endpoints: Vec<String>) -> Self {
         let prefix = DEFAULT_PREFIX.to_owned();
         Self { endpoints, user: None, tls: None, server_name: None, prefix, ttl: DEFAULT_TTL, relist: DEFAULT_RELIST }
     }
 
-    /// Who logs in, and the password. Nobody by default.
+    /// The user to log in as, and the password. None by default.
     pub fn user(mut self, name: impl Into<String>, password: impl Into<String>) -> Self {
         self.user = Some((name.into(), password.into()));
         self
@@ -74,32 +79,32 @@ impl EtcdBuilder {
         self
     }
 
-    /// How long an entry outlives its server, if that dies without a word, and how long etcd may be out of reach before
-    /// the server takes its entry as lost. Whole seconds, from 3 s to 10 min. 15 s by default.
+    /// How long an entry outlives a server that dies without revoking it, and how long etcd may be out of reach before the
+    /// server takes its entry as lost. Whole seconds, from 3 s to 10 min. 15 s by default.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = ttl;
         self
     }
 
-    /// How often a watch lists everything again although it has heard of no reason, ±10 %. It is what heals a set if an
-    /// event should ever be lost. At least 1 s. 10 min by default.
+    /// How often a watch lists everything again without any other reason, ±10 %. It repairs the set if an event should
+    /// ever be lost. At least 1 s. 10 min by default.
     pub fn relist(mut self, every: Duration) -> Self {
         self.relist = every;
         self
     }
 
-    /// Checks the settings. No I/O: etcd need not be there yet.
+    /// Checks the settings. No I/O: etcd need not run yet.
     ///
     /// # Errors
     /// [`Invalid`](callboard_core::ErrorKind::Invalid), naming the setting, and why it cannot be used.
     pub fn build(&self) -> Result<Etcd> {
-        self.checked().map_err(ours)
+        self.checked().map_err(in_backend)
     }
 
     fn checked(&self) -> Result<Etcd> {
         let layout = Layout::new(&self.prefix)?;
-        ttl(self.ttl).map_err(|why| Error::invalid(format!("ttl {:?}: expected {why}", self.ttl)))?;
-        relist(self.relist).map_err(|why| Error::invalid(format!("relist {:?}: expected {why}", self.relist)))?;
+        check_ttl(self.ttl).map_err(|why| Error::invalid(format!("ttl {:?}: expected {why}", self.ttl)))?;
+        check_relist(self.relist).map_err(|why| Error::invalid(format!("relist {:?}: expected {why}", self.relist)))?;
         if self.endpoints.is_empty() {
             return Err(Error::invalid("no endpoint: name at least one host, such as etcd://10.0.0.1:2379"));
         }
@@ -112,20 +117,13 @@ impl EtcdBuilder {
         let endpoints = self.endpoints.iter().map(|host| Ok(format!("{scheme}://{}", address(host)?)));
         let endpoints = endpoints.collect::<Result<Vec<_>>>()?;
         let (user, tls, server_name) = (self.user.clone(), self.tls.clone(), self.server_name.clone());
-        let connection = Arc::new(Connection::new(endpoints, Access { user, tls, server_name }));
-        let (ttl, relist) = (self.ttl, self.relist);
-        Ok(Etcd(Arc::new(Shared { connection, layout, ttl, relist })))
+        let client = Client::new(Options { endpoints, user, tls, server_name });
+        Ok(Etcd::new(client, layout, self.ttl, self.relist))
     }
 }
 
-/// Checks a time to live; says what is expected.
-pub(crate) fn ttl(ttl: Duration) -> Result<(), &'static str> {
-    let good = (SHORTEST_TTL..=LONGEST_TTL).contains(&ttl) && ttl.subsec_nanos() == 0;
-    if good { Ok(()) } else { Err("whole seconds from 3s to 10m, as etcd counts seconds and grants no less than 2s") }
-}
-
-/// Checks how often everything is listed again; says what is expected.
-pub(crate) fn relist(every: Duration) -> Result<(), &'static str> {
+/// Checks how often everything is listed again; the error says what is expected.
+pub(crate) fn check_relist(every: Duration) -> Result<(), &'static str> {
     if every >= SHORTEST_RELIST { Ok(()) } else { Err("at least 1s") }
 }
 
@@ -134,7 +132,7 @@ fn address(host: &str) -> Result<Address> {
     let has_port = host.contains(':') && !host.ends_with(']');
     let address: Result<Address> = if has_port { host.parse() } else { format!("{host}:{DEFAULT_PORT}").parse() };
     let why = match address {
-        // The client library makes URLs of them, which have no zone.
+        // The client library makes a URL of it, which has no zone.
         Ok(address) if address.host_and_port().is_some_and(|(host, _)| host.contains('%')) => {
             "an IPv6 address with a zone is not taken here".to_owned()
         }
@@ -201,7 +199,7 @@ mod tests {
         }
         let builder = builder().user("app", "hunter2");
         let etcd = builder.build().expect("good settings");
-        for shown in [format!("{builder:?}"), format!("{etcd:?}"), format!("{:#?}", etcd.0.connection)] {
+        for shown in [format!("{builder:?}"), format!("{etcd:?}"), format!("{etcd:#?}")] {
             assert!(!shown.contains("hunter2"), "{shown}");
         }
         assert!(format!("{builder:?}").contains("app"));

@@ -1,6 +1,8 @@
-//! Which key holds what: `<prefix>/<service>/<id>` an instance, `<prefix>/<service>/@config` the service's config.
+//! The keys, and what identifies a stored value: `<prefix>/<service>/<id>` is an instance, `<prefix>/<service>/@config`
+//! the service's config.
 
 use callboard_core::{CONFIG_NAME, Error, Result, ServiceName};
+use etcd_client::proto::PbKeyValue;
 
 /// The prefix of callboard's keys, if none is set.
 pub(crate) const DEFAULT_PREFIX: &str = "/callboard";
@@ -8,7 +10,10 @@ pub(crate) const DEFAULT_PREFIX: &str = "/callboard";
 /// How long a prefix may be, in bytes.
 const LONGEST_PREFIX: usize = 255;
 
-/// Where services stand in etcd.
+/// How etcd numbers the kind of an event that says that a key was deleted. 0 says that it was written.
+pub(crate) const DELETE: i32 = 1;
+
+/// Where services are in etcd.
 #[derive(Clone, Debug)]
 pub(crate) struct Layout {
     /// Without a `/` at its end.
@@ -20,7 +25,7 @@ impl Layout {
     pub(crate) fn new(prefix: &str) -> Result<Self> {
         let plain = prefix.trim_end_matches('/');
         let why = if plain.is_empty() {
-            "it is empty, which would make all of etcd the board"
+            "it is empty, and callboard would watch and write all of etcd"
         } else if plain.len() > LONGEST_PREFIX {
             "it is longer than 255 bytes"
         } else if plain.contains(|c: char| c.is_control() || c.is_whitespace()) {
@@ -35,7 +40,7 @@ impl Layout {
         &self.prefix
     }
 
-    /// Where a service's instances and its config stand.
+    /// Where a service's instances and its config are.
     pub(crate) fn directory(&self, service: &ServiceName) -> Directory {
         Directory(format!("{}/{service}/", self.prefix))
     }
@@ -60,22 +65,39 @@ impl Directory {
         format!("{}0", self.0.trim_end_matches('/'))
     }
 
-    /// The id of the instance of this service that stands under the key. None if none does: with a further `/`, it is
-    /// another service's whose name begins with this one's.
+    /// The id of the instance of this service that the key is of. None if it is of none: a key with a further `/` belongs
+    /// to another service, whose name begins with this one's.
     pub(crate) fn id<'k>(&self, key: &'k [u8]) -> Option<&'k [u8]> {
         let name = key.strip_prefix(self.0.as_bytes())?;
         (!name.contains(&b'/') && name != CONFIG_NAME.as_bytes()).then_some(name)
     }
 
     /// The key of the service's config. It is within the range of the instances' keys, so that one list and one watch
-    /// tell of both.
+    /// cover both.
     pub(crate) fn config(&self) -> String {
         format!("{}{CONFIG_NAME}", self.0)
     }
 
-    /// Whether the service's config stands under the key.
+    /// Whether the key is that of the service's config.
     pub(crate) fn is_config(&self, key: &[u8]) -> bool {
         key.strip_prefix(self.0.as_bytes()) == Some(CONFIG_NAME.as_bytes())
+    }
+}
+
+/// What tells one writing of a key from any other, in this cluster or in one that has taken its place: no two leases
+/// ever have the same id. The other numbers are for entries that somebody has written by hand, without a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mark {
+    pub(crate) revision: i64,
+    created: i64,
+    version: i64,
+    lease: i64,
+}
+
+impl Mark {
+    pub(crate) fn of(stored: &PbKeyValue) -> Self {
+        let (revision, created) = (stored.mod_revision, stored.create_revision);
+        Self { revision, created, version: stored.version, lease: stored.lease }
     }
 }
 
@@ -133,7 +155,7 @@ mod tests {
         }
 
         #[test]
-        fn any_key_is_held_or_not_and_never_panics(key in proptest::collection::vec(any::<u8>(), 0..40)) {
+        fn any_key_is_an_instance_or_not_and_never_panics(key in proptest::collection::vec(any::<u8>(), 0..40)) {
             let _ = Layout::new("/x").expect("a prefix").directory(&service("a")).id(&key);
         }
     }

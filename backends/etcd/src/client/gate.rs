@@ -1,4 +1,4 @@
-//! While etcd is out of reach, one call after the other asks for all.
+//! Limits calls while etcd is out of reach: one call at a time is made for all.
 
 use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,41 +8,41 @@ use callboard_core::{Backoff, BackoffState, Error, ErrorKind, Result};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
-use super::CALL;
-use crate::failure::{is_passing, silence};
+use crate::error::{is_passing, timed_out};
 
-/// How long the wait between two of these calls may become.
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
-/// How long the others wait for one that is answered.
+/// How long all attempts of a call may take.
+const CALL: Duration = Duration::from_secs(5);
+/// How long the other calls wait for one that is answered.
 const TURN: Duration = Duration::from_secs(2);
-/// How many calls are made at a time. What a thousand services ask for at once, a busy etcd would answer only when nobody
-/// waits for it any more.
+/// How many calls are made at a time. If a thousand services asked at once, a busy etcd would answer many of them only
+/// after their time is up.
 const AT_A_TIME: usize = 64;
 
-/// Lets calls pass while etcd answers. In doubt it lets one pass at a time, with a pause after each that fails, until one
-/// is answered: however many services wait, etcd is asked as often as for one.
+/// Lets calls pass while etcd answers. When etcd may be out of reach, it lets one pass at a time, with a pause after each
+/// failure, until one is answered. However many services wait, etcd is asked as often as for one.
 pub(super) struct Gate {
     state: Mutex<State>,
     places: Semaphore,
-    /// Who asks for all.
+    /// Held by the one call that is made for all.
     turn: tokio::sync::Mutex<()>,
 }
 
 struct State {
-    doubt: bool,
+    /// Whether etcd may be out of reach.
+    suspected: bool,
     /// When a call was answered last.
     answered: Option<Instant>,
-    /// What the last call failed with. None, if one was answered since.
+    /// What the last call failed with. None if one was answered since.
     error: Option<Error>,
     retry: BackoffState,
     not_before: Instant,
 }
 
 impl Default for Gate {
-    /// As long as etcd has not been heard, there is doubt.
+    /// Until the first answer, etcd may be out of reach.
     fn default() -> Self {
-        let retry = BackoffState::new(Backoff::REGISTRY);
-        let state = State { doubt: true, answered: None, error: None, retry, not_before: Instant::now() };
+        let retry = BackoffState::new(Backoff::PROBE);
+        let state = State { suspected: true, answered: None, error: None, retry, not_before: Instant::now() };
         Self { state: Mutex::new(state), places: Semaphore::new(AT_A_TIME), turn: tokio::sync::Mutex::default() }
     }
 }
@@ -54,40 +54,40 @@ impl Gate {
     /// Those of the call, or that etcd is out of reach, if its turn has not come after a while.
     pub(super) async fn pass<T>(&self, what: &str, call: impl Future<Output = Result<T>>) -> Result<T> {
         let turn = self.in_turn(Instant::now() + TURN).await.ok_or_else(|| self.out_of_reach(what))?;
-        let place = timeout(CALL, self.places.acquire()).await.map_err(|_| silence(what))?;
+        let place = timeout(CALL, self.places.acquire()).await.map_err(|_| timed_out(what))?;
         let begun = Instant::now();
-        let outcome = timeout(CALL, call).await.unwrap_or_else(|_| Err(silence(what)));
+        let outcome = timeout(CALL, call).await.unwrap_or_else(|_| Err(timed_out(what)));
         self.note(begun, outcome.as_ref().err());
         drop((turn, place));
         outcome
     }
 
-    /// There is reason to doubt that etcd can be reached.
-    pub(super) fn doubt(&self) {
-        self.state().doubt = true;
+    /// Notes that etcd may be out of reach.
+    pub(super) fn suspect(&self) {
+        self.state().suspected = true;
     }
 
-    /// Waits for its turn, if there is doubt. What it holds is the right to ask for all others. None if that takes too
-    /// long.
+    /// Waits for its turn if etcd may be out of reach. The value is held for as long as the call is the one that is made
+    /// for all. None if its turn does not come in time.
     async fn in_turn(&self, until: Instant) -> Option<Option<impl Sized + '_>> {
-        if !self.state().doubt {
+        if !self.state().suspected {
             return Some(None);
         }
         let turn = async {
             let turn = self.turn.lock().await;
             let not_before = self.state().not_before;
-            if self.state().doubt && Instant::now() < not_before {
+            if self.state().suspected && Instant::now() < not_before {
                 sleep_until(not_before).await;
             }
             turn
         };
         let turn = timeout_at(until, turn).await.ok()?;
-        // Meanwhile another one may have been answered, and all may pass.
-        Some(self.state().doubt.then_some(turn))
+        // Another call may have been answered meanwhile, and then all may pass.
+        Some(self.state().suspected.then_some(turn))
     }
 
     fn out_of_reach(&self, what: &str) -> Error {
-        let Some(error) = self.state().error.clone() else { return silence(what) };
+        let Some(error) = self.state().error.clone() else { return timed_out(what) };
         Error::new(ErrorKind::Unavailable, format!("cannot {what}: etcd is out of reach")).with_source(error)
     }
 
@@ -95,14 +95,14 @@ impl Gate {
         let (now, mut state) = (Instant::now(), self.state());
         match error.filter(|error| is_passing(error)) {
             None => {
-                (state.doubt, state.error, state.answered) = (false, None, Some(now));
+                (state.suspected, state.error, state.answered) = (false, None, Some(now));
                 state.retry.succeeded();
             }
             // With one of three members dead some calls fail among many that do not.
             Some(_) if state.answered.is_some_and(|answered| answered > begun) => {}
             Some(error) => {
-                (state.doubt, state.error) = (true, Some(error.clone()));
-                state.not_before = now + state.retry.failed().min(LONGEST_PAUSE);
+                (state.suspected, state.error) = (true, Some(error.clone()));
+                state.not_before = now + state.retry.failed();
             }
         }
     }
@@ -134,8 +134,8 @@ mod tests {
             sleep(Duration::from_millis(1)).await;
             outcome()
         };
-        let said = join_all((0..1_000).map(|_| gate.pass("list", call()))).await;
-        (made.load(Ordering::Relaxed), said)
+        let outcomes = join_all((0..1_000).map(|_| gate.pass("list", call()))).await;
+        (made.load(Ordering::Relaxed), outcomes)
     }
 
     #[tokio::test(start_paused = true)]
@@ -143,26 +143,30 @@ mod tests {
         let gate = Gate::default();
         let begun = Instant::now();
         for _ in 0..3 {
-            let (made, said) = calls(&gate, || Err(error(ErrorKind::Unavailable))).await;
+            let (made, outcomes) = calls(&gate, || Err(error(ErrorKind::Unavailable))).await;
             assert!((1..=12).contains(&made), "{made} calls were made in two seconds");
-            let waited = said.last().expect("a thousand").as_ref().expect_err("out of reach");
+            let waited = outcomes.last().expect("a thousand").as_ref().expect_err("out of reach");
             assert_eq!(waited.chain(), "cannot list: etcd is out of reach: broken on purpose");
         }
         assert!(begun.elapsed() <= TURN * 3 + Duration::from_millis(50), "{:?}", begun.elapsed());
-        let (made, said) = calls(&gate, || Ok(())).await;
-        assert_eq!((made, said.iter().filter(|said| said.is_ok()).count()), (1_000, 1_000), "one is made, then all");
+        let (made, outcomes) = calls(&gate, || Ok(())).await;
+        assert_eq!(
+            (made, outcomes.iter().filter(|outcome| outcome.is_ok()).count()),
+            (1_000, 1_000),
+            "one is made, then all"
+        );
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_etcd_answers_ends_the_doubt_whatever_it_is() {
+    async fn any_answer_of_etcd_opens_the_gate() {
         let gate = Gate::default();
         assert_eq!(calls(&gate, || Err(error(ErrorKind::Denied))).await.0, 1_000);
-        gate.doubt();
+        gate.suspect();
         assert_eq!(calls(&gate, || Ok(())).await.0, 1_000);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_call_that_fails_among_others_that_are_answered_says_nothing_of_etcd() {
+    async fn a_call_that_fails_among_others_that_are_answered_does_not_close_the_gate() {
         let gate = Gate::default();
         gate.pass("list", ready(Ok(()))).await.expect("an answer");
         let fails = async {
@@ -176,21 +180,21 @@ mod tests {
         let (failed, answered) = tokio::join!(gate.pass("list", fails), answered);
         failed.expect_err("it failed");
         answered.expect("an answer");
-        assert!(!gate.state().doubt);
+        assert!(!gate.state().suspected);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nobody_waits_for_ever() {
+    async fn no_call_waits_for_ever() {
         let gate = Gate::default();
         let begun = Instant::now();
-        let silent = || gate.pass("list", pending::<Result<()>>());
-        let (first, second) = tokio::join!(silent(), silent());
-        for said in [first, second] {
-            assert_eq!(said.expect_err("nobody answers").kind(), ErrorKind::Timeout);
+        let unanswered = || gate.pass("list", pending::<Result<()>>());
+        let (first, second) = tokio::join!(unanswered(), unanswered());
+        for outcome in [first, second] {
+            assert_eq!(outcome.expect_err("there is no answer").kind(), ErrorKind::Timeout);
         }
         assert_eq!(begun.elapsed().as_secs(), CALL.as_secs());
-        // Who gives up asking leaves the turn to the next.
-        let given_up = timeout(Duration::from_millis(600), silent()).await;
+        // A call that is given up leaves the turn to the next.
+        let given_up = timeout(Duration::from_millis(600), unanswered()).await;
         assert!(given_up.is_err());
         gate.pass("list", ready(Ok(()))).await.expect("an answer");
     }

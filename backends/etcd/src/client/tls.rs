@@ -1,9 +1,9 @@
-//! TLS, as the client library wants it.
+//! TLS settings in the form that the client library takes.
 
 use callboard_core::RegistryPems;
 use etcd_client::{Certificate, Identity, TlsOptions};
 
-pub(crate) fn options(pems: &RegistryPems, server_name: Option<&str>) -> TlsOptions {
+pub(super) fn options(pems: &RegistryPems, server_name: Option<&str>) -> TlsOptions {
     let plain = match pems.ca() {
         Some(ca) => TlsOptions::new().ca_certificate(Certificate::from_pem(ca)),
         None => TlsOptions::new().with_native_roots(),

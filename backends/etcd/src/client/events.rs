@@ -1,69 +1,50 @@
-//! One watch in etcd: what happens to some keys after a revision, in order and without a gap.
+//! One watch in etcd: the events of some keys after a revision, in order and without a gap.
 
 use std::fmt;
-use std::sync::Arc;
 
 use callboard_core::{Error, ErrorKind, Result};
-use etcd_client::WatchOptions;
 use etcd_client::proto::{PbEvent, PbWatchResponse};
 use futures_util::FutureExt;
 use tokio::time::Instant;
 
-use crate::connection::Connection;
-use crate::feeds::Answers;
-
-/// How large an answer may be: enough for a thousand instances of 64 KiB.
-pub(crate) const LARGEST_ANSWER: usize = 64 << 20;
-
-/// Which state of etcd something was true for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Moment {
-    pub(crate) cluster: u64,
-    pub(crate) revision: i64,
-}
+use super::position::Position;
+use super::watches::Answers;
 
 /// A watch that is open. Dropping it ends it in etcd too.
-pub(crate) struct Feed {
+pub(crate) struct Events {
     answers: Answers,
     opened: Instant,
-    /// Up to where everything has been heard.
-    heard: Moment,
-    /// Why there is no more, if that is known already.
+    /// Up to where all events have been received.
+    position: Position,
+    /// Why there are no more, if that is known already.
     broken: Option<Error>,
 }
 
-impl Feed {
-    /// Opens a watch on a key, or on a range of keys, for all that happens after this moment.
+impl Events {
+    /// Waits until a watch is open that was asked for all events after this position.
     ///
     /// # Errors
-    /// Also if etcd's state is of another cluster, or has not come to that moment: a watch that waits for what may
-    /// never happen would be silent for ever.
-    pub(crate) async fn open(
-        connection: &Arc<Connection>,
-        key: &str,
-        end: Option<String>,
-        after: Moment,
-    ) -> Result<Self> {
-        let plain = WatchOptions::new().with_start_revision(after.revision + 1).with_progress_notify();
-        let options = end.map_or(plain.clone(), |end| plain.with_range(end));
-        let mut answers = connection.here().feeds.begin(connection, key, options);
+    /// Also if etcd's state is of another cluster, or has not come to that position: such a watch would wait for events
+    /// that may never come.
+    pub(super) async fn open(mut answers: Answers, after: Position) -> Result<Self> {
         check(&*answers.first().await?, after)?;
-        Ok(Self { answers, opened: Instant::now(), heard: after, broken: None })
+        Ok(Self { answers, opened: Instant::now(), position: after, broken: None })
     }
 
-    /// What has happened next, which may be nothing.
+    /// The next events, which may be none.
     ///
     /// Cancel-safe.
     pub(crate) async fn next(&mut self) -> Result<Vec<PbEvent>> {
-        let said = self.answers.next().await?;
-        advance(&mut self.heard, &said)?;
-        Ok(said.events)
+        let answer = self.answers.next().await?;
+        advance(&mut self.position, &answer)?;
+        Ok(answer.events)
     }
 
-    /// The same, with what has come since, until there are so many. An error comes after what was heard before it.
+    /// The same, with the events that have come since, until there are so many. An error comes after the events that
+    /// came before it.
     ///
     /// Cancel-safe.
-    pub(crate) async fn next_events(&mut self, most: usize) -> Result<Vec<PbEvent>> {
+    pub(crate) async fn next_batch(&mut self, most: usize) -> Result<Vec<PbEvent>> {
         if let Some(broken) = self.broken.take() {
             return Err(broken);
         }
@@ -85,26 +66,27 @@ impl Feed {
         self.opened
     }
 
-    pub(crate) fn heard(&self) -> Moment {
-        self.heard
+    /// Up to where all events have been received.
+    pub(crate) fn position(&self) -> Position {
+        self.position
     }
 }
 
-impl fmt::Debug for Feed {
+impl fmt::Debug for Events {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Feed").field("heard", &self.heard).finish_non_exhaustive()
+        f.debug_struct("Events").field("position", &self.position).finish_non_exhaustive()
     }
 }
 
 /// Whether a watch was opened as it was asked for.
-fn check(created: &PbWatchResponse, after: Moment) -> Result<()> {
-    refused(created)?;
-    let header = created.header.unwrap_or_default();
+fn check(created: &PbWatchResponse, after: Position) -> Result<()> {
+    ended(created)?;
+    let now = Position::of(&created.header.unwrap_or_default());
     let why = if !created.created {
         "etcd has not answered that the watch is open"
-    } else if header.cluster_id != after.cluster {
+    } else if now.cluster != after.cluster {
         "another etcd cluster answers"
-    } else if header.revision < after.revision {
+    } else if now.revision < after.revision {
         "this member is behind, or etcd has lost its data"
     } else {
         return Ok(());
@@ -112,26 +94,26 @@ fn check(created: &PbWatchResponse, after: Moment) -> Result<()> {
     Err(Error::new(ErrorKind::Unavailable, format!("cannot watch: {why}")))
 }
 
-/// Notes up to where everything has been heard.
-fn advance(heard: &mut Moment, said: &PbWatchResponse) -> Result<()> {
-    refused(said)?;
-    let latest = said.events.iter().filter_map(|event| event.kv.as_ref()).map(|kv| kv.mod_revision).max();
-    // Without events it tells how far etcd has come, with nothing to say up to there. The answer that the watch is open
-    // tells that too, but before it has said what was before.
-    let progress = said.header.as_ref().filter(|_| !said.created && said.events.is_empty()).map(|h| h.revision);
-    heard.revision = heard.revision.max(latest.or(progress).unwrap_or_default());
+/// Notes up to where all events have been received.
+fn advance(position: &mut Position, answer: &PbWatchResponse) -> Result<()> {
+    ended(answer)?;
+    let latest = answer.events.iter().filter_map(|event| event.kv.as_ref()).map(|kv| kv.mod_revision).max();
+    // An answer without events says how far etcd has come, with no event up to there. The answer that the watch is open
+    // says so too, but comes before the events of the revisions before it.
+    let progress = answer.header.as_ref().filter(|_| !answer.created && answer.events.is_empty()).map(|h| h.revision);
+    position.revision = position.revision.max(latest.or(progress).unwrap_or_default());
     Ok(())
 }
 
-/// An answer that ends the watch, as an error.
-fn refused(said: &PbWatchResponse) -> Result<()> {
-    let (reason, compacted) = (&said.cancel_reason, said.compact_revision);
-    if !said.canceled && compacted == 0 {
+/// The error of an answer that ends the watch.
+fn ended(answer: &PbWatchResponse) -> Result<()> {
+    let (reason, compacted) = (&answer.cancel_reason, answer.compact_revision);
+    if !answer.canceled && compacted == 0 {
         return Ok(());
     }
     let kind = if reason.contains("permission denied") { ErrorKind::Denied } else { ErrorKind::Unavailable };
     let why = match (compacted, reason.as_str()) {
-        (1.., _) => format!("what happened before revision {compacted} has been compacted"),
+        (1.., _) => format!("the history before revision {compacted} has been compacted"),
         (_, "") => "etcd has ended the watch".to_owned(),
         (_, reason) => format!("etcd has ended the watch: {reason}"),
     };
@@ -144,7 +126,7 @@ mod tests {
 
     use super::*;
 
-    const AFTER: Moment = Moment { cluster: 7, revision: 100 };
+    const AFTER: Position = Position { cluster: 7, revision: 100 };
 
     fn header(cluster_id: u64, revision: i64) -> Option<PbResponseHeader> {
         Some(PbResponseHeader { cluster_id, revision, ..PbResponseHeader::default() })
@@ -182,18 +164,18 @@ mod tests {
     }
 
     #[test]
-    fn how_far_it_has_heard_is_told_by_events_and_by_progress_but_not_by_the_first_answer() {
-        let mut heard = AFTER;
-        advance(&mut heard, &created(7, 500)).expect("no refusal");
-        assert_eq!(heard.revision, 100, "what happened from 101 to 500 is yet to be said");
+    fn events_and_progress_advance_the_position_and_the_first_answer_does_not() {
+        let mut position = AFTER;
+        advance(&mut position, &created(7, 500)).expect("it does not end the watch");
+        assert_eq!(position.revision, 100, "the events from 101 to 500 are yet to come");
         let kv = |mod_revision| Some(PbKeyValue { mod_revision, ..PbKeyValue::default() });
         let events = vec![PbEvent { kv: kv(103), ..PbEvent::default() }, PbEvent { kv: kv(104), ..PbEvent::default() }];
-        advance(&mut heard, &PbWatchResponse { header: header(7, 500), events, ..PbWatchResponse::default() })
+        advance(&mut position, &PbWatchResponse { header: header(7, 500), events, ..PbWatchResponse::default() })
             .expect("events");
-        assert_eq!(heard.revision, 104);
-        advance(&mut heard, &PbWatchResponse { header: header(7, 600), ..PbWatchResponse::default() })
+        assert_eq!(position.revision, 104);
+        advance(&mut position, &PbWatchResponse { header: header(7, 600), ..PbWatchResponse::default() })
             .expect("progress");
-        assert_eq!(heard.revision, 600);
-        advance(&mut heard, &canceled("", 700)).expect_err("compacted");
+        assert_eq!(position.revision, 600);
+        advance(&mut position, &canceled("", 700)).expect_err("compacted");
     }
 }
