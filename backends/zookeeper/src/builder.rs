@@ -1,42 +1,35 @@
-//! What a [`ZooKeeper`] is made with.
+//! [`ZooKeeperBuilder`]: the settings, and their bounds.
 
 use std::fmt;
 use std::time::Duration;
 
-use callboard_core::{Address, Error, RegistryTls, Result, masked_url};
+use callboard_core::{Address, RegistryTls, Result, masked_url};
 use zookeeper_client::{Acl, AuthId, Permission};
 
-use crate::ZooKeeper;
-use crate::failure::BACKEND;
-use crate::{layout, tls};
+use crate::client::{LONGEST_SESSION, SHORTEST_SESSION, Secret, Settings, check_tls};
+use crate::error::invalid;
+use crate::record;
+use crate::registry::ZooKeeper;
 
-/// The bound of each question to ZooKeeper.
-pub(crate) const ANSWER: Duration = Duration::from_secs(5);
-
-/// A session that is shorter is lost to one retry of the client's reconnection, whose waits double from 100 ms.
-pub(crate) const SHORTEST_SESSION: Duration = Duration::from_secs(6);
-/// ZooKeeper itself grants 40 s, if its settings have not been changed.
-pub(crate) const LONGEST_SESSION: Duration = Duration::from_secs(3600);
-
-/// ZooKeeper's own `jute.maxbuffer`, if its settings have not been changed.
+/// The default of ZooKeeper's `jute.maxbuffer`.
 const MAX_REQUEST: usize = 0xf_ffff;
-/// The longest paths, and a record of the usual size, fit into less.
+/// The longest paths and a record of the usual size fit into less.
 const LEAST_REQUEST: usize = 16_384;
 
 /// Who may change what callboard makes in ZooKeeper.
 ///
-/// It holds for the nodes of instances and of services alike, as ZooKeeper asks the parent's list for leave to delete
-/// a node. Nodes that are there already keep theirs.
+/// It holds for the nodes of instances and of services alike, because ZooKeeper checks the access list of the parent when
+/// a node is deleted. Nodes that are there already keep their lists.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ZooKeeperAccess {
     /// Everybody may read, change and delete.
     Open,
-    /// Everybody may read; who shows the same user and password may change and delete.
+    /// Everybody may read. Clients with the same user and password may change and delete.
     Creator,
 }
 
-/// Makes a [`ZooKeeper`]. Begun by [`ZooKeeper::builder`].
+/// The settings of a [`ZooKeeper`]. Made by [`ZooKeeper::builder`].
 ///
 /// ```
 /// use std::time::Duration;
@@ -61,8 +54,16 @@ pub struct ZooKeeperBuilder {
     max_request: usize,
 }
 
+impl ZooKeeper {
+    /// Begins with the hosts, each `host`, `host:port`, `[v6]` or `[v6]:port`, with port 2181 by default. Name all members
+    /// of the ensemble: one that is not named cannot be used when the others are gone.
+    pub fn builder<H: Into<String>>(hosts: impl IntoIterator<Item = H>) -> ZooKeeperBuilder {
+        ZooKeeperBuilder::new(hosts.into_iter().map(Into::into).collect())
+    }
+}
+
 impl ZooKeeperBuilder {
-    pub(crate) fn new(hosts: Vec<String>) -> Self {
+    fn new(hosts: Vec<String>) -> Self {
         Self {
             hosts,
             root: "/callboard".to_owned(),
@@ -96,16 +97,16 @@ impl ZooKeeperBuilder {
         self
     }
 
-    /// The user and the password that are shown to ZooKeeper, by its scheme `digest`. ZooKeeper does not check them;
-    /// they are compared with what a node asks for. None by default.
+    /// The user and the password, by ZooKeeper's scheme `digest`. ZooKeeper does not check them; they are compared with
+    /// the access list of each node. None by default.
     ///
-    /// Without [`tls`](Self::tls) they cross the network as they are.
+    /// Without [`tls`](Self::tls) they are sent in plain text.
     pub fn digest(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
         self.digest = Some((user.into(), password.into()));
         self
     }
 
-    /// Who may change what is made. [`ZooKeeperAccess::Creator`] by default if there is a user and a password, and
+    /// Who may change the nodes that are made. [`ZooKeeperAccess::Creator`] by default if there is a user and a password, and
     /// [`ZooKeeperAccess::Open`] if there is not.
     pub fn access(mut self, access: ZooKeeperAccess) -> Self {
         self.access = Some(access);
@@ -120,15 +121,15 @@ impl ZooKeeperBuilder {
         self
     }
 
-    /// Of how many bytes a request may be: what the servers' `jute.maxbuffer` says. They close the connection of who sends
-    /// more, so that a record or a config that would need more is refused here, as [`Invalid`](callboard_core::ErrorKind::Invalid).
-    /// 1,048,575 by default, as in ZooKeeper; at least 16,384.
+    /// How many bytes a request may have: the value of the servers' `jute.maxbuffer`. A server closes the connection on
+    /// which it receives more, so a record or a config that would need more is refused here, as
+    /// [`Invalid`](callboard_core::ErrorKind::Invalid). 1,048,575 by default, as in ZooKeeper; at least 16,384.
     pub fn max_request(mut self, bytes: usize) -> Self {
         self.max_request = bytes;
         self
     }
 
-    /// Checks the settings. No server is asked.
+    /// Checks the settings. No server is contacted.
     ///
     /// # Errors
     /// [`Invalid`](callboard_core::ErrorKind::Invalid), with what is wrong.
@@ -154,11 +155,11 @@ impl ZooKeeperBuilder {
         let digest = self.digest.map(|(user, password)| digest(&user, &password)).transpose()?;
         let hosts = hosts(&self.hosts)?;
         if let Some(tls) = &self.tls {
-            tls::check(tls, &hosts)?;
+            check_tls(tls, &hosts)?;
         }
         Ok(ZooKeeper::new(Settings {
             hosts,
-            prefix: layout::prefix("chroot", &self.chroot)? + &layout::prefix("root", &self.root)?,
+            prefix: record::prefix("chroot", &self.chroot)? + &record::prefix("root", &self.root)?,
             session: self.session,
             digest: digest.map(Secret),
             acl: acl(access),
@@ -168,7 +169,7 @@ impl ZooKeeperBuilder {
     }
 }
 
-/// Shows everything but secrets.
+/// Shows everything except secrets.
 impl fmt::Debug for ZooKeeperBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { hosts, root, chroot, session, digest, access, tls, max_request } = self;
@@ -185,34 +186,7 @@ impl fmt::Debug for ZooKeeperBuilder {
     }
 }
 
-/// Settings that have been checked.
-#[derive(Debug)]
-pub(crate) struct Settings {
-    /// `host:port`, separated by commas.
-    pub(crate) hosts: String,
-    /// What the paths of all services begin with.
-    pub(crate) prefix: String,
-    pub(crate) session: Duration,
-    pub(crate) digest: Option<Secret>,
-    pub(crate) acl: Vec<Acl>,
-    pub(crate) tls: Option<RegistryTls>,
-    pub(crate) max_request: usize,
-}
-
-/// What is not shown.
-pub(crate) struct Secret(pub(crate) String);
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
-
-pub(crate) fn invalid(why: impl Into<std::borrow::Cow<'static, str>>) -> Error {
-    Error::invalid(why).in_backend(BACKEND)
-}
-
-/// As ZooKeeper's scheme `digest` wants it. It cuts at the first `:`.
+/// The form that ZooKeeper's scheme `digest` takes. ZooKeeper splits it at the first `:`.
 fn digest(user: &str, password: &str) -> Result<String> {
     if user.is_empty() || user.contains(':') {
         return Err(invalid(format!("user {user:?}: it must not be empty nor have a ':' in it")));
@@ -259,6 +233,7 @@ mod tests {
     use callboard_core::ErrorKind;
 
     use super::*;
+    use crate::error::BACKEND;
 
     fn builder() -> ZooKeeperBuilder {
         ZooKeeper::builder(["zk1", "zk2:2182", "[::1]", "[::1]:7"])

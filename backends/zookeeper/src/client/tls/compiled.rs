@@ -1,4 +1,4 @@
-//! TLS, as the client library wants it.
+//! TLS settings in the form that the client library takes.
 
 use std::fmt;
 use std::str;
@@ -8,10 +8,9 @@ use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::ServerName;
 use zookeeper_client::{Client, Connector, TlsCa, TlsCerts, TlsDynamicCerts, TlsIdentity, TlsOptions};
 
-use crate::failure::BACKEND;
-use crate::settings::invalid;
+use crate::error::{BACKEND, invalid};
 
-/// Checks what a connection would need. The client library takes the hosts' names on trust.
+/// Checks the settings and the hosts' names, which the client library does not check.
 pub(crate) fn check(tls: &RegistryTls, hosts: &str) -> Result<()> {
     for host in hosts.split(',') {
         let name = host.rsplit_once(':').map_or(host, |(name, _)| name).trim_matches(['[', ']']);
@@ -22,24 +21,26 @@ pub(crate) fn check(tls: &RegistryTls, hosts: &str) -> Result<()> {
     certs(&tls.pems()).map(drop)
 }
 
-/// What the connections of one session trust and show. The library connects by itself, and looks here each time.
+/// The CAs and the client certificate of one session. The library connects by itself, and reads them here each time.
 pub(crate) struct Certificates {
     tls: RegistryTls,
     certs: TlsDynamicCerts,
 }
 
 impl Certificates {
-    /// As the files say it now.
+    /// Reads the files.
     pub(crate) async fn read(tls: &RegistryTls) -> Result<Self> {
         let certs = certs(&*tls.read_again().await)?;
         Ok(Self { tls: tls.clone(), certs: TlsDynamicCerts::new(certs) })
     }
 
-    /// Reads the files again, for the next connection. What cannot be used is warned of, and changes nothing.
+    /// Reads the files again, for the next connection. If they cannot be used, a warning is logged and nothing changes.
     pub(crate) async fn renew(&self) {
         match certs(&*self.tls.read_again().await) {
             Ok(certs) => self.certs.update(certs),
-            Err(error) => tracing::warn!(error = error.chain(), "TLS: what was read before is used"),
+            Err(error) => {
+                tracing::warn!(error = error.chain(), "TLS files cannot be used; what was read before stays in use");
+            }
         }
     }
 
@@ -49,14 +50,14 @@ impl Certificates {
     }
 }
 
-/// Shows nothing of what is secret.
+/// Shows no secret.
 impl fmt::Debug for Certificates {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Certificates").field("tls", &self.tls).finish_non_exhaustive()
     }
 }
 
-/// The certificates, as the client library wants them. It cannot read the system's.
+/// The certificates in the library's form. The library cannot read the system's.
 fn certs(pems: &RegistryPems) -> Result<TlsCerts> {
     let ca = pems.ca().ok_or_else(|| {
         invalid("TLS: the system's certificates are not read here; name the certificate of the CA (in a URL: ca=FILE)")
@@ -75,11 +76,11 @@ fn text(pem: &[u8]) -> Result<&str> {
     str::from_utf8(pem).map_err(|_| invalid("TLS: a PEM text is not UTF-8"))
 }
 
-/// Has a provider of cryptography, if the program has not chosen one: the client library asks for the program's, and
-/// rustls panics where several are compiled in and none is chosen.
+/// Installs a default crypto provider if the program has not chosen one. The client library uses the default, and rustls
+/// panics where several are compiled in and none is chosen.
 fn provide() {
     if CryptoProvider::get_default().is_none() {
-        // It fails if somebody else has just chosen one, which is as good.
+        // It fails if another part of the program has just chosen one, which will do.
         let _ = ring::default_provider().install_default();
     }
 }
@@ -89,7 +90,7 @@ mod tests {
     use callboard_core::RegistryTls;
 
     use super::*;
-    use crate::ZooKeeper;
+    use crate::registry::ZooKeeper;
 
     /// What has the outer form of PEM and nothing in it.
     const NO_CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n";

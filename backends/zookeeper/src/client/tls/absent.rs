@@ -1,11 +1,11 @@
-//! Without TLS.
+//! The same interface without TLS: every use is an error.
 
 use callboard_core::{Error, ErrorKind, RegistryTls, Result};
 use zookeeper_client::{Client, Connector};
 
-use crate::failure::BACKEND;
+use crate::error::BACKEND;
 
-/// There are none.
+/// There is no value of this type.
 #[derive(Debug)]
 pub(crate) enum Certificates {}
 

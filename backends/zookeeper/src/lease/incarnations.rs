@@ -1,22 +1,22 @@
-//! The other nodes of one instance: other incarnations of it.
+//! The nodes of other incarnations of an instance.
 
 use callboard_core::{Error, ErrorKind, Incarnation, Result, conflict, holder};
 use zookeeper_client as zk;
 
-use crate::failure::{BACKEND, error, failed};
-use crate::known::Mark;
-use crate::layout::Place;
-use crate::session::Session;
+use super::node_state::Mark;
+use crate::client::Session;
+use crate::error::{BACKEND, error, failed};
+use crate::record::Place;
 
-/// The newer incarnation of this instance that is there, with the nodes of all that are older than this one.
+/// The newest incarnation of the instance if it is newer than this one, and the nodes of all that are older.
 #[derive(Debug, Default)]
-pub(crate) struct Siblings {
+pub(super) struct OtherIncarnations {
     newer: Option<Incarnation>,
     older: Vec<String>,
 }
 
-impl Siblings {
-    pub(crate) async fn of(session: &Session, place: &Place) -> Result<Self, zk::Error> {
+impl OtherIncarnations {
+    pub(super) async fn of(session: &Session, place: &Place) -> Result<Self, zk::Error> {
         let names = match session.ask(session.client.list_children(&place.directory)).await {
             Err(zk::Error::NoNode) => Vec::new(),
             listed => listed?,
@@ -27,9 +27,9 @@ impl Siblings {
         Ok(Self { newer: newest.filter(|newest| *newest > place.incarnation), older })
     }
 
-    /// Removes what older incarnations have left, or still believe to hold: that is how they learn of it. Each goes only
-    /// while this one stands as it is known, whenever the removal is heard of.
-    pub(crate) async fn displace(&self, session: &Session, place: &Place, own: Mark) -> Result<()> {
+    /// Removes the nodes of older incarnations. If one still runs, it notices the loss by that. Each is removed only while
+    /// the own node is as it was left, so that there is no gap.
+    pub(super) async fn displace(&self, session: &Session, place: &Place, own: Mark) -> Result<()> {
         for name in &self.older {
             let path = format!("{}/{name}", place.directory);
             match displace(session, place, own, &path).await {
@@ -47,12 +47,12 @@ impl Siblings {
     }
 
     /// The error of an incarnation that is not the newest.
-    pub(crate) async fn conflict(&self, session: &Session, place: &Place) -> Result<Option<Error>, zk::Error> {
+    pub(super) async fn conflict(&self, session: &Session, place: &Place) -> Result<Option<Error>, zk::Error> {
         let Some(newer) = self.newer else { return Ok(None) };
         let path = place.of(newer);
         let there = match session.ask(session.client.get_data(&path)).await {
             Ok((data, _)) => holder(&place.id, &data).map(|there| there.with_incarnation(newer)),
-            // What has just gone is asked for again by whoever registers again.
+            // A node that has just gone is looked for again when the instance is registered again.
             Err(zk::Error::NoNode | zk::Error::NoAuth) => None,
             Err(answer) => return Err(answer),
         };

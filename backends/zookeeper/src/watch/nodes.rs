@@ -1,7 +1,6 @@
-//! The nodes of one service, as they are now.
+//! The nodes of one service, each with a watch on it.
 
 use std::collections::{BTreeSet, HashMap};
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,32 +11,30 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::time::{Instant, sleep, sleep_until};
 use zookeeper_client as zk;
 
-use crate::failure::{BACKEND, failed};
-use crate::layout;
-use crate::session::Session;
+use crate::client::{Session, TRIES, fired};
+use crate::error::{BACKEND, failed};
+use crate::record;
 
 /// How many nodes are read at once.
 const AT_ONCE: usize = 256;
 /// How long changes are gathered before they are read.
 const GATHER: Duration = Duration::from_millis(20);
-/// How often everything is read although nothing is said of it: five minutes, and a fifth more or less.
+/// How often everything is read without any other reason, in milliseconds: every five minutes, ±20 %.
 const REFRESH: std::ops::Range<u64> = 240_000..360_000;
-/// How often it is asked whether all may still be read: each 20 s, and a fifth more or less. ZooKeeper does not say when a
-/// right is taken away, and says nothing to a watch any more whose client may not read what has changed.
+/// How often the right to read is checked, in milliseconds: every 20 s, ±20 %. ZooKeeper does not report that a right is
+/// taken away, and its watches do not fire for a client that may not read what has changed.
 const RIGHTS: std::ops::Range<u64> = 16_000..24_000;
-/// How often the service's node may come or go between two questions.
-const TRIES: usize = 5;
 
-/// What is known of a service, with a watch on everything that is. Each watch is armed by the very question whose
-/// answer it guards, so that nothing is missed between the two.
-pub(crate) struct Board {
+/// The nodes of a service, with a watch on each. Each watch is set by the request that reads the node, so that no change is
+/// missed between the two.
+pub(super) struct Nodes {
     session: Arc<Session>,
     directory: String,
     reader: RecordReader,
-    nodes: HashMap<String, Node>,
-    /// Tells that nodes have come or gone, or that the service's own has.
+    by_name: HashMap<String, Node>,
+    /// Fires when nodes were created or removed, or the service's own node was.
     names: BoxFuture<'static, ()>,
-    /// Tell the names of the nodes that have changed.
+    /// Each yields the name of a node that has changed.
     changes: FuturesUnordered<Abortable<BoxFuture<'static, String>>>,
     /// The connection on which all was read.
     round: u64,
@@ -48,12 +45,12 @@ pub(crate) struct Board {
 struct Node {
     /// Orders nodes by when they were made.
     made: i64,
-    said: NodeSays,
+    content: Content,
     /// Its watch.
     watch: Option<AbortHandle>,
 }
 
-enum NodeSays {
+enum Content {
     Record(Record),
     /// The service's config.
     Config(Arc<[u8]>),
@@ -70,65 +67,65 @@ impl Drop for Node {
 /// What has to be read again.
 enum Stale {
     Everything,
-    /// The list of names, if so said, and these nodes.
+    /// These nodes, and the list of names if `names` is set.
     Some {
         names: bool,
         nodes: BTreeSet<String>,
     },
-    /// Nothing, if it may still be read.
+    /// Nothing, if the nodes may still be read.
     Rights,
 }
 
-impl Board {
+impl Nodes {
     /// Reads everything.
-    pub(crate) async fn open(session: Arc<Session>, directory: String) -> Result<Self> {
-        let mut board = Self {
+    pub(super) async fn open(session: Arc<Session>, directory: String) -> Result<Self> {
+        let mut read = Self {
             session,
             directory,
             reader: RecordReader::new(BACKEND),
-            nodes: HashMap::new(),
+            by_name: HashMap::new(),
             names: futures_util::future::pending().boxed(),
             changes: FuturesUnordered::new(),
             round: 0,
             refresh: Instant::now(),
             rights: Instant::now(),
         };
-        board.read(Stale::Everything).await?;
-        Ok(board)
+        read.read(Stale::Everything).await?;
+        Ok(read)
     }
 
-    /// Waits until something has changed or may have, and reads that.
-    pub(crate) async fn change(&mut self) -> Result<()> {
+    /// Waits until something has changed or may have changed, and reads that.
+    pub(super) async fn change(&mut self) -> Result<()> {
         loop {
             match self.stale().await {
-                Stale::Rights => self.may_read().await?,
+                Stale::Rights => self.check_rights().await?,
                 stale => return self.read(stale).await,
             }
         }
     }
 
-    /// Fails if a right has been taken away that everything of this service needs. A record that may not be read any more
-    /// is found by the next refresh.
-    async fn may_read(&mut self) -> Result<()> {
-        let Self { session, directory, nodes, rights, .. } = self;
+    /// Fails if the right to read the service or its config has been taken away. A record that may not be read any more is
+    /// found by the next refresh.
+    async fn check_rights(&mut self) -> Result<()> {
+        let Self { session, directory, by_name, rights, .. } = self;
         *rights = later(RIGHTS);
-        // To read its data, which is next to nothing, takes the same right as to list what may be thousands of nodes.
+        // Reading the data, which is next to nothing, needs the same right as listing what may be thousands of nodes.
         if let Err(answer @ zk::Error::NoAuth) = session.ask(session.client.get_data(directory)).await {
             return Err(cannot_read(directory, answer));
         }
-        if nodes.contains_key(CONFIG_NAME) {
+        if by_name.contains_key(CONFIG_NAME) {
             let path = format!("{directory}/{CONFIG_NAME}");
             if let Err(answer @ zk::Error::NoAuth) = session.ask(session.client.get_data(&path)).await {
                 return Err(cannot_read(&path, answer));
             }
         }
-        // Without an answer nothing is known, and the session's end will tell.
+        // Without an answer nothing is known. If the session ends, that is noticed elsewhere.
         Ok(())
     }
 
-    /// The set. Older nodes come first, as of two records of one incarnation the later one is believed.
-    pub(crate) fn snapshot(&self) -> impl Future<Output = Snapshot> + Send {
-        set_of(&self.nodes)
+    /// The set. Older nodes come first, because of two records of one incarnation the later one is believed.
+    pub(super) fn snapshot(&self) -> impl Future<Output = Snapshot> + Send {
+        set_of(&self.by_name)
     }
 
     async fn stale(&mut self) -> Stale {
@@ -153,28 +150,28 @@ impl Board {
             Stale::Everything | Stale::Rights => {
                 self.round = self.session.round();
                 (self.refresh, self.rights) = (later(REFRESH), later(RIGHTS));
-                (true, self.nodes.keys().cloned().collect())
+                (true, self.by_name.keys().cloned().collect())
             }
         };
         if names {
             let listed = self.list().await.map_err(|answer| cannot_read(&self.directory, answer))?;
-            nodes.extend(listed.difference(&self.nodes.keys().cloned().collect()).cloned());
+            nodes.extend(listed.difference(&self.by_name.keys().cloned().collect()).cloned());
             nodes.retain(|name| listed.contains(name));
-            let gone: Vec<_> = self.nodes.keys().filter(|name| !listed.contains(*name)).cloned().collect();
+            let gone: Vec<_> = self.by_name.keys().filter(|name| !listed.contains(*name)).cloned().collect();
             gone.iter().for_each(|name| self.forget(name));
         }
         self.read_nodes(nodes).await
     }
 
-    /// The names of the instances' nodes, and of the config's. A service whose node is not there has none, and is watched
-    /// for it.
+    /// The names of the instances' nodes and of the config's node. If the service's own node is not there, there are none, and
+    /// a watch waits for it.
     async fn list(&mut self) -> Result<BTreeSet<String>, zk::Error> {
         let Self { session, directory, .. } = self;
         for _ in 0..TRIES {
             match session.ask(session.client.list_and_watch_children(directory)).await {
                 Ok((names, watcher)) => {
                     self.names = fired(watcher);
-                    return Ok(names.into_iter().filter(|name| layout::is_part(name)).collect());
+                    return Ok(names.into_iter().filter(|name| record::is_part(name)).collect());
                 }
                 Err(zk::Error::NoNode) => {}
                 Err(answer) => return Err(answer),
@@ -189,7 +186,7 @@ impl Board {
     }
 
     fn forget(&mut self, name: &str) {
-        if let Some(NodeSays::Record(record)) = self.nodes.remove(name).as_ref().map(|gone| &gone.said) {
+        if let Some(Content::Record(record)) = self.by_name.remove(name).as_ref().map(|gone| &gone.content) {
             self.reader.forget(record);
         }
     }
@@ -207,7 +204,8 @@ impl Board {
             breaks.take().await;
             let (data, made, watch) = match answer {
                 Ok((data, stat, watcher)) => (data, stat.czxid, Some(watcher)),
-                // It is there, and whoever cannot read it says so. Who may not read the config does not know how to call.
+                // It counts as a record that cannot be read. A config that may not be read is an error: without it, a client
+                // does not know how to call.
                 Err(zk::Error::NoAuth) if name != CONFIG_NAME => (Vec::new(), 0, None),
                 Err(zk::Error::NoNode) => {
                     self.forget(&name);
@@ -220,28 +218,28 @@ impl Board {
                 self.changes.push(Abortable::new(fired(watcher).map(|()| name).boxed(), registration));
                 abort
             });
-            let said = self.said(&name, &data);
-            // The watch of the node as it was is dropped only now that there is another, so that the server need not
-            // be told.
-            self.nodes.insert(name, Node { made, said, watch });
+            let content = self.content(&name, &data);
+            // The watch of the former node is dropped only now that there is another, so that no request to remove it is
+            // sent.
+            self.by_name.insert(name, Node { made, content, watch });
         }
         Ok(())
     }
 
-    /// What a node says. The config stays the same allocation while it does not change.
-    fn said(&mut self, name: &str, data: &[u8]) -> NodeSays {
-        let before = self.nodes.get(name).map(|before| &before.said);
-        let Some((id, incarnation)) = layout::read(name) else {
-            return NodeSays::Config(match before {
-                Some(NodeSays::Config(known)) if **known == *data => Arc::clone(known),
+    /// The content of a node. The config stays the same allocation while it does not change.
+    fn content(&mut self, name: &str, data: &[u8]) -> Content {
+        let before = self.by_name.get(name).map(|before| &before.content);
+        let Some((id, incarnation)) = record::read(name) else {
+            return Content::Config(match before {
+                Some(Content::Config(known)) if **known == *data => Arc::clone(known),
                 _ => data.into(),
             });
         };
-        if let Some(NodeSays::Record(before)) = before {
+        if let Some(Content::Record(before)) = before {
             self.reader.forget(before);
         }
         let path = format!("{}/{name}", self.directory);
-        NodeSays::Record(self.reader.read_incarnation(&path, id, incarnation, data))
+        Content::Record(self.reader.read_incarnation(&path, id, incarnation, data))
     }
 }
 
@@ -251,26 +249,19 @@ async fn set_of(nodes: &HashMap<String, Node>) -> Snapshot {
     let (mut snapshot, mut breaks) = (Snapshot::default(), Breaks::new());
     for (_, node) in nodes {
         breaks.take().await;
-        match &node.said {
-            NodeSays::Record(record) => snapshot.add(record),
-            NodeSays::Config(config) => snapshot.config = Some(Arc::clone(config)),
+        match &node.content {
+            Content::Record(record) => snapshot.add(record),
+            Content::Config(config) => snapshot.config = Some(Arc::clone(config)),
         }
     }
     snapshot
 }
 
-/// A moment that is so many milliseconds away.
+/// The moment after a random number of milliseconds in this range.
 fn later(range: std::ops::Range<u64>) -> Instant {
     Instant::now() + Duration::from_millis(fastrand::u64(range))
 }
 
 fn cannot_read(path: &str, answer: zk::Error) -> Error {
     failed(format!("cannot read {path}"), answer)
-}
-
-/// Waits until a watch has fired, for whatever reason: it is a cause to look again, and no news in itself.
-///
-/// The library panics in it if the runtime of its own task has ended; that is a cause to look again too.
-pub(crate) fn fired(watcher: zk::OneshotWatcher) -> BoxFuture<'static, ()> {
-    AssertUnwindSafe(watcher.changed()).catch_unwind().map(drop).boxed()
 }

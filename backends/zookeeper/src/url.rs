@@ -1,12 +1,35 @@
-//! The settings in a dial URL.
+//! Reading the settings from a dial URL.
 
 use callboard_core::{RegistryTls, Result, Target, TargetOptions};
 
-use crate::settings::invalid;
-use crate::{ZooKeeper, ZooKeeperAccess, ZooKeeperBuilder};
+use crate::builder::{ZooKeeperAccess, ZooKeeperBuilder};
+use crate::error::invalid;
+use crate::registry::ZooKeeper;
+
+impl ZooKeeper {
+    /// Makes one of a dial URL: `zookeeper://[user:password@]host[:port][,...]/service[?key=value&...]`. The crate's page
+    /// lists the keys. The service is not used. No server is contacted; files that are named are read.
+    ///
+    /// ```
+    /// use callboard_core::Target;
+    /// use callboard_zookeeper::ZooKeeper;
+    ///
+    /// let target: Target = "zookeeper://zk1,zk2,zk3/project/test?root=/services&session=20s".parse()?;
+    /// let mut options = target.options();
+    /// let zookeeper = ZooKeeper::from_target(&target, &mut options)?;
+    /// options.finish()?;
+    /// # Ok::<(), callboard_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Invalid`](callboard_core::ErrorKind::Invalid), with what is wrong.
+    pub fn from_target(target: &Target, options: &mut TargetOptions<'_>) -> Result<Self> {
+        builder(target, options)?.build()
+    }
+}
 
 /// Reads the hosts, the credentials and this backend's keys.
-pub(crate) fn builder(target: &Target, options: &mut TargetOptions<'_>) -> Result<ZooKeeperBuilder> {
+fn builder(target: &Target, options: &mut TargetOptions<'_>) -> Result<ZooKeeperBuilder> {
     let mut builder = ZooKeeper::builder(target.hosts());
     if let Some(root) = options.text("root") {
         builder = builder.root(root);

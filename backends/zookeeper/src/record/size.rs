@@ -1,17 +1,17 @@
-//! How much fits into one request.
+//! Whether a record fits into one request.
 
 use callboard_core::Result;
 
-use crate::settings::invalid;
+use crate::error::invalid;
 
-/// How often a path stands in the largest request: in one that replaces a node.
+/// How many times the largest request, which replaces a node, contains the path.
 const PATHS: usize = 5;
 /// What a request has besides paths and data: its header, the access lists, and the lengths of all.
 const REST: usize = 512;
 
-/// Refuses what ZooKeeper would not read. It would say nothing, and close the connection, which everything of this
-/// client shares.
-pub(crate) fn check(limit: usize, path: &str, data: &[u8]) -> Result<()> {
+/// Refuses data that ZooKeeper would not read. The server would close the connection, which everything in this client
+/// shares, without an answer.
+pub(crate) fn check_size(limit: usize, path: &str, data: &[u8]) -> Result<()> {
     let request = data.len() + PATHS * path.len() + REST;
     if request <= limit {
         return Ok(());
@@ -28,11 +28,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_too_large_is_refused_with_its_size_and_the_limit() {
+    fn data_that_is_too_large_is_refused_with_its_size_and_the_limit() {
         let (limit, path) = (10_000, "/callboard/a");
         let most = limit - PATHS * path.len() - REST;
-        check(limit, path, &vec![0; most]).expect("it fits");
-        let error = check(limit, path, &vec![0; most + 1]).expect_err("it does not").to_string();
+        check_size(limit, path, &vec![0; most]).expect("it fits");
+        let error = check_size(limit, path, &vec![0; most + 1]).expect_err("it does not").to_string();
         assert!(error.contains(&format!("{} bytes, up to 10001", most + 1)) && error.contains("10000"), "{error}");
     }
 }

@@ -1,8 +1,12 @@
-//! Where things are in ZooKeeper: `<chroot><root>/<service>/<id>--<incarnation>`, and `@config` beside it.
+//! The paths in ZooKeeper: `<chroot><root>/<service>/<id>--<incarnation>` for instances, `@config` beside them.
+
+mod size;
 
 use callboard_core::{CONFIG_NAME, Error, Incarnation, Instance, Result, ServiceName};
 
-use crate::failure::BACKEND;
+pub(crate) use self::size::check_size;
+
+use crate::error::invalid;
 
 /// Between an instance's id and its incarnation in the name of a node.
 const DASHES: &str = "--";
@@ -29,7 +33,7 @@ impl Place {
         format!("{}/{}{DASHES}{incarnation}", self.directory, self.id)
     }
 
-    /// The incarnation of a node beside this one, if it is of the same instance: as it is believed.
+    /// The incarnation of another node of the service, if it is of the same instance, as far as it is believed.
     pub(crate) fn sibling(&self, name: &str) -> Option<Incarnation> {
         read(name).filter(|(id, _)| *id == self.id).map(|(_, incarnation)| incarnation.believed())
     }
@@ -37,8 +41,8 @@ impl Place {
 
 /// The node of a service.
 ///
-/// A segment of its name must not have the form of an instance's node: services are nested as nodes are, so that the
-/// service `a` could not tell its own instance `b--7` from the service `a/b--7`.
+/// A segment of its name must not have the form of an instance's node. Services are nested as nodes are, so the service
+/// `a` could not tell its own instance `b--7` from the service `a/b--7`.
 pub(crate) fn directory(prefix: &str, service: &ServiceName) -> Result<String> {
     match service.segments().find(|segment| is_entry(segment)) {
         None => Ok(format!("{prefix}/{service}")),
@@ -46,7 +50,7 @@ pub(crate) fn directory(prefix: &str, service: &ServiceName) -> Result<String> {
             let why = format!(
                 "segment {segment:?} ends as the nodes of instances do, with \"{DASHES}\" and digits: rename the service"
             );
-            Err(Error::invalid(why).in_backend(BACKEND).for_service(service))
+            Err(invalid(why).for_service(service))
         }
     }
 }
@@ -69,9 +73,9 @@ pub(crate) fn read(name: &str) -> Option<(&str, Incarnation)> {
     Some((id, Incarnation::from_micros(number)))
 }
 
-/// Checks a path that everything is below, such as `/callboard`, and gives it as a prefix: `/` alone is no prefix.
+/// Checks a path that everything is below, such as `/callboard`, and returns it as a prefix; `/` alone is an empty one.
 pub(crate) fn prefix(what: &str, path: &str) -> Result<String> {
-    let complaint = |why: &str| Error::invalid(format!("{what} {path:?}: {why}")).in_backend(BACKEND);
+    let complaint = |why: &str| -> Error { invalid(format!("{what} {path:?}: {why}")) };
     match path.strip_prefix('/') {
         None => Err(complaint("it has to begin with '/'")),
         Some("") => Ok(String::new()),

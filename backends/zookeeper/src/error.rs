@@ -1,4 +1,4 @@
-//! What ZooKeeper says when it says no, in callboard's words.
+//! The errors of ZooKeeper, as callboard's errors.
 
 use std::borrow::Cow;
 
@@ -8,9 +8,14 @@ use zookeeper_client as zk;
 /// How errors and logs name this backend.
 pub(crate) const BACKEND: &str = "zookeeper";
 
-/// An error of this backend that no answer of ZooKeeper has led to.
+/// An error of this backend without an answer of ZooKeeper as its source.
 pub(crate) fn error(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Error {
     Error::new(kind, message).in_backend(BACKEND)
+}
+
+/// A wrong setting or argument.
+pub(crate) fn invalid(why: impl Into<Cow<'static, str>>) -> Error {
+    Error::invalid(why).in_backend(BACKEND)
 }
 
 /// What failed, with ZooKeeper's answer as its source.
@@ -32,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_person_has_to_cure_is_told_from_what_time_cures() {
+    fn kinds_say_whether_time_or_a_person_can_cure_it() {
         for (answer, kind) in [
             (zk::Error::NoAuth, ErrorKind::Denied),
             (zk::Error::Timeout, ErrorKind::Timeout),

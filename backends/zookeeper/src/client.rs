@@ -1,4 +1,10 @@
-//! The sessions that everything of one client shares: one for each runtime.
+//! How ZooKeeper is asked: over one session for each runtime, which everything in that runtime shares.
+
+mod session;
+mod settings;
+mod supervision;
+mod tls;
+mod watcher;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,22 +16,24 @@ use tokio::runtime::{self, Handle};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until};
 
-use crate::session::Session;
-use crate::settings::Settings;
+pub(crate) use self::session::{Session, TRIES};
+pub(crate) use self::settings::{LONGEST_SESSION, SHORTEST_SESSION, Secret, Settings};
+pub(crate) use self::tls::check as check_tls;
+pub(crate) use self::watcher::fired;
 
-/// How long a runtime that has failed to connect is remembered although it asks for nothing.
+/// How long a runtime whose attempts to connect have failed is remembered although it asks for nothing.
 const FORGOTTEN: Duration = Duration::from_secs(60);
 
-/// Hands out one session to everybody on the same tokio runtime. A session's tasks end with the runtime that they are on,
-/// so that what others do over the same client must not rest on them.
+/// Gives everything on one tokio runtime the same session. The tasks of a session end with the runtime that they are on,
+/// so what runs on another runtime must not depend on them.
 #[derive(Debug)]
-pub(crate) struct Sessions {
+pub(crate) struct Client {
     pub(crate) settings: Settings,
     shared: StdMutex<HashMap<runtime::Id, Arc<Shared>>>,
 }
 
-/// The session of one runtime: it is made when the first asks, made anew when it is over, and let go of when the last
-/// lease and the last watch are.
+/// The session of one runtime. It is made when it is first asked for, made anew when it is over, and dropped with the last
+/// lease and the last watch.
 #[derive(Debug)]
 struct Shared {
     /// How many attempts to connect have ended.
@@ -36,12 +44,12 @@ struct Shared {
 #[derive(Debug)]
 struct Current {
     session: Weak<Session>,
-    /// What the last attempt failed with, and before when there is to be no other.
+    /// What the last attempt failed with, and the moment before which there is no other.
     failure: Option<(Error, Instant)>,
     retry: BackoffState,
 }
 
-impl Sessions {
+impl Client {
     pub(crate) fn new(settings: Settings) -> Self {
         Self { settings, shared: StdMutex::default() }
     }
@@ -51,10 +59,10 @@ impl Sessions {
         self.shared().session(&self.settings).await
     }
 
-    /// What this runtime has. What ended runtimes have left is forgotten.
+    /// What this runtime has. What ended runtimes have left is dropped.
     fn shared(&self) -> Arc<Shared> {
         let here = Handle::current().id();
-        // Nothing in here panics half-way, so that what a panic elsewhere has left is whole.
+        // Nothing in here panics half-way, so the map is whole even after a panic elsewhere.
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = shared.get(&here) {
             return Arc::clone(known);
@@ -72,8 +80,8 @@ impl Default for Shared {
 }
 
 impl Shared {
-    /// The session. One attempt to connect serves everybody who waits for it, and all attempts together are as far apart
-    /// as those of one: however many ask, who finds it failed waits for the next.
+    /// The session. One attempt to connect serves all who wait for it, and the attempts are as far apart as those of one
+    /// caller, however many ask. A caller that finds the last attempt failed waits for the next.
     async fn session(&self, settings: &Settings) -> Result<Arc<Session>> {
         let before = self.attempts.load(Ordering::Relaxed);
         let mut current = self.current.lock().await;
@@ -101,7 +109,7 @@ impl Shared {
         connected
     }
 
-    /// Whether nothing is lost with it.
+    /// Whether nothing is lost when this is dropped.
     fn is_forgotten(&self) -> bool {
         let Ok(current) = self.current.try_lock() else { return false };
         let long_ago = |not_before: &Instant| not_before.elapsed() > FORGOTTEN;

@@ -1,4 +1,4 @@
-//! The node of one instance: made, replaced, written, looked at, removed.
+//! The node of one instance: created, replaced, written, checked and removed.
 
 use std::sync::Arc;
 
@@ -6,60 +6,56 @@ use callboard_core::{Error, ErrorKind, Instance, Result, conflict, encode, holde
 use futures_util::future::BoxFuture;
 use zookeeper_client as zk;
 
-use crate::board::fired;
-use crate::claims::Claim;
-use crate::failure::{BACKEND, error, failed};
-use crate::known::{Known, Mark, is_doubtful};
-use crate::layout::Place;
-use crate::session::Session;
-use crate::siblings::Siblings;
-use crate::size;
+use super::claims::{Claim, Claims};
+use super::incarnations::OtherIncarnations;
+use super::node_state::{Mark, NodeState, may_have_taken_effect};
+use crate::client::{Session, TRIES, fired};
+use crate::error::{BACKEND, error, failed};
+use crate::record::{self, Place};
 
-/// How often somebody else may come between two steps before that is an error.
-pub(crate) const TRIES: usize = 5;
-
-/// The node that a claim is about, and what the claim knows of it.
+/// The node of a claim, and its last known state.
 #[derive(Clone, Debug)]
-pub(crate) struct Entry {
-    pub(crate) session: Arc<Session>,
-    pub(crate) place: Place,
+pub(super) struct Entry {
+    pub(super) session: Arc<Session>,
+    pub(super) place: Place,
     claim: Arc<Claim>,
-    known: Known,
+    state: NodeState,
 }
 
-/// How a claim stands.
-pub(crate) enum Seen {
-    /// The node is there as it was left. The watch was armed with the look, and tells that it has to be looked at again.
+/// The result of a check.
+pub(super) enum Checked {
+    /// The node is there as it was left. The watch was set by the same request; when it fires, the node has to be checked
+    /// again.
     Held(BoxFuture<'static, ()>),
-    /// It is not, for this reason.
+    /// The claim is lost, for this reason.
     Lost(Error),
 }
 
 impl Entry {
-    pub(crate) fn new(session: Arc<Session>, place: Place) -> Self {
-        let claim = Arc::new(session.claims.claim(&place.path));
-        Self { session, place, claim, known: Known::default() }
+    pub(super) fn new(session: Arc<Session>, claims: &Arc<Claims>, place: Place) -> Self {
+        let claim = Arc::new(claims.claim(session.client.session_id().0, &place.path));
+        Self { session, place, claim, state: NodeState::default() }
     }
 
     /// Whether the claim may have left anything.
-    pub(crate) fn is_nothing(&self) -> bool {
-        self.known.is_nothing()
+    pub(super) fn is_nothing(&self) -> bool {
+        self.state.is_nothing()
     }
 
-    /// Makes the node, and the directories above it. One that is there already is taken over, so that nobody sees a set
-    /// without it: it belongs to another claim of this incarnation, or to an earlier session, whose end would take it away.
-    pub(crate) async fn put(&mut self, instance: &Instance, acl: &[zk::Acl]) -> Result<Mark> {
+    /// Creates the node, and the directories above it. A node that is there already is taken over, so that no set is without
+    /// it: it belongs to another claim of this incarnation, or to an earlier session, whose end would remove it.
+    pub(super) async fn put(&mut self, instance: &Instance, acl: &[zk::Acl]) -> Result<Mark> {
         let data = self.record(instance)?;
         let made = self.make(&data, acl).await;
         self.settle(&data, made).map_err(|answer| failed(format!("cannot make {}", self.place.path), answer))
     }
 
-    /// Writes the node, if it is still as this claim has left it.
-    pub(crate) async fn write(&mut self, instance: &Instance) -> Result<Mark> {
+    /// Writes the node if it is still as this claim has left it.
+    pub(super) async fn write(&mut self, instance: &Instance) -> Result<Mark> {
         let data = self.record(instance)?;
         let path = self.place.path.as_str();
-        let Some(mark) = self.known.mark() else { return Err(error(ErrorKind::Lost, format!("{path} is not held"))) };
-        self.known.asked(&data);
+        let Some(mark) = self.state.mark() else { return Err(error(ErrorKind::Lost, format!("{path} is not held"))) };
+        self.state.sending(&data);
         let written = self.session.ask(self.session.client.set_data(path, &data, Some(mark.version))).await;
         self.settle(&data, written.and_then(|stat| same(mark, &stat)))
             .map_err(|answer| failed(format!("cannot write {}", self.place.path), answer))
@@ -67,29 +63,29 @@ impl Entry {
 
     fn record(&self, instance: &Instance) -> Result<Vec<u8>> {
         let data = encode(instance).into_bytes();
-        size::check(self.session.limit, &self.place.path, &data).map(|()| data)
+        record::check_size(self.session.limit, &self.place.path, &data).map(|()| data)
     }
 
-    /// Remembers what has become of a record that was sent.
+    /// Notes the outcome of a write.
     fn settle(&mut self, data: &[u8], answer: Result<Mark, zk::Error>) -> Result<Mark, zk::Error> {
         match &answer {
-            Ok(mark) => self.known.written(*mark),
-            Err(answer) if is_doubtful(answer) => {}
-            Err(_) => self.known.refused(data),
+            Ok(mark) => self.state.written(*mark),
+            Err(answer) if may_have_taken_effect(answer) => {}
+            Err(_) => self.state.refused(data),
         }
         answer
     }
 
     async fn make(&mut self, data: &[u8], acl: &[zk::Acl]) -> Result<Mark, zk::Error> {
         let ephemeral = zk::CreateMode::Ephemeral.with_acls(acl.into());
-        self.known.asked(data);
+        self.state.sending(data);
         for _ in 0..TRIES {
             let Self { session, place, .. } = self;
             match session.ask(session.client.create(&place.path, data, &ephemeral)).await {
                 Ok((stat, _)) => return Ok(Mark::of(&stat)),
-                Err(zk::Error::NoNode) => make_directory(session, &place.directory, acl).await?,
+                Err(zk::Error::NoNode) => session.make_directory(&place.directory, acl).await?,
                 Err(zk::Error::NodeExists) => match self.take_over(data, &ephemeral).await {
-                    // Somebody has come between.
+                    // Another client has interfered.
                     Err(zk::Error::NoNode | zk::Error::BadVersion) => {}
                     taken => return taken,
                 },
@@ -100,11 +96,11 @@ impl Entry {
     }
 
     async fn take_over(&mut self, data: &[u8], ephemeral: &zk::CreateOptions<'_>) -> Result<Mark, zk::Error> {
-        let Self { session, place, known, .. } = self;
+        let Self { session, place, state, .. } = self;
         let path = place.path.as_str();
         let stat = session.ask(session.client.check_stat(path)).await?.ok_or(zk::Error::NoNode)?;
         let there = Mark::of(&stat);
-        known.found(there);
+        state.found(there);
         if stat.ephemeral_owner != session.client.session_id().0 {
             return replace(session, path, there, data, ephemeral).await;
         }
@@ -112,41 +108,40 @@ impl Entry {
         same(there, &written)
     }
 
-    /// Looks at the node and at others of the same instance.
-    pub(crate) async fn look(&mut self) -> Result<Seen, zk::Error> {
-        let Self { session, place, known, .. } = self;
+    /// Checks the node and the nodes of other incarnations.
+    pub(super) async fn check(&mut self) -> Result<Checked, zk::Error> {
+        let Self { session, place, state, .. } = self;
         let (stat, watcher) = session.ask(session.client.check_and_watch_stat(&place.path)).await?;
         let watch = fired(watcher);
-        let siblings = match Siblings::of(session, place).await {
+        let others = match OtherIncarnations::of(session, place).await {
             Err(answer @ zk::Error::NoAuth) => {
-                tracing::warn!(path = place.directory, %answer, "whether a newer incarnation is there is not known");
-                Siblings::default()
+                tracing::warn!(path = place.directory, %answer, "the service may not be listed, so a newer incarnation goes unnoticed");
+                OtherIncarnations::default()
             }
-            siblings => siblings?,
+            others => others?,
         };
-        if let Some(conflict) = siblings.conflict(session, place).await? {
-            return Ok(Seen::Lost(conflict));
+        if let Some(conflict) = others.conflict(session, place).await? {
+            return Ok(Checked::Lost(conflict));
         }
         let why = match stat {
-            Some(stat) if known.mark() == Some(Mark::of(&stat)) => None,
+            Some(stat) if state.mark() == Some(Mark::of(&stat)) => None,
             Some(_) => self.changed().await?,
             None => Some(self.lost("is gone: somebody removed it, or its session has expired")),
         };
-        Ok(why.map_or(Seen::Held(watch), Seen::Lost))
+        Ok(why.map_or(Checked::Held(watch), Checked::Lost))
     }
 
-    /// Why a node that is not as it was is lost, unless it was this claim that changed it: by a write whose answer has
-    /// not come.
+    /// Why a node that is not as it was is lost. None if this claim has changed it, by a write whose answer has not come.
     async fn changed(&mut self) -> Result<Option<Error>, zk::Error> {
-        let Self { session, place, known, claim } = self;
+        let Self { session, place, state, claim } = self;
         let (data, stat) = match session.ask(session.client.get_data(&place.path)).await {
             Err(zk::Error::NoNode) => return Ok(Some(self.lost("is gone: it was replaced, and removed"))),
             Err(zk::Error::NoAuth) => return Ok(Some(self.lost("was replaced or written, and may not be read"))),
             read => read?,
         };
         let ours = stat.ephemeral_owner == session.client.session_id().0 && claim.is_latest();
-        if ours && known.is_halfway(Mark::of(&stat), &data) {
-            known.written(Mark::of(&stat));
+        if ours && state.is_unconfirmed(Mark::of(&stat), &data) {
+            state.written(Mark::of(&stat));
             return Ok(None);
         }
         let claimed = !ours && stat.ephemeral_owner != 0;
@@ -162,9 +157,9 @@ impl Entry {
         error(ErrorKind::Lost, format!("{} {why}", self.place.path))
     }
 
-    /// Removes the node, if it is beyond doubt this claim's. Whatever comes between the look and the removal gives the path
-    /// another version, so that the removal fails.
-    pub(crate) async fn remove(&self) -> Result<(), zk::Error> {
+    /// Removes the node if it is certainly this claim's. Any change between the check and the removal gives the node another
+    /// version, so that the removal fails.
+    pub(super) async fn remove(&self) -> Result<(), zk::Error> {
         let Self { session, place, .. } = self;
         for _ in 0..TRIES {
             let Some(stat) = session.ask(session.client.check_stat(&place.path)).await? else { return Ok(()) };
@@ -181,33 +176,33 @@ impl Entry {
     }
 
     async fn owns(&self, stat: &zk::Stat) -> Result<bool, zk::Error> {
-        let Self { session, place, known, claim } = self;
+        let Self { session, place, state, claim } = self;
         let mark = Mark::of(stat);
-        if known.mark() == Some(mark) {
+        if state.mark() == Some(mark) {
             return Ok(true);
         }
-        // A session's nodes are made by its claims alone. What a later one may have made or written is not ours.
+        // The nodes of a session are made by its claims alone. What a later claim may have made or written is not ours.
         if stat.ephemeral_owner != session.client.session_id().0 || !claim.is_latest() {
             return Ok(false);
         }
-        if known.made(mark) {
+        if state.made(mark) {
             return Ok(true);
         }
         match session.ask(session.client.get_data(&place.path)).await {
-            Ok((data, read)) => Ok(Mark::of(&read) == mark && known.is_halfway(mark, &data)),
+            Ok((data, read)) => Ok(Mark::of(&read) == mark && state.is_unconfirmed(mark, &data)),
             Err(zk::Error::NoNode) => Ok(false),
             Err(answer) => Err(answer),
         }
     }
 }
 
-/// The node since it was written, if it is the one that was meant.
+/// The node since it was written, if it is the intended one.
 fn same(meant: Mark, written: &zk::Stat) -> Result<Mark, zk::Error> {
     if written.czxid == meant.made { Ok(Mark::of(written)) } else { Err(zk::Error::BadVersion) }
 }
 
-/// Replaces another session's node in one transaction. The new one begins with another version than any of the last
-/// three, so that no write or removal that is still on its way to one of those can meet it.
+/// Replaces another session's node in one transaction. The new node begins with another version than any of the last three,
+/// so that a write or a removal that is still on its way to one of those cannot apply to it.
 async fn replace(
     session: &Session,
     path: &str,
@@ -228,10 +223,4 @@ async fn replace(
         Some(zk::MultiWriteResult::SetData { stat }) => Ok(Mark::of(stat)),
         _ => Err(zk::Error::UnexpectedError("a transaction without its last result".to_owned())),
     }
-}
-
-/// Makes the node of a service, and those above it.
-pub(crate) async fn make_directory(session: &Session, directory: &str, acl: &[zk::Acl]) -> Result<(), zk::Error> {
-    let persistent = zk::CreateMode::Persistent.with_acls(acl.into());
-    session.ask(session.client.mkdir(directory, &persistent)).await
 }
