@@ -24,8 +24,8 @@ impl Backoff {
     pub const REGISTRY: Self =
         Self { base: Duration::from_millis(100), max: Duration::from_secs(2), factor: 2.0, jitter: 0.5 };
 
-    /// For accepting connections where the system cannot: 5 ms, doubled each time, at most 1 s, ±20 %. Go's HTTP and gRPC
-    /// servers wait as long.
+    /// For accepting connections where the system cannot: 5 ms, doubled each time, at most 1 s, ±20 %. Go's HTTP and
+    /// gRPC servers wait as long.
     pub const ACCEPT: Self =
         Self { base: Duration::from_millis(5), max: Duration::from_secs(1), factor: 2.0, jitter: 0.2 };
 
@@ -34,13 +34,13 @@ impl Backoff {
     pub const OTHER_MEMBER: Self =
         Self { base: Duration::from_millis(20), max: Duration::from_millis(100), factor: 5.0, jitter: 0.0 };
 
-    /// For the one call that finds out, for all others that wait, whether a registry answers again: 100 ms, doubled each
-    /// time, at most 400 ms, ±25 %. It never waits longer than 500 ms, because many calls wait for its answer.
+    /// For the one call that finds out, for all others that wait, whether a registry answers again: 100 ms, doubled
+    /// each time, at most 400 ms, ±25 %. It never waits longer than 500 ms, because many calls wait for its answer.
     pub const PROBE: Self =
         Self { base: Duration::from_millis(100), max: Duration::from_millis(400), factor: 2.0, jitter: 0.25 };
 
-    /// For a watch that goes on where it was after a short interruption: 100 ms, times 3.2, at most 1 s, ±50 %. A few of
-    /// these waits cover an election or a restarted connection, and the watch gives up after them.
+    /// For a watch that goes on where it was after a short interruption: 100 ms, times 3.2, at most 1 s, ±50 %. A few
+    /// of these waits cover an election or a restarted connection, and the watch gives up after them.
     pub const RESUME: Self =
         Self { base: Duration::from_millis(100), max: Duration::from_secs(1), factor: 3.2, jitter: 0.5 };
 

@@ -79,8 +79,8 @@ impl EtcdBuilder {
         self
     }
 
-    /// How long an entry outlives a server that dies without revoking it, and how long etcd may be out of reach before the
-    /// server takes its entry as lost. Whole seconds, from 3 s to 10 min. 15 s by default.
+    /// How long an entry outlives a server that dies without revoking it, and how long etcd may be out of reach before
+    /// the server takes its entry as lost. Whole seconds, from 3 s to 10 min. 15 s by default.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = ttl;
         self

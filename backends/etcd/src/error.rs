@@ -48,8 +48,8 @@ pub(crate) fn is_too_large(error: &Error) -> bool {
     status.is_some_and(|status| status.0.code() == Code::OutOfRange && status.0.message().contains("length too large"))
 }
 
-/// Whether a token is refused that a new login would replace. The library itself replaces a token that etcd does not know
-/// any more, but not one that is older than the last change of users or roles.
+/// Whether a token is refused that a new login would replace. The library itself replaces a token that etcd does not
+/// know any more, but not one that is older than the last change of users or roles.
 pub(crate) fn wants_login(error: &etcd_client::Error) -> bool {
     matches!(error, etcd_client::Error::GRpcStatus(status) if status.message().contains(OLD_TOKEN))
 }
@@ -62,8 +62,8 @@ pub(crate) fn wants_stream(reason: &str) -> bool {
 const OLD_TOKEN: &str = "revision of auth store is old";
 const NO_TOKEN: &str = "invalid auth token";
 const BAD_LOGIN: &str = "authentication failed";
-/// The message of the gRPC library within etcd for a request that is far larger than etcd takes. For one that is a little
-/// larger, etcd itself answers.
+/// The message of the gRPC library within etcd for a request that is far larger than etcd takes. For one that is a
+/// little larger, etcd itself answers.
 const TOO_LARGE: &str = "message larger than max";
 const NO_LOGINS: &str = "authentication is not enabled";
 

@@ -111,8 +111,8 @@ impl Lease for EtcdLease {
         claim.update(client, instance).await.map_err(|error| in_service(error, service))
     }
 
-    /// etcd removes with a lease the entries that are attached to it, all at once. An entry that another lease has taken
-    /// over stays.
+    /// etcd removes with a lease the entries that are attached to it, all at once. An entry that another lease has
+    /// taken over stays.
     async fn revoke(self: Box<Self>) -> Result<()> {
         let Self { client, service, claim, kept_alive, entry_lost, lost: _ } = *self;
         drop((kept_alive, entry_lost));

@@ -65,8 +65,8 @@ impl Directory {
         format!("{}0", self.0.trim_end_matches('/'))
     }
 
-    /// The id of the instance of this service that the key is of. None if it is of none: a key with a further `/` belongs
-    /// to another service, whose name begins with this one's.
+    /// The id of the instance of this service that the key is of. None if it is of none: a key with a further `/`
+    /// belongs to another service, whose name begins with this one's.
     pub(crate) fn id<'k>(&self, key: &'k [u8]) -> Option<&'k [u8]> {
         let name = key.strip_prefix(self.0.as_bytes())?;
         (!name.contains(&b'/') && name != CONFIG_NAME.as_bytes()).then_some(name)
@@ -85,7 +85,7 @@ impl Directory {
 }
 
 /// What tells one writing of a key from any other, in this cluster or in one that has taken its place: no two leases
-/// ever have the same id. The other numbers are for entries that somebody has written by hand, without a lease.
+/// ever have the same id. The other numbers are for entries that were written by hand, without a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mark {
     pub(crate) revision: i64,

@@ -9,7 +9,8 @@ use crate::registry::Etcd;
 
 impl Etcd {
     /// Reads all settings from a dial URL, such as `etcd://user:password@h1,h2:2379/project/test?ttl=10s&prefix=/x`.
-    /// The keys are those of the table above. Files that it names are read here, and again for each client that connects.
+    /// The keys are those of the table above. Files that it names are read here, and again for each client that
+    /// connects.
     ///
     /// ```
     /// use callboard_core::Target;

@@ -24,8 +24,8 @@ pub struct Faults {
     pub hold: bool,
     /// Reading is denied: watches end with this error. Registering is not affected.
     pub read_denied: Option<Error>,
-    /// How many bytes a record may have: a longer one is refused as [`Invalid`](callboard_core::ErrorKind::Invalid). Any
-    /// number, if it is None.
+    /// How many bytes a record may have: a longer one is refused as [`Invalid`](callboard_core::ErrorKind::Invalid).
+    /// Any number, if it is None.
     pub largest: Option<usize>,
     /// Every outage so far, so that a watch ends with one that is over before the watch is polled.
     pub(crate) outages: Vec<Error>,

@@ -17,8 +17,8 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// The set of a service, unless updates are held back. `opened` is how many outages there had been when the watch was
-    /// opened.
+    /// The set of a service, unless updates are held back. `opened` is how many outages there had been when the watch
+    /// was opened.
     ///
     /// # Errors
     /// The fault that ends the watch.

@@ -18,8 +18,8 @@ impl Memory {
         });
     }
 
-    /// Stores these bytes under a service and an id (or, for its config, [`CONFIG_NAME`]) without any check, or removes what
-    /// is there. A lease on that entry is lost. For tests: garbage, expired leases, deletions by hand.
+    /// Stores these bytes under a service and an id (or, for its config, [`CONFIG_NAME`]) without any check, or removes
+    /// what is there. A lease on that entry is lost. For tests: garbage, expired leases, deletions by hand.
     pub fn put(&self, service: &ServiceName, id: &str, stored: Option<&[u8]>) {
         let key = (service.clone(), id.to_owned());
         if id == CONFIG_NAME {

@@ -98,7 +98,7 @@ impl Rights for InMemory {
     /// It affects watches alone: they end with the error.
     async fn forbid_reading(&self) {
         self.0.faults(|faults| {
-            faults.read_denied = Some(Error::new(ErrorKind::Denied, "may not read").in_backend("memory"))
+            faults.read_denied = Some(Error::new(ErrorKind::Denied, "may not read").in_backend("memory"));
         });
     }
 

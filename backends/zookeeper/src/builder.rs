@@ -18,8 +18,8 @@ const LEAST_REQUEST: usize = 16_384;
 
 /// Who may change what callboard makes in ZooKeeper.
 ///
-/// It holds for the nodes of instances and of services alike, because ZooKeeper checks the access list of the parent when
-/// a node is deleted. Nodes that are there already keep their lists.
+/// It holds for the nodes of instances and of services alike, because ZooKeeper checks the access list of the parent
+/// when a node is deleted. Nodes that are there already keep their lists.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ZooKeeperAccess {
@@ -55,8 +55,8 @@ pub struct ZooKeeperBuilder {
 }
 
 impl ZooKeeper {
-    /// Begins with the hosts, each `host`, `host:port`, `[v6]` or `[v6]:port`, with port 2181 by default. Name all members
-    /// of the ensemble: one that is not named cannot be used when the others are gone.
+    /// Begins with the hosts, each `host`, `host:port`, `[v6]` or `[v6]:port`, with port 2181 by default. Name all
+    /// members of the ensemble: one that is not named cannot be used when the others are gone.
     pub fn builder<H: Into<String>>(hosts: impl IntoIterator<Item = H>) -> ZooKeeperBuilder {
         ZooKeeperBuilder::new(hosts.into_iter().map(Into::into).collect())
     }
@@ -106,8 +106,8 @@ impl ZooKeeperBuilder {
         self
     }
 
-    /// Who may change the nodes that are made. [`ZooKeeperAccess::Creator`] by default if there is a user and a password, and
-    /// [`ZooKeeperAccess::Open`] if there is not.
+    /// Who may change the nodes that are made. [`ZooKeeperAccess::Creator`] by default if there is a user and a
+    /// password, and [`ZooKeeperAccess::Open`] if there is not.
     pub fn access(mut self, access: ZooKeeperAccess) -> Self {
         self.access = Some(access);
         self

@@ -24,16 +24,16 @@ pub(crate) use self::watcher::fired;
 /// How long a runtime whose attempts to connect have failed is remembered although it asks for nothing.
 const FORGOTTEN: Duration = Duration::from_secs(60);
 
-/// Gives everything on one tokio runtime the same session. The tasks of a session end with the runtime that they are on,
-/// so what runs on another runtime must not depend on them.
+/// Gives everything on one tokio runtime the same session. The tasks of a session end with the runtime that they are
+/// on, so what runs on another runtime must not depend on them.
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) settings: Settings,
     shared: StdMutex<HashMap<runtime::Id, Arc<Shared>>>,
 }
 
-/// The session of one runtime. It is made when it is first asked for, made anew when it is over, and dropped with the last
-/// lease and the last watch.
+/// The session of one runtime. It is made when it is first asked for, made anew when it is over, and dropped with the
+/// last lease and the last watch.
 #[derive(Debug)]
 struct Shared {
     /// How many attempts to connect have ended.
@@ -80,8 +80,8 @@ impl Default for Shared {
 }
 
 impl Shared {
-    /// The session. One attempt to connect serves all who wait for it, and the attempts are as far apart as those of one
-    /// caller, however many ask. A caller that finds the last attempt failed waits for the next.
+    /// The session. One attempt to connect serves all who wait for it, and the attempts are as far apart as those of
+    /// one caller, however many ask. A caller that finds the last attempt failed waits for the next.
     async fn session(&self, settings: &Settings) -> Result<Arc<Session>> {
         let before = self.attempts.load(Ordering::Relaxed);
         let mut current = self.current.lock().await;

@@ -32,7 +32,7 @@ pub(crate) struct ZooKeeperLease {
     entry: Entry,
     /// What notices a change. None if the node has to be checked.
     guard: Option<Guard>,
-    /// Whether the owner knows, or is about to be told, that something is wrong. It may then register again.
+    /// Whether an error was returned to the owner, or is about to be. It may then register again.
     failed: bool,
     revoked: bool,
 }
@@ -58,8 +58,8 @@ impl ZooKeeperLease {
         Ok(())
     }
 
-    /// It looks for newer incarnations first, so that an older one that waits for the newer one's end disturbs nothing. It
-    /// looks again once the node is made: of two that are made at the same time, the second sees the first.
+    /// It looks for newer incarnations first, so that an older one that waits for the newer one's end disturbs nothing.
+    /// It looks again once the node is made: of two that are made at the same time, the second sees the first.
     async fn make(&mut self, instance: &Instance, acl: &[zk::Acl]) -> Result<()> {
         other_incarnations(&self.entry).await?;
         let mark = self.entry.put(instance, acl).await?;
@@ -167,16 +167,16 @@ impl Drop for ZooKeeperLease {
     fn drop(&mut self) {
         let session = &self.entry.session;
         if !self.revoked && !self.entry.is_nothing() && !session.is_over() {
-            // An owner that drops the lease because something is wrong registers again, and takes over what is there. To
-            // remove it before would make a gap. It is removed after the time to live instead.
+            // An owner that drops the lease because something is wrong registers again, and takes over what is there.
+            // To remove it before would make a gap. It is removed after the time to live instead.
             let wait = if self.failed { session.client.session_timeout() } else { Duration::ZERO };
             session.spawn(remove(self.entry.clone(), wait).in_current_span());
         }
     }
 }
 
-/// Removes a node that is not claimed any more, as soon as ZooKeeper can be reached. If the session ends first, the node ends
-/// with it.
+/// Removes a node that is not claimed any more, as soon as ZooKeeper can be reached. If the session ends first, the
+/// node ends with it.
 async fn remove(entry: Entry, wait: Duration) {
     let mut again = BackoffState::new(Backoff::REGISTRY);
     sleep(wait).await;
@@ -184,7 +184,8 @@ async fn remove(entry: Entry, wait: Duration) {
         match entry.remove().await {
             Ok(()) => return,
             Err(error @ zk::Error::NoAuth) => {
-                return tracing::warn!(path = entry.place.path, %error, "an entry that is left behind cannot be removed");
+                let path = &entry.place.path;
+                return tracing::warn!(path, %error, "an entry that is left behind cannot be removed");
             }
             Err(_) => sleep(again.failed()).await,
         }

@@ -10,8 +10,8 @@ use crate::lease::{Claims, ZooKeeperLease};
 use crate::record::{self, Place};
 use crate::{config, watch};
 
-/// A registry in ZooKeeper, and its resolver. Clones share one session on each tokio runtime, which is made at the first
-/// use there. So cloning is all it takes to share, whatever the number of services.
+/// A registry in ZooKeeper, and its resolver. Clones share one session on each tokio runtime, which is made at the
+/// first use there. So cloning is all it takes to share, whatever the number of services.
 ///
 /// Use it within a tokio runtime. A lease or a watch ends with the runtime in which it was made.
 #[derive(Clone, Debug)]

@@ -7,8 +7,8 @@ use crate::error::invalid;
 use crate::registry::ZooKeeper;
 
 impl ZooKeeper {
-    /// Makes one of a dial URL: `zookeeper://[user:password@]host[:port][,...]/service[?key=value&...]`. The crate's page
-    /// lists the keys. The service is not used. No server is contacted; files that are named are read.
+    /// Makes one of a dial URL: `zookeeper://[user:password@]host[:port][,...]/service[?key=value&...]`. The crate's
+    /// page lists the keys. The service is not used. No server is contacted; files that are named are read.
     ///
     /// ```
     /// use callboard_core::Target;

@@ -18,8 +18,8 @@ const TURN: Duration = Duration::from_secs(2);
 /// after their time is up.
 const AT_A_TIME: usize = 64;
 
-/// Lets calls pass while etcd answers. When etcd may be out of reach, it lets one pass at a time, with a pause after each
-/// failure, until one is answered. However many services wait, etcd is asked as often as for one.
+/// Lets calls pass while etcd answers. When etcd may be out of reach, it lets one pass at a time, with a pause after
+/// each failure, until one is answered. However many services wait, etcd is asked as often as for one.
 pub(super) struct Gate {
     state: Mutex<State>,
     places: Semaphore,
@@ -67,8 +67,8 @@ impl Gate {
         self.state().suspected = true;
     }
 
-    /// Waits for its turn if etcd may be out of reach. The value is held for as long as the call is the one that is made
-    /// for all. None if its turn does not come in time.
+    /// Waits for its turn if etcd may be out of reach. The value is held for as long as the call is the one that is
+    /// made for all. None if its turn does not come in time.
     async fn in_turn(&self, until: Instant) -> Option<Option<impl Sized + '_>> {
         if !self.state().suspected {
             return Some(None);

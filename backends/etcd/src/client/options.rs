@@ -7,9 +7,9 @@ use etcd_client::ConnectOptions;
 
 use super::tls;
 
-/// How often a connection with streams on it is probed while nothing else arrives. etcd ends a connection that is probed
-/// more often than every 5 s, and one without streams that is probed at all. A dead idle connection is found by the next
-/// call.
+/// How often a connection with streams on it is probed while nothing else arrives. etcd ends a connection that is
+/// probed more often than every 5 s, and one without streams that is probed at all. A dead idle connection is found by
+/// the next call.
 const PROBE_EVERY: Duration = Duration::from_secs(10);
 /// How long a probe may stay without an answer.
 const PROBE_ANSWER: Duration = Duration::from_secs(5);

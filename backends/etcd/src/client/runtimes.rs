@@ -7,8 +7,8 @@ use tokio::sync::oneshot;
 
 /// A value for each runtime that has asked for one.
 ///
-/// Connections and tasks of one runtime are of no use to another: they end with their runtime, and make no progress while
-/// nothing polls it.
+/// Connections and tasks of one runtime are of no use to another: they end with their runtime, and make no progress
+/// while nothing polls it.
 pub(super) struct PerRuntime<T>(Mutex<Vec<Place<T>>>);
 
 struct Place<T> {

@@ -20,8 +20,8 @@ use super::connection::Connection;
 use super::shared_task::SharedTask;
 use crate::error::timed_out;
 
-/// How many answers of one watch are kept until they are read. A watch that is not read gets no more, and has to be opened
-/// anew.
+/// How many answers of one watch are kept until they are read. A watch that is not read gets no more, and has to be
+/// opened anew.
 const UNREAD: usize = 128;
 
 /// How long a watch may take to be opened. A thousand others may be before it, and answers to those do not make it more

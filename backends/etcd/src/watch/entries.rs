@@ -238,7 +238,7 @@ mod tests {
         assert!(!entries.has_config(Some(&config("[]", 4))), "of another etcd that has come as far");
         list(&mut entries, vec![entry()]);
         assert!(snapshot(&entries).config.is_none() && entries.has_config(None), "not listed any more");
-        assert!(!entries.apply(event(DELETE, config("", 5))), "no news");
+        assert!(!entries.apply(event(DELETE, config("", 5))), "no change");
         assert!(entries.apply(event(0, config("\u{0}", 6))) && entries.apply(event(DELETE, config("", 7))));
         assert!(snapshot(&entries).config.is_none());
         assert!(!entries.apply(event(0, stored("/callboard/project/test/deep/@config", "{}".into(), 8))), "another's");

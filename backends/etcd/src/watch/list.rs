@@ -17,8 +17,8 @@ const PAGE: i64 = 1_000;
 /// The same where those were too large: a few of the largest that etcd takes, 1.5 MiB, fit in any case.
 const SMALL_PAGE: i64 = 16;
 
-/// Lists the directory of the service, page by page, all at one revision. Before the last page has come the entries stay
-/// as they were.
+/// Lists the directory of the service, page by page, all at one revision. Before the last page has come the entries
+/// stay as they were.
 pub(super) async fn list(client: &Client, entries: &mut Entries) -> Result<Position> {
     let mut listing = entries.replace();
     let (mut start, end) = (listing.directory().start().as_bytes().to_vec(), listing.directory().end());
@@ -55,13 +55,13 @@ async fn page(client: &Client, start: &[u8], options: &GetOptions) -> Result<PbR
 /// Whether etcd still has the history in which the entries were right at this position. It has not if it was wiped,
 /// restored or compacted since.
 ///
-/// The entry that was written last is read as it was at that position. Its lease has an id that no other lease ever had.
-/// So if that very writing is there, everything before it is there too. Without entries there is nothing to read, and
-/// listing costs nothing.
+/// The entry that was written last is read as it was at that position. Its lease has an id that no other lease ever
+/// had. So if that very writing is there, everything before it is there too. Without entries there is nothing to read,
+/// and listing costs nothing.
 ///
-/// The config is read too, whether or not there was one: it may have been written or deleted after that entry. It proves
-/// nothing about the entries, as it has no lease: a script that sets up an etcd may write the same config at the same
-/// revision each time. So a service with a config and no entry is listed.
+/// The config is read too, whether or not there was one: it may have been written or deleted after that entry. It
+/// proves nothing about the entries, as it has no lease: a script that sets up an etcd may write the same config at the
+/// same revision each time. So a service with a config and no entry is listed.
 pub(super) async fn remembers(client: &Client, entries: &Entries, position: Position) -> Result<bool> {
     let Some((key, mark)) = entries.newest() else { return Ok(false) };
     let config = entries.directory().config();
@@ -70,7 +70,8 @@ pub(super) async fn remembers(client: &Client, entries: &Entries, position: Posi
     Ok(entry.is_some_and(is_newest) && config.is_some_and(|kvs| entries.has_config(kvs.first())))
 }
 
-/// What was stored under a key at this position. None if etcd does not know the position any more, or is another cluster.
+/// What was stored under a key at this position. None if etcd does not know the position any more, or is another
+/// cluster.
 async fn past(client: &Client, key: &[u8], position: Position) -> Result<Option<Vec<PbKeyValue>>> {
     let options = GetOptions::new().with_revision(position.revision);
     let answer = client

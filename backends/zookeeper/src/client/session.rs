@@ -37,9 +37,9 @@ fn patience(session: Duration) -> Duration {
 /// A session, and what is known of its connection.
 ///
 /// The client library connects a session anew by itself, with waits that double up to the length of the session. To
-/// recover soon after an outage, a session that stays disconnected for longer than a fifth of its length is given up here,
-/// and a new one is made when it is needed. It is not closed: its entries stay at the server until they are replaced or
-/// until it expires there, so that no live instance drops out of a set meanwhile.
+/// recover soon after an outage, a session that stays disconnected for longer than a fifth of its length is given up
+/// here, and a new one is made when it is needed. It is not closed: its entries stay at the server until they are
+/// replaced or until it expires there, so that no live instance drops out of a set meanwhile.
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) client: zk::Client,
@@ -54,8 +54,8 @@ pub(crate) struct Session {
 
 impl Session {
     pub(crate) async fn connect(settings: &Settings) -> Result<Self> {
-        // Sessions are detached. Otherwise one that is given up would close itself, with its entries, once the library has
-        // connected it anew. A detached session that is dropped expires.
+        // Sessions are detached. Otherwise one that is given up would close itself, with its entries, once the library
+        // has connected it anew. A detached session that is dropped expires.
         let connector = zk::Client::connector()
             .with_session_timeout(settings.session)
             .with_connection_timeout(silence(settings.session))
@@ -108,8 +108,8 @@ impl Session {
         drop(self.runtime.spawn(task));
     }
 
-    /// How often it has been connected anew. Take it before a request, and wait with [`moved_on`](Self::moved_on) for the
-    /// moment from which the answer may be outdated.
+    /// How often it has been connected anew. Take it before a request, and wait with [`moved_on`](Self::moved_on) for
+    /// the moment from which the answer may be outdated.
     pub(crate) fn round(&self) -> u64 {
         // While it is down, the next round is still to come, and what is read now is read again then.
         if let Link::Up(round) = *self.link.borrow() { round } else { u64::MAX }

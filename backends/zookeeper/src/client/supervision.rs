@@ -12,7 +12,8 @@ use super::tls::Certificates;
 /// The state of a session's connection.
 #[derive(Clone, Debug)]
 pub(super) enum Link {
-    /// It is connected, after so many earlier connections. What was missed between two connections has to be read again.
+    /// It is connected, after so many earlier connections. What was missed between two connections has to be read
+    /// again.
     Up(u64),
     Down,
     /// The session will not be connected again.
@@ -34,7 +35,7 @@ impl Supervision {
         let Some(error) = self.until_over().await else { return };
         tracing::debug!(%error, "ZooKeeper session is over");
         self.link.send_replace(Link::Over(error));
-        // The state stays readable for as long as somebody holds the session.
+        // The state stays readable for as long as the session is held.
         self.link.closed().await;
     }
 

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The claims of one [`ZooKeeper`](crate::ZooKeeper) and its clones. ZooKeeper knows which session has made a node, but not
-/// which of the leases that share the session.
+/// The claims of one [`ZooKeeper`](crate::ZooKeeper) and its clones. ZooKeeper knows which session has made a node, but
+/// not which of the leases that share the session.
 #[derive(Debug, Default)]
 pub(crate) struct Claims(Mutex<Numbers>);
 

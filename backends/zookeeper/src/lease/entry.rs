@@ -24,8 +24,8 @@ pub(super) struct Entry {
 
 /// The result of a check.
 pub(super) enum Checked {
-    /// The node is there as it was left. The watch was set by the same request; when it fires, the node has to be checked
-    /// again.
+    /// The node is there as it was left. The watch was set by the same request; when it fires, the node has to be
+    /// checked again.
     Held(BoxFuture<'static, ()>),
     /// The claim is lost, for this reason.
     Lost(Error),
@@ -42,8 +42,9 @@ impl Entry {
         self.state.is_nothing()
     }
 
-    /// Creates the node, and the directories above it. A node that is there already is taken over, so that no set is without
-    /// it: it belongs to another claim of this incarnation, or to an earlier session, whose end would remove it.
+    /// Creates the node, and the directories above it. A node that is there already is taken over, so that no set is
+    /// without it: it belongs to another claim of this incarnation, or to an earlier session, whose end would remove
+    /// it.
     pub(super) async fn put(&mut self, instance: &Instance, acl: &[zk::Acl]) -> Result<Mark> {
         let data = self.record(instance)?;
         let made = self.make(&data, acl).await;
@@ -115,7 +116,8 @@ impl Entry {
         let watch = fired(watcher);
         let others = match OtherIncarnations::of(session, place).await {
             Err(answer @ zk::Error::NoAuth) => {
-                tracing::warn!(path = place.directory, %answer, "the service may not be listed, so a newer incarnation goes unnoticed");
+                let path = &place.directory;
+                tracing::warn!(path, %answer, "the service may not be listed, so a newer incarnation goes unnoticed");
                 OtherIncarnations::default()
             }
             others => others?,
@@ -131,7 +133,8 @@ impl Entry {
         Ok(why.map_or(Checked::Held(watch), Checked::Lost))
     }
 
-    /// Why a node that is not as it was is lost. None if this claim has changed it, by a write whose answer has not come.
+    /// Why a node that is not as it was is lost. None if this claim has changed it, by a write whose answer has not
+    /// come.
     async fn changed(&mut self) -> Result<Option<Error>, zk::Error> {
         let Self { session, place, state, claim } = self;
         let (data, stat) = match session.ask(session.client.get_data(&place.path)).await {
@@ -157,8 +160,8 @@ impl Entry {
         error(ErrorKind::Lost, format!("{} {why}", self.place.path))
     }
 
-    /// Removes the node if it is certainly this claim's. Any change between the check and the removal gives the node another
-    /// version, so that the removal fails.
+    /// Removes the node if it is certainly this claim's. Any change between the check and the removal gives the node
+    /// another version, so that the removal fails.
     pub(super) async fn remove(&self) -> Result<(), zk::Error> {
         let Self { session, place, .. } = self;
         for _ in 0..TRIES {
@@ -201,8 +204,8 @@ fn same(meant: Mark, written: &zk::Stat) -> Result<Mark, zk::Error> {
     if written.czxid == meant.made { Ok(Mark::of(written)) } else { Err(zk::Error::BadVersion) }
 }
 
-/// Replaces another session's node in one transaction. The new node begins with another version than any of the last three,
-/// so that a write or a removal that is still on its way to one of those cannot apply to it.
+/// Replaces another session's node in one transaction. The new node begins with another version than any of the last
+/// three, so that a write or a removal that is still on its way to one of those cannot apply to it.
 async fn replace(
     session: &Session,
     path: &str,

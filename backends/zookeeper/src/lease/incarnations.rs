@@ -27,8 +27,8 @@ impl OtherIncarnations {
         Ok(Self { newer: newest.filter(|newest| *newest > place.incarnation), older })
     }
 
-    /// Removes the nodes of older incarnations. If one still runs, it notices the loss by that. Each is removed only while
-    /// the own node is as it was left, so that there is no gap.
+    /// Removes the nodes of older incarnations. If one still runs, it notices the loss by that. Each is removed only
+    /// while the own node is as it was left, so that there is no gap.
     pub(super) async fn displace(&self, session: &Session, place: &Place, own: Mark) -> Result<()> {
         for name in &self.older {
             let path = format!("{}/{name}", place.directory);

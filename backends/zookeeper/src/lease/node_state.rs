@@ -66,8 +66,8 @@ impl NodeState {
         self.mark().is_some_and(|ours| ours.made == mark.made)
     }
 
-    /// Whether the node is the result of a write that is not confirmed. Each write is sent on the condition that nothing
-    /// has changed the node as it was last.
+    /// Whether the node is the result of a write that is not confirmed. Each write is sent on the condition that
+    /// nothing has changed the node as it was last.
     pub(super) fn is_unconfirmed(&self, mark: Mark, data: &[u8]) -> bool {
         let follows = |last: Mark| last.made != mark.made || last.version + 1 == mark.version;
         self.last.is_none_or(follows) && self.unconfirmed.iter().any(|sent| sent == data)

@@ -21,12 +21,12 @@ const AT_ONCE: usize = 256;
 const GATHER: Duration = Duration::from_millis(20);
 /// How often everything is read without any other reason, in milliseconds: every five minutes, ±20 %.
 const REFRESH: std::ops::Range<u64> = 240_000..360_000;
-/// How often the right to read is checked, in milliseconds: every 20 s, ±20 %. ZooKeeper does not report that a right is
-/// taken away, and its watches do not fire for a client that may not read what has changed.
+/// How often the right to read is checked, in milliseconds: every 20 s, ±20 %. ZooKeeper does not report that a right
+/// is taken away, and its watches do not fire for a client that may not read what has changed.
 const RIGHTS: std::ops::Range<u64> = 16_000..24_000;
 
-/// The nodes of a service, with a watch on each. Each watch is set by the request that reads the node, so that no change is
-/// missed between the two.
+/// The nodes of a service, with a watch on each. Each watch is set by the request that reads the node, so that no
+/// change is missed between the two.
 pub(super) struct Nodes {
     session: Arc<Session>,
     directory: String,
@@ -104,8 +104,8 @@ impl Nodes {
         }
     }
 
-    /// Fails if the right to read the service or its config has been taken away. A record that may not be read any more is
-    /// found by the next refresh.
+    /// Fails if the right to read the service or its config has been taken away. A record that may not be read any more
+    /// is found by the next refresh.
     async fn check_rights(&mut self) -> Result<()> {
         let Self { session, directory, by_name, rights, .. } = self;
         *rights = later(RIGHTS);
@@ -163,8 +163,8 @@ impl Nodes {
         self.read_nodes(nodes).await
     }
 
-    /// The names of the instances' nodes and of the config's node. If the service's own node is not there, there are none, and
-    /// a watch waits for it.
+    /// The names of the instances' nodes and of the config's node. If the service's own node is not there, there are
+    /// none, and a watch waits for it.
     async fn list(&mut self) -> Result<BTreeSet<String>, zk::Error> {
         let Self { session, directory, .. } = self;
         for _ in 0..TRIES {
@@ -204,8 +204,8 @@ impl Nodes {
             breaks.take().await;
             let (data, made, watch) = match answer {
                 Ok((data, stat, watcher)) => (data, stat.czxid, Some(watcher)),
-                // It counts as a record that cannot be read. A config that may not be read is an error: without it, a client
-                // does not know how to call.
+                // It counts as a record that cannot be read. A config that may not be read is an error: without it, a
+                // client does not know how to call.
                 Err(zk::Error::NoAuth) if name != CONFIG_NAME => (Vec::new(), 0, None),
                 Err(zk::Error::NoNode) => {
                     self.forget(&name);
@@ -219,8 +219,8 @@ impl Nodes {
                 abort
             });
             let content = self.content(&name, &data);
-            // The watch of the former node is dropped only now that there is another, so that no request to remove it is
-            // sent.
+            // The watch of the former node is dropped only now that there is another, so that no request to remove it
+            // is sent.
             self.by_name.insert(name, Node { made, content, watch });
         }
         Ok(())

@@ -33,8 +33,8 @@ impl LeaseState {
         Self { id, ttl, deadline, due, asked: None, refused: None, ended }
     }
 
-    /// Notes that etcd has renewed it. An answer counts only if one is awaited: what was asked on an earlier stream does
-    /// not renew it.
+    /// Notes that etcd has renewed it. An answer counts only if one is awaited: what was asked on an earlier stream
+    /// does not renew it.
     pub(super) fn renewed(&mut self) {
         if let Some(asked) = self.asked.take() {
             self.refused = None;

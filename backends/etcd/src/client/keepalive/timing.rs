@@ -1,5 +1,5 @@
-//! The times by which a lease is kept alive. Each is a part of its time to live, so that a stream that falls silent leaves
-//! time to ask another member.
+//! The times by which a lease is kept alive. Each is a part of its time to live, so that a stream that falls silent
+//! leaves time to ask another member.
 
 use std::time::Duration;
 

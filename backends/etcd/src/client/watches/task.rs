@@ -18,8 +18,8 @@ use crate::error::{from_client, is_passing, wants_stream};
 /// How large an answer may be: enough for a thousand instances of 64 KiB.
 pub(crate) const LARGEST_ANSWER: usize = 64 << 20;
 
-const OTHER_IDS: &str = "cannot watch: etcd gives watches other ids than it is asked for; it has to be of version 3.4 or \
-                         newer, and must not be reached through its grpc-proxy";
+const OTHER_IDS: &str = "cannot watch: etcd gives watches other ids than it is asked for; it has to be of version 3.4 \
+                         or newer, and must not be reached through its grpc-proxy";
 
 /// It makes one attempt. When the stream breaks, all watches end with the error, and may be opened anew.
 pub(super) struct Task {
@@ -29,8 +29,8 @@ pub(super) struct Task {
     watches: HashMap<i64, Begin>,
     /// Requests that are yet to be sent.
     unsent: VecDeque<Request>,
-    /// The watches that were asked for and are not answered yet. etcd answers in the order of the requests, and does not
-    /// say which watch it refuses.
+    /// The watches that were asked for and are not answered yet. etcd answers in the order of the requests, and does
+    /// not say which watch it refuses.
     unanswered: VecDeque<i64>,
     /// When the last answer came, or since when one is awaited.
     last_answer: Instant,

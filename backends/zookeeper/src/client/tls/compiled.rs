@@ -76,8 +76,8 @@ fn text(pem: &[u8]) -> Result<&str> {
     str::from_utf8(pem).map_err(|_| invalid("TLS: a PEM text is not UTF-8"))
 }
 
-/// Installs a default crypto provider if the program has not chosen one. The client library uses the default, and rustls
-/// panics where several are compiled in and none is chosen.
+/// Installs a default crypto provider if the program has not chosen one. The client library uses the default, and
+/// rustls panics where several are compiled in and none is chosen.
 fn provide() {
     if CryptoProvider::get_default().is_none() {
         // It fails if another part of the program has just chosen one, which will do.

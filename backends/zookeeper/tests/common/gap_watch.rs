@@ -1,4 +1,4 @@
-//! Somebody who looks for gaps.
+//! A watcher that looks for gaps between sets.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use super::SOON;
 
 /// Watches a service without the supervision that would cover a gap, and again whenever that fails.
 #[derive(Debug)]
-pub(crate) struct Vigil {
+pub(crate) struct GapWatch {
     seen: watch::Receiver<Seen>,
     task: JoinHandle<()>,
 }
@@ -25,15 +25,15 @@ pub(crate) struct Seen {
     pub(crate) errors: Vec<String>,
 }
 
-impl Vigil {
+impl GapWatch {
     pub(crate) fn over(resolver: Arc<dyn Resolver>, service: &ServiceName) -> Self {
-        let (tell, seen) = watch::channel(Seen::default());
+        let (sender, seen) = watch::channel(Seen::default());
         let service = service.clone();
         let task = tokio::spawn(async move {
             loop {
                 let mut watch = resolver.watch(&service);
                 while let Some(item) = watch.next().await {
-                    tell.send_modify(|seen| match item {
+                    sender.send_modify(|seen| match item {
                         Err(error) => seen.errors.push(error.chain()),
                         Ok(set) => {
                             let mut ids: Vec<_> =
@@ -42,7 +42,7 @@ impl Vigil {
                             seen.sets.push(ids);
                         }
                     });
-                    if tell.borrow().errors.len() > 10_000 {
+                    if sender.borrow().errors.len() > 10_000 {
                         return;
                     }
                 }
@@ -79,7 +79,7 @@ impl Vigil {
     }
 }
 
-impl Drop for Vigil {
+impl Drop for GapWatch {
     fn drop(&mut self) {
         self.task.abort();
     }
