@@ -1,7 +1,7 @@
 //! [`Memory`]: a registry and a resolver in one process.
 
 use async_trait::async_trait;
-use callboard_core::{CONFIG_NAME, Instance, Lease, Registry, Resolver, Result, ServiceName, Snapshots};
+use callboard_core::{Instance, Lease, Registry, Resolver, Result, ServiceName, Snapshots};
 
 use crate::lease::MemoryLease;
 use crate::store::SharedStore;
@@ -21,7 +21,7 @@ impl Registry for Memory {
 
     async fn put_service_config(&self, service: &ServiceName, config: Option<&str>) -> Result<()> {
         self.0.reach().await?;
-        self.put(service, CONFIG_NAME, config.map(str::as_bytes));
+        self.0.put_config(service, config.map(str::as_bytes));
         Ok(())
     }
 }

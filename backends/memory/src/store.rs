@@ -48,6 +48,14 @@ impl SharedStore {
         self.0.send_if_modified(change);
     }
 
+    /// Stores a config, or removes it.
+    pub(crate) fn put_config(&self, service: &ServiceName, config: Option<&[u8]>) {
+        self.modify(|store| match config {
+            Some(config) => drop(store.configs.insert(service.clone(), Arc::from(config))),
+            None => drop(store.configs.remove(service)),
+        });
+    }
+
     pub(crate) fn subscribe(&self) -> watch::Receiver<Store> {
         self.0.subscribe()
     }

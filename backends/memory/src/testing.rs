@@ -1,7 +1,5 @@
 //! What tests do to a registry.
 
-use std::sync::Arc;
-
 use callboard_core::{CONFIG_NAME, ServiceName};
 
 use crate::faults::Faults;
@@ -21,13 +19,10 @@ impl Memory {
     /// Stores these bytes under a service and an id (or, for its config, [`CONFIG_NAME`]) without any check, or removes
     /// what is there. A lease on that entry is lost. For tests: garbage, expired leases, deletions by hand.
     pub fn put(&self, service: &ServiceName, id: &str, stored: Option<&[u8]>) {
-        let key = (service.clone(), id.to_owned());
         if id == CONFIG_NAME {
-            return self.0.modify(|store| match stored {
-                Some(stored) => drop(store.configs.insert(key.0, Arc::from(stored))),
-                None => drop(store.configs.remove(&key.0)),
-            });
+            return self.0.put_config(service, stored);
         }
+        let key = (service.clone(), id.to_owned());
         let entry = stored.map(|stored| Entry::read(&key, stored, false));
         self.0.modify(|store| match entry {
             Some(entry) => drop(store.entries.insert(key, entry)),
