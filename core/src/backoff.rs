@@ -24,8 +24,8 @@ impl Backoff {
     pub const REGISTRY: Self =
         Self { base: Duration::from_millis(100), max: Duration::from_secs(2), factor: 2.0, jitter: 0.5 };
 
-    /// For accepting connections where the system cannot: 5 ms, doubled each time, at most 1 s, ±20 %. Go's HTTP and
-    /// gRPC servers wait as long.
+    /// For accepting connections where the system cannot: 5 ms, doubled each time, at most 1 s, ±20 %. Go's HTTP and gRPC
+    /// servers wait as long.
     pub const ACCEPT: Self =
         Self { base: Duration::from_millis(5), max: Duration::from_secs(1), factor: 2.0, jitter: 0.2 };
 
