@@ -1,10 +1,9 @@
 //! What supervision logs. One test alone in its process: whether an event is wanted is remembered for all threads.
 #![allow(clippy::unwrap_used, reason = "clippy knows the tests here, but not their helpers")]
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use callboard_conformance::Log;
 use callboard_core::{
     Error, ErrorKind, Incarnation, Instance, RegistrationSettings, Registry, WatchSettings, Watcher, register, watch,
 };
@@ -13,9 +12,26 @@ use tokio::time::sleep;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// The lines since the last call.
-fn new_lines(log: &Log) -> Vec<String> {
-    log.take().lines().map(str::to_owned).collect()
+/// Where the test logs to.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(text)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    /// The lines since the last call.
+    fn lines(&self) -> Vec<String> {
+        let text = String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap();
+        text.lines().map(str::to_owned).collect()
+    }
 }
 
 fn assert_one(lines: &[String], parts: &[&str]) {
@@ -46,7 +62,7 @@ async fn an_outage_is_said_once_and_within_the_span_of_who_asked(log: &Log) {
     registration.wait_registered(MINUTE).await.unwrap();
     let mut watcher = watch(Arc::new(memory.clone()), &service, WatchSettings::default());
     assert!(watcher.changed().await.stale.is_none());
-    assert!(new_lines(log).is_empty());
+    assert!(log.lines().is_empty());
 
     memory.faults(|faults| faults.down = Some(Error::new(ErrorKind::Unavailable, "connection refused")));
     let _ = tokio::time::timeout(MINUTE, async {
@@ -56,18 +72,18 @@ async fn an_outage_is_said_once_and_within_the_span_of_who_asked(log: &Log) {
     })
     .await;
     let expected = ["WARN", "the registry does not answer", "service=project/test", "error=\"connection refused\""];
-    assert_one(&new_lines(log), &expected);
+    assert_one(&log.lines(), &expected);
 
     memory.put(&service, "a", None);
     sleep(MINUTE).await;
     let expected =
         ["WARN server:", "the registration is lost", "service=project/test", "instance=\"a\"", "error=\"memory"];
-    assert_one(&new_lines(log), &expected);
+    assert_one(&log.lines(), &expected);
 
     // That it is over is said once, too, and how long it was.
     memory.faults(|faults| faults.down = None);
     hear(&mut watcher, MINUTE).await;
-    let lines = new_lines(log);
+    let lines = log.lines();
     for expected in [
         ["INFO", "the registry answers again", "service=project/test", "after="],
         ["INFO server:", "registered again", "instance=\"a\"", "after="],
@@ -76,7 +92,7 @@ async fn an_outage_is_said_once_and_within_the_span_of_who_asked(log: &Log) {
         assert_one(&of, &expected);
     }
     registration.deregister().await.unwrap();
-    assert!(new_lines(log).is_empty());
+    assert!(log.lines().is_empty());
 }
 
 /// However long it lasts.
@@ -89,7 +105,7 @@ async fn a_conflict_is_an_error_that_says_whose_the_id_is(log: &Log) {
     let other = memory.register(&service, &instance("10.0.0.9:9", 7)).await.unwrap();
     let ours = register(Arc::new(memory.clone()), &service, instance("10.0.0.7:7", 5), RegistrationSettings::default());
     sleep(MINUTE).await;
-    assert_one(&new_lines(log), &["ERROR", "another server has its id", "10.0.0.9:9, of incarnation 7"]);
+    assert_one(&log.lines(), &["ERROR", "another server has its id", "10.0.0.9:9, of incarnation 7"]);
     other.revoke().await.unwrap();
     ours.wait_registered(MINUTE).await.unwrap();
     ours.deregister().await.unwrap();
@@ -121,7 +137,7 @@ async fn a_record_is_remarked_on_once(log: &Log) {
         put("a", &record("a", weight, 5));
         hear(&mut watcher, Duration::from_millis(50)).await;
     }
-    let lines = new_lines(log);
+    let lines = log.lines();
     let of = |part: &str| -> Vec<String> { lines.iter().filter(|line| line.contains(part)).cloned().collect() };
     assert_one(
         &of("garbage"),
@@ -135,10 +151,10 @@ async fn a_record_is_remarked_on_once(log: &Log) {
     other("c");
     hear(&mut watcher, Duration::from_millis(50)).await;
     assert_eq!(watcher.resolution().left_out, 1);
-    assert_one(&new_lines(log), &["there are too many instances", "instances=3", "max_instances=2"]);
+    assert_one(&log.lines(), &["there are too many instances", "instances=3", "max_instances=2"]);
     other("d");
     hear(&mut watcher, Duration::from_millis(50)).await;
-    assert_eq!((watcher.resolution().left_out, new_lines(log).len()), (2, 0));
+    assert_eq!((watcher.resolution().left_out, log.lines().len()), (2, 0));
 }
 
 async fn of_many_records_a_hundred_are_remarked_on(log: &Log) {
@@ -153,9 +169,9 @@ async fn of_many_records_a_hundred_are_remarked_on(log: &Log) {
         assert_eq!(watcher.resolution().skipped, 1_000);
     }
     // One of the lines says that there are no more, and one that nothing can be read.
-    assert_eq!(new_lines(log).len(), 102);
+    assert_eq!(log.lines().len(), 102);
     hear(&mut watcher, 61 * MINUTE).await;
     memory.put(&service, "garbage-0", Some(b"garbage"));
     hear(&mut watcher, MINUTE).await;
-    assert_eq!(new_lines(log).len(), 101, "an hour later");
+    assert_eq!(log.lines().len(), 101, "an hour later");
 }
