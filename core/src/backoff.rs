@@ -29,6 +29,21 @@ impl Backoff {
     pub const ACCEPT: Self =
         Self { base: Duration::from_millis(5), max: Duration::from_secs(1), factor: 2.0, jitter: 0.2 };
 
+    /// For a call that is made again on another member of the same registry: 20 ms, times 5, at most 100 ms, without
+    /// jitter. The caller waits for it, and the other members are most likely well.
+    pub const OTHER_MEMBER: Self =
+        Self { base: Duration::from_millis(20), max: Duration::from_millis(100), factor: 5.0, jitter: 0.0 };
+
+    /// For the one call that finds out, for all others that wait, whether a registry answers again: 100 ms, doubled
+    /// each time, at most 400 ms, ±25 %. It never waits longer than 500 ms, because many calls wait for its answer.
+    pub const PROBE: Self =
+        Self { base: Duration::from_millis(100), max: Duration::from_millis(400), factor: 2.0, jitter: 0.25 };
+
+    /// For a watch that goes on where it was after a short interruption: 100 ms, times 3.2, at most 1 s, ±50 %. A few
+    /// of these waits cover an election or a restarted connection, and the watch gives up after them.
+    pub const RESUME: Self =
+        Self { base: Duration::from_millis(100), max: Duration::from_secs(1), factor: 3.2, jitter: 0.5 };
+
     /// Checks the numbers and makes a backoff of them. `base` is the first wait, `max` caps every later one,
     /// `factor` is the growth, and `jitter` the share by which a wait is varied up and down: 0.2 for ±20 %.
     ///
@@ -68,18 +83,29 @@ impl Backoff {
 pub struct BackoffState {
     backoff: Backoff,
     failures: u32,
+    /// How many failures are not waited after, at first.
+    immediate: u32,
 }
 
 impl BackoffState {
     /// Starts with no failures.
     pub fn new(backoff: Backoff) -> Self {
-        Self { backoff, failures: 0 }
+        Self { backoff, failures: 0, immediate: 0 }
+    }
+
+    /// The same, with no wait after the first failure: another attempt may well succeed at once, such as on another
+    /// connection. The waits of the backoff come after the second failure.
+    pub fn immediate_first(backoff: Backoff) -> Self {
+        Self { immediate: 1, ..Self::new(backoff) }
     }
 
     /// Notes a failure and says how long to wait before the next attempt.
     pub fn failed(&mut self) -> Duration {
         self.failures = self.failures.saturating_add(1);
-        self.jittered(self.backoff.plain(self.failures))
+        match self.failures.saturating_sub(self.immediate) {
+            0 => Duration::ZERO,
+            waited => self.jittered(self.backoff.plain(waited)),
+        }
     }
 
     /// Notes a failure and says how long to wait. An error that trying again soon cannot cure asks for the longest
@@ -104,7 +130,7 @@ impl BackoffState {
         scaled(wait, 1.0 + self.backoff.jitter * (2.0 * fastrand::f64() - 1.0))
     }
 
-    /// Notes success: the next failure waits the first wait again.
+    /// Notes success: the waits begin anew with the next failure.
     pub fn succeeded(&mut self) {
         self.failures = 0;
     }
@@ -140,6 +166,15 @@ mod tests {
         assert!(Duration::from_secs_f64(144.0) >= Backoff::CONNECTION.longest());
         retry.succeeded();
         assert!(retry.failed() <= Duration::from_millis(1200));
+    }
+
+    #[test]
+    fn the_first_wait_may_be_left_out() {
+        let mut retry = BackoffState::immediate_first(Backoff::OTHER_MEMBER);
+        let waits: Vec<_> = (0..4).map(|_| retry.failed().as_millis()).collect();
+        assert_eq!(waits, [0, 20, 100, 100]);
+        retry.succeeded();
+        assert_eq!(retry.failed(), Duration::ZERO);
     }
 
     #[test]

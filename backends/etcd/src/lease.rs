@@ -1,89 +1,93 @@
 //! The server's side: an entry that lives as long as its lease.
 
+mod claim;
+mod entry_watch;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use callboard_core::{Error, ErrorKind, Instance, Lease, Result, ServiceName};
-use etcd_client::Client;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, try_join};
 use tokio::time::Instant;
 
-use crate::connection::{Connection, ours};
-use crate::entry::Claim;
-use crate::guard::guard;
-use crate::keeper::Beat;
-use crate::list::read;
+use self::claim::Claim;
+use self::entry_watch::until_lost;
+use crate::client::{Client, KeptAlive};
+use crate::error::in_service;
 
 /// The claim on one entry in etcd.
 pub(crate) struct EtcdLease {
-    connection: Arc<Connection>,
+    client: Arc<Client>,
     service: ServiceName,
     claim: Claim,
     /// Keeps the lease alive; stops when this is dropped.
-    beat: Beat,
+    kept_alive: KeptAlive,
     /// Resolves when the entry is lost. It is kept between calls, so that no loss is missed.
-    guard: BoxFuture<'static, Error>,
+    entry_lost: BoxFuture<'static, Error>,
     lost: Option<Error>,
 }
 
-/// Registers an instance under a key. If this is dropped half-way, nothing keeps alive what may be there, and its lease
-/// ends it.
+/// Registers an instance under a key. If this is dropped half-way, nothing keeps the lease alive, and etcd removes the
+/// entry with it.
 pub(crate) async fn register(
-    connection: &Arc<Connection>,
+    client: &Arc<Client>,
+    ttl: Duration,
+    (service, key): (&ServiceName, String),
+    instance: &Instance,
+) -> Result<EtcdLease> {
+    claim(client, ttl, (service, key), instance).await.map_err(|error| in_service(error, service))
+}
+
+async fn claim(
+    client: &Arc<Client>,
     ttl: Duration,
     (service, key): (&ServiceName, String),
     instance: &Instance,
 ) -> Result<EtcdLease> {
     let incarnation = instance.incarnation();
-    // At the same time, as most often the entry can be had.
-    let ((there, _), (lease, ttl, granted)) = try_join(read(connection, &key), grant(connection, ttl)).await?;
+    // Both at the same time, as the entry can most often be had.
+    let ((there, _), (lease, ttl, requested)) = try_join(client.read(&key), grant(client, ttl)).await?;
     let claim = Claim { key, id: instance.id().to_owned(), lease, incarnation };
-    let since = match claim.take(connection, instance, there).await {
+    let since = match claim.take(client, instance, there).await {
         Ok(since) => since,
         Err(error) => {
-            // What cannot be said now of the lease that is not needed, its time to live will say.
-            let _ = end(connection, lease).await;
+            // If the lease cannot be ended now, it ends after its time to live.
+            let _ = end(client, lease).await;
             return Err(error);
         }
     };
-    let beat = connection.here().keeper.keep(connection, lease, ttl, granted);
-    let guard = guard(Arc::clone(connection), claim.clone(), since).boxed();
-    Ok(EtcdLease { connection: Arc::clone(connection), service: service.clone(), claim, beat, guard, lost: None })
+    let kept_alive = client.keep_alive(lease, ttl, requested);
+    let entry_lost = until_lost(Arc::clone(client), claim.clone(), since).boxed();
+    Ok(EtcdLease { client: Arc::clone(client), service: service.clone(), claim, kept_alive, entry_lost, lost: None })
 }
 
-/// A new lease: its id, its time to live, and since when that counts at the earliest. If an answer is lost, so is a
-/// lease without an entry, which ends by itself.
-async fn grant(connection: &Connection, ttl: Duration) -> Result<(i64, Duration, Instant)> {
+/// A new lease: its id, its time to live, and the earliest moment from which that counts. If an answer is lost, a lease
+/// without an entry is left, which ends by itself.
+async fn grant(client: &Client, ttl: Duration) -> Result<(i64, Duration, Instant)> {
     let seconds = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX);
-    let grant = |client: &Client| {
-        let mut leases = client.lease_client();
+    let grant = |etcd: &etcd_client::Client| {
+        let mut leases = etcd.lease_client();
         async move {
-            let asked = Instant::now();
-            leases.grant(seconds, None).await.map(|granted| (granted.id(), granted.ttl(), asked))
+            let requested = Instant::now();
+            leases.grant(seconds, None).await.map(|granted| (granted.id(), granted.ttl(), requested))
         }
     };
-    let (id, seconds, asked) = connection.call("get a lease", grant).await?;
-    Ok((id, Duration::from_secs(seconds.unsigned_abs()), asked))
+    let (id, seconds, requested) = client.call("get a lease", grant).await?;
+    Ok((id, Duration::from_secs(seconds.unsigned_abs()), requested))
 }
 
 /// Ends a lease, with the entry that is attached to it. One that has ended is no error.
-async fn end(connection: &Connection, lease: i64) -> Result<()> {
-    let revoke = |client: &Client| {
-        let mut leases = client.lease_client();
+async fn end(client: &Client, lease: i64) -> Result<()> {
+    let revoke = |etcd: &etcd_client::Client| {
+        let mut leases = etcd.lease_client();
         async move { leases.revoke(lease).await }
     };
-    match connection.call("end the lease", revoke).await {
+    match client.call("end the lease", revoke).await {
         Err(error) if error.kind() != ErrorKind::Lost => Err(error),
         _ => Ok(()),
-    }
-}
-
-impl EtcdLease {
-    fn in_place(&self, error: Error) -> Error {
-        ours(error).for_service(&self.service)
     }
 }
 
@@ -91,26 +95,28 @@ impl EtcdLease {
 impl Lease for EtcdLease {
     async fn lost(&mut self) -> Error {
         if self.lost.is_none() {
-            // First the lease: if its runtime has ended, nothing else may be asked.
+            // The lease comes first: if its runtime has ended, the other future must not be polled.
             let error = tokio::select! {
                 biased;
-                error = self.beat.ended() => error,
-                error = &mut self.guard => error,
+                error = self.kept_alive.ended() => error,
+                error = &mut self.entry_lost => error,
             };
-            self.lost = Some(self.in_place(error));
+            self.lost = Some(in_service(error, &self.service));
         }
         self.lost.clone().expect("just set, if it was not")
     }
 
     async fn update(&mut self, instance: &Instance) -> Result<()> {
-        self.claim.update(&self.connection, instance).await.map_err(|error| self.in_place(error))
+        let Self { client, service, claim, .. } = self;
+        claim.update(client, instance).await.map_err(|error| in_service(error, service))
     }
 
-    /// Etcd removes with a lease what is attached to it, all at once: an entry that another lease has taken over stays.
+    /// etcd removes with a lease the entries that are attached to it, all at once. An entry that another lease has
+    /// taken over stays.
     async fn revoke(self: Box<Self>) -> Result<()> {
-        let Self { connection, service, claim, beat, guard, lost: _ } = *self;
-        drop((beat, guard));
-        end(&connection, claim.lease).await.map_err(|error| ours(error).for_service(&service))
+        let Self { client, service, claim, kept_alive, entry_lost, lost: _ } = *self;
+        drop((kept_alive, entry_lost));
+        end(&client, claim.lease).await.map_err(|error| in_service(error, &service))
     }
 }
 

@@ -1,18 +1,44 @@
-//! The same settings in a dial URL.
+//! Reading the settings from a dial URL.
 
 use callboard_core::{Error, RegistryTls, Result, Target, TargetOptions};
 
-use crate::settings::{EtcdBuilder, relist, ttl};
+use crate::builder::{EtcdBuilder, check_relist};
+use crate::client::check_ttl;
+use crate::error::in_backend;
+use crate::registry::Etcd;
 
-/// Reads the settings that a URL has. Every key is asked for, whether it is there or not.
-pub(crate) fn builder(target: &Target, options: &mut TargetOptions<'_>) -> Result<EtcdBuilder> {
+impl Etcd {
+    /// Reads all settings from a dial URL, such as `etcd://user:password@h1,h2:2379/project/test?ttl=10s&prefix=/x`.
+    /// The keys are those of the table above. Files that it names are read here, and again for each client that
+    /// connects.
+    ///
+    /// ```
+    /// use callboard_core::Target;
+    /// use callboard_etcd::Etcd;
+    ///
+    /// let target: Target = "etcd://10.0.0.1:2379,10.0.0.2:2379/project/test?ttl=10s".parse()?;
+    /// let mut options = target.options();
+    /// let etcd = Etcd::from_target(&target, &mut options)?;
+    /// options.finish()?;
+    /// # Ok::<(), callboard_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Invalid`](callboard_core::ErrorKind::Invalid), naming the key, and why its value cannot be used.
+    pub fn from_target(target: &Target, options: &mut TargetOptions<'_>) -> Result<Self> {
+        builder(target, options).map_err(in_backend)?.build()
+    }
+}
+
+/// Reads every key that this backend knows.
+fn builder(target: &Target, options: &mut TargetOptions<'_>) -> Result<EtcdBuilder> {
     let mut builder = EtcdBuilder::new(target.hosts().to_vec());
     if let Some(value) = options.duration("ttl")? {
-        ttl(value).map_err(|why| options.invalid("ttl", why))?;
+        check_ttl(value).map_err(|why| options.invalid("ttl", why))?;
         builder = builder.ttl(value);
     }
     if let Some(value) = options.duration("relist")? {
-        relist(value).map_err(|why| options.invalid("relist", why))?;
+        check_relist(value).map_err(|why| options.invalid("relist", why))?;
         builder = builder.relist(value);
     }
     if let Some(value) = options.text("prefix") {

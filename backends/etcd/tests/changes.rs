@@ -88,8 +88,8 @@ async fn an_etcd_that_is_full_keeps_what_it_has() {
     registration.deregister().await.unwrap();
 }
 
-/// etcd lets nobody keep a lease alive who may not write the keys that are attached to it. All leases are kept alive on
-/// one stream, which etcd ends then.
+/// etcd does not renew a lease for a user that may not write the keys that are attached to it. All leases are kept
+/// alive on one stream, which etcd ends then.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs etcd: make test"]
 async fn who_may_not_write_one_service_any_more_keeps_the_others() {

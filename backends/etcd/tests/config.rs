@@ -39,7 +39,7 @@ async fn put_instance(client: &mut Client, service: &ServiceName, id: &str) {
     client.put(key(service, id), encode(&instance(id, 1)), None).await.unwrap();
 }
 
-/// Takes etcd further than anybody has heard.
+/// Moves etcd to a revision that no watch has received.
 async fn go_on(client: &mut Client) {
     for _ in 0..20 {
         client.put("elsewhere", "", None).await.unwrap();
@@ -87,7 +87,7 @@ async fn a_config_that_etcd_does_not_take_is_an_error_with_the_reason() {
     }
 }
 
-/// It was written before and is history; it is changed and removed while nobody hears of it, and history is gone.
+/// It was written before and is history; it is changed and removed while the watch is cut off, and the history is gone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs etcd: make test"]
 async fn a_config_survives_a_compaction_while_a_watch_is_cut_off() {
@@ -114,7 +114,7 @@ async fn a_config_survives_a_compaction_while_a_watch_is_cut_off() {
         }
         let now = client.get("x", None).await.unwrap().header().unwrap().revision();
         client.compact(now, Some(CompactionOptions::new().with_physical())).await.unwrap();
-        watcher.until(SOON, "it is known that etcd is not heard", |seen| seen.stale.is_some()).await;
+        watcher.until(SOON, "it is known that etcd does not answer", |seen| seen.stale.is_some()).await;
         proxy.set(Mode::Pass).await;
         watcher.until(SOON, &format!("{expected:?} after a compaction"), there(expected)).await;
     }
@@ -132,7 +132,7 @@ async fn a_config_is_no_proof_that_etcd_was_not_wiped() {
     let mut watch = builder([proxy.address()]).build().unwrap().watch(&service);
     assert_eq!(config(&next(&mut watch).await), Some(ONE));
     for (again, id) in [(ONE, Some("b")), (OTHER, None)] {
-        // The watch is open once something has been heard.
+        // The watch is open once something has been received.
         let mut client = servers.client().await;
         put_instance(&mut client, &service, "a").await;
         assert!(ids(&next(&mut watch).await).contains(&"a"));

@@ -57,7 +57,7 @@ impl Cost {
     }
 
     /// What each of them has cost since, in KB, and all of them in time.
-    fn told(&self, what: &str) -> (f64, Duration) {
+    fn report(&self, what: &str) -> (f64, Duration) {
         let now = Self::now();
         let (each, worked) = ((now.memory - self.memory) / f64::from(MANY), now.worked.saturating_sub(self.worked));
         let (tasks, time) = (now.tasks as i64 - self.tasks as i64, self.since.elapsed());
@@ -82,7 +82,7 @@ async fn outage(servers: &Servers) {
     servers.cluster.kill().await;
     let begun = Cost::now();
     sleep(OUTAGE).await;
-    let (_, worked) = begun.told("an outage");
+    let (_, worked) = begun.report("an outage");
     assert!(worked < WORK, "an outage of {OUTAGE:?} costs {worked:?} of CPU");
     servers.cluster.start().await;
 }
@@ -107,14 +107,14 @@ async fn a_thousand_services_on_one_client() {
     };
     all_see().await;
     watched(&servers, MANY).await;
-    let (each, _) = begun.told("a service that is watched");
+    let (each, _) = begun.report("a service that is watched");
     assert!(each < ROOM, "{each} KB each");
     for _ in 0..2 {
         outage(&servers).await;
         let begun = Cost::now();
         all_see().await;
         watched(&servers, MANY).await;
-        begun.told("all is heard again");
+        begun.report("all is received again");
     }
 }
 
@@ -132,12 +132,12 @@ async fn a_thousand_registrations_on_one_client() {
         registration.wait_registered(SOON).await.unwrap();
     }
     watched(&servers, MANY).await;
-    let (each, _) = begun.told("a registration");
+    let (each, _) = begun.report("a registration");
     assert!(each < ROOM, "{each} KB each");
     outage(&servers).await;
     let begun = Cost::now();
     watched(&servers, MANY).await;
-    begun.told("all is watched over again");
+    begun.report("all entries are watched again");
     let held = |registration: &Registration| matches!(registration.state(), RegistrationState::Registered { .. });
     assert!(registrations.iter().all(held), "a lease was lost");
 }

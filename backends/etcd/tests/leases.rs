@@ -100,7 +100,7 @@ async fn one_connection_serves_all_services_and_registrations() {
         assert_eq!(watch.next().await.unwrap().unwrap().instances.len(), 1);
         watches.push(watch);
     }
-    // Until each lease has been kept alive, and each watch is open and has heard something.
+    // Until each lease has been kept alive, and each watch is open and has received something.
     sleep(TTL / 2).await;
     for (port, (lease, watch)) in (1..).zip(leases.iter_mut().zip(&mut watches)) {
         lease.update(&instance("a", port).with_weight(2)).await.unwrap();
@@ -142,7 +142,7 @@ async fn what_nobody_can_read_is_replaced_and_what_is_newer_is_not() {
     let refused = etcd.register(&service, &at(4)).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Conflict, "{refused:?}");
     assert_eq!(client.leases().await.unwrap().leases().len(), 1, "nothing is left of what was refused");
-    // Somebody writes over it by hand: no lease, no reason to give way.
+    // It is overwritten by hand, without a lease, which is no reason to give way.
     client.put(key(&service, "a"), "garbage", None).await.unwrap();
     let error = lease.update(&at(5).with_weight(2)).await.unwrap_err();
     assert_eq!((error.kind(), error.backend(), error.service()), (ErrorKind::Lost, Some("etcd"), Some(&service)));

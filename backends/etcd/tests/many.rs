@@ -99,13 +99,13 @@ async fn lists_and_events_of_more_than_four_mebibytes_are_read() {
     let etcd = servers.etcd();
     let mut early = etcd.watch(&service("project/test"));
     assert!(next(&mut early).await.instances.is_empty());
-    // One answer has a thousand of them: 10 MB. The watch, which is not polled, is told of them in large answers too.
+    // One answer has a thousand of them: 10 MB. The watch, which is not polled, receives them in large answers too.
     write(&mut client, 0..1_100, &"x".repeat(10_000)).await;
     assert_eq!(next(&mut etcd.watch(&service("project/test"))).await.instances.len(), 1_100);
     while next(&mut early).await.instances.len() < 1_100 {}
 }
 
-/// More answers than are kept for who does not read; another watch on the same stream is not held up by that.
+/// More answers than are kept for a watch that is not read; another watch on the same stream is not held up by that.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs etcd: make test"]
 async fn who_has_not_read_for_long_hears_everything_all_the_same() {
@@ -115,7 +115,7 @@ async fn who_has_not_read_for_long_hears_everything_all_the_same() {
     let (mut unread, mut read) = (etcd.watch(&service("project/test")), etcd.watch(&service("project/test")));
     for watch in [&mut unread, &mut read] {
         next(watch).await;
-        // It is open once something has been heard.
+        // It is open once something has been received.
         write(&mut client, 0..1, &fastrand::u64(..).to_string()).await;
         next(watch).await;
     }
@@ -143,7 +143,7 @@ async fn a_watch_that_breaks_goes_on_where_it_was_without_another_list() {
     let etcd = builder([proxy.address()]).build().unwrap();
     let mut watch = etcd.watch(&service("project/test"));
     assert_eq!(next(&mut watch).await.instances.len(), 2_000);
-    // It is open once something has been heard.
+    // It is open once something has been received.
     write(&mut client, 0..1, "changed").await;
     next(&mut watch).await;
     let sent = async || figure(servers.cluster.address(), "etcd_network_client_grpc_sent_bytes_total").await;

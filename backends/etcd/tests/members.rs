@@ -33,7 +33,7 @@ async fn the_leader_is_killed_and_nobody_is_lost() {
     let leader = servers.cluster.leader().await;
     servers.cluster.node(leader).kill().await;
     let killed = Instant::now();
-    // A new one registers while the member is dead, and everybody sees it.
+    // A new one registers while the member is dead, and all watchers see it.
     let new = servers.etcd();
     let registry: Arc<dyn Registry> = Arc::new(new);
     let late = register(registry, &service, instance("d", 4), RegistrationSettings::default());
@@ -133,7 +133,7 @@ async fn a_member_that_falls_silent_is_worked_around() {
     let begun = Instant::now();
     let late = register(Arc::new(servers.etcd()), &service, instance("d", 4), RegistrationSettings::default());
     late.wait_registered(SOON).await.unwrap();
-    println!("a new instance is on the board after {:?}", begun.elapsed());
+    println!("a new instance is registered after {:?}", begun.elapsed());
     let right = |seen: &callboard_conformance::Seen| seen.ids() == ["a", "b", "c", "d"] && seen.stale.is_none();
     watcher.until(SOON, "all four, although a member is silent", right).await;
     println!("and seen after {:?}", begun.elapsed());

@@ -1,4 +1,4 @@
-//! Through etcd's own proxy, which gives watches numbers of its own, so that one would be told of another's keys.
+//! Through etcd's own proxy, which gives watches ids of its own, so that one could receive another's events.
 #![allow(clippy::unwrap_used, reason = "clippy knows the tests here, but not what they call")]
 
 mod common;
@@ -38,7 +38,7 @@ async fn who_watches_through_a_proxy_is_told_that_it_does_not_work() {
     let servers = Servers::one().await;
     let (_proxy, address) = proxy(&servers).await;
     let watcher = Watcher::new(Arc::new(builder([address]).build().unwrap()), &service("project/test"));
-    let seen = watcher.until(SOON, "told", |seen| seen.stale.is_some()).await;
+    let seen = watcher.until(SOON, "refused", |seen| seen.stale.is_some()).await;
     let error = seen.stale.unwrap().error;
     assert!(error.kind() == ErrorKind::Unsupported && error.to_string().contains("grpc-proxy"), "{error}");
 }

@@ -82,7 +82,7 @@ fn what_another_runtime_has_open_goes_on_when_the_one_that_connected_ends() {
     });
 }
 
-/// A runtime of one thread does nothing while nobody waits in it. What it has open must not be what others use.
+/// A runtime of one thread does nothing while nothing blocks on it. Other runtimes must not depend on what it has open.
 #[test]
 #[ignore = "needs etcd: make test"]
 fn a_runtime_that_stands_still_holds_nobody_up() {

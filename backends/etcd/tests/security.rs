@@ -26,8 +26,8 @@ async fn next(watch: &mut Snapshots) -> Result<Snapshot, Error> {
 }
 
 fn tells_no_password(error: &Error) {
-    let told = format!("{error} {error:?} {}", error.chain());
-    assert!(!told.contains("hunter2"), "{told}");
+    let shown = format!("{error} {error:?} {}", error.chain());
+    assert!(!shown.contains("hunter2"), "{shown}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -211,7 +211,7 @@ async fn a_client_certificate_that_is_renewed_on_disk_is_shown_next() {
     let server = ours.issue(|_| {}).unwrap();
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name).display().to_string();
-    // As whoever renews them does: nobody reads half a file.
+    // As a tool that renews them does, so that no reader finds half a file.
     let write = |name: &str, text: &str| {
         fs::write(path("new"), text).unwrap();
         fs::rename(path("new"), path(name)).unwrap();
@@ -245,11 +245,11 @@ async fn a_client_certificate_that_is_renewed_on_disk_is_shown_next() {
         })
     };
     timeout(SOON, registration.watch_state().wait_for(refused)).await.expect("the former one is refused").unwrap();
-    watcher.until(SOON, "not heard", |seen| seen.stale.is_some()).await;
+    watcher.until(SOON, "out of reach", |seen| seen.stale.is_some()).await;
     renew(&after);
     registration.wait_registered(Duration::from_secs(10)).await.unwrap();
-    let heard = |seen: &Seen| seen.stale.is_none() && seen.ids() == ["a"];
-    watcher.until(Duration::from_secs(10), "heard again", heard).await;
+    let back = |seen: &Seen| seen.stale.is_none() && seen.ids() == ["a"];
+    watcher.until(Duration::from_secs(10), "in reach again", back).await;
     registration.deregister().await.unwrap();
 }
 
@@ -270,7 +270,7 @@ async fn the_rights_that_the_guide_gives_are_enough_and_no_more() {
     page::run("who-may-write-what.md", "etcd", &variables, &[]).await;
     let of = |user: &str, password: &str| servers.builder().user(user, password).build().unwrap();
     let (server, client) = (of("project-test-7", "s"), of("project-test-client", "c"));
-    let (operator, nobody) = (of("project-test-operator", "o"), servers.builder().build().unwrap());
+    let (operator, anonymous) = (of("project-test-operator", "o"), servers.builder().build().unwrap());
     let own = instance("10.0.0.7:50051", 1);
 
     let mut lease = server.register(&service, &own).await.unwrap();
@@ -283,10 +283,10 @@ async fn the_rights_that_the_guide_gives_are_enough_and_no_more() {
 
     denied("a server's record under another id", server.register(&service, &instance("10.0.0.8:50051", 1)).await);
     denied("a server's config", server.put_service_config(&service, None).await);
-    for (who, etcd) in [("a client", &client), ("an operator", &operator), ("nobody", &nobody)] {
+    for (who, etcd) in [("a client", &client), ("an operator", &operator), ("an anonymous client", &anonymous)] {
         denied(&format!("{who}'s record"), etcd.register(&service, &own).await);
     }
     denied("a client's config", client.put_service_config(&service, None).await);
-    denied("a look of who is nobody", next(&mut nobody.watch(&service)).await);
+    denied("an anonymous watch", next(&mut anonymous.watch(&service)).await);
     lease.revoke().await.unwrap();
 }

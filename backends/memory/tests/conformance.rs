@@ -1,4 +1,4 @@
-//! The memory backend against the properties that every backend has. It plays the faults that a server would suffer.
+//! The memory backend against the properties that every backend has. It simulates the faults of a server.
 #![allow(clippy::unwrap_used, reason = "clippy knows the tests here, but not the harness")]
 
 use std::sync::Arc;
@@ -52,7 +52,7 @@ impl Harness for InMemory {
         self.mend();
     }
 
-    /// A silence that outlasts every time to live.
+    /// A pause that is longer than any time to live.
     async fn pause(&self) {
         self.fail(ErrorKind::Timeout, "paused");
         self.0.wipe();
@@ -95,16 +95,18 @@ impl Harness for InMemory {
 
 #[async_trait]
 impl Rights for InMemory {
-    /// Watches alone: they are ended by an outage, as those of which a right was taken away.
+    /// It affects watches alone: they end with the error.
     async fn forbid_reading(&self) {
-        self.0.faults(|faults| faults.deaf = Some(Error::new(ErrorKind::Denied, "may not read").in_backend("memory")));
+        self.0.faults(|faults| {
+            faults.read_denied = Some(Error::new(ErrorKind::Denied, "may not read").in_backend("memory"));
+        });
     }
 
     async fn permit_reading(&self) {
-        self.0.faults(|faults| faults.deaf = None);
+        self.0.faults(|faults| faults.read_denied = None);
     }
 
-    /// There is nobody here who may do more than others.
+    /// All clients have the same rights here.
     fn observer(&self) -> Arc<dyn Resolver> {
         self.resolver()
     }

@@ -32,7 +32,7 @@ fn down() -> Option<Error> {
 }
 
 #[tokio::test]
-async fn the_first_item_comes_even_if_nobody_is_there() {
+async fn the_first_set_comes_even_if_it_is_empty() {
     let memory = Memory::default();
     let mut watch = memory.watch(&service());
     assert!(set(&mut watch).is_empty());
@@ -66,7 +66,7 @@ async fn the_same_or_a_newer_incarnation_replaces_and_an_older_one_conflicts() {
     let memory = Memory::default();
     let mut first = memory.register(&service(), &instance("a", 5)).await.unwrap();
     let mut second = memory.register(&service(), &instance("a", 5).with_weight(2)).await.unwrap();
-    assert_eq!(first.lost().await.kind(), ErrorKind::Conflict, "of two that are equal the later stays");
+    assert_eq!(first.lost().await.kind(), ErrorKind::Conflict, "of two equal ones the later one stays");
     let third = memory.register(&service(), &instance("a", 6).with_weight(3)).await.unwrap();
     assert_eq!(second.lost().await.kind(), ErrorKind::Conflict);
     assert_eq!(second.update(&instance("a", 5)).await.unwrap_err().kind(), ErrorKind::Conflict);
@@ -75,7 +75,7 @@ async fn the_same_or_a_newer_incarnation_replaces_and_an_older_one_conflicts() {
         (refused.kind(), refused.backend(), refused.service()),
         (ErrorKind::Conflict, Some("memory"), Some(&service()))
     );
-    // The late end of older leases leaves the newer entry alone.
+    // The late end of older leases does not affect the newer entry.
     first.revoke().await.unwrap();
     drop(second);
     assert_eq!(set(&mut memory.watch(&service())), ["a=3"]);

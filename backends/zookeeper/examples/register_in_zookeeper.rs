@@ -1,4 +1,4 @@
-//! Puts an instance on the board in ZooKeeper and tells how it stands, until it is ended.
+//! Registers an instance in ZooKeeper and prints its state, until it is interrupted.
 //!
 //! ```text
 //! cargo run -p callboard-zookeeper --example register_in_zookeeper -- zookeeper://127.0.0.1:2181/project/test 127.0.0.1:50051

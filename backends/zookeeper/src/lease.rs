@@ -1,4 +1,9 @@
-//! The claim on one node.
+//! The server's side: the claim on one node.
+
+mod claims;
+mod entry;
+mod incarnations;
+mod node_state;
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,53 +16,55 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tracing::Instrument;
 use zookeeper_client as zk;
 
-use crate::entry::{Entry, Seen};
-use crate::failure::{error, failed};
-use crate::layout::Place;
-use crate::session::Session;
-use crate::siblings::Siblings;
+pub(crate) use self::claims::Claims;
 
-/// How often a node is looked at although nothing is said of it, in milliseconds: each minute, and a fifth more or less.
+use self::entry::{Checked, Entry};
+use self::incarnations::OtherIncarnations;
+use crate::client::Session;
+use crate::error::{error, failed};
+use crate::record::Place;
+
+/// How often a node is checked without any other reason, in milliseconds: each minute, ±20 %.
 const AUDIT: std::ops::Range<u64> = 48_000..72_000;
 
 pub(crate) struct ZooKeeperLease {
     service: ServiceName,
     entry: Entry,
-    /// What would tell of a loss. None if the node has to be looked at.
+    /// What notices a change. None if the node has to be checked.
     guard: Option<Guard>,
-    /// Whether the owner has heard, or is about to, that something is wrong, and so may register again.
-    troubled: bool,
+    /// Whether an error was returned to the owner, or is about to be. It may then register again.
+    failed: bool,
     revoked: bool,
 }
 
 struct Guard {
     watch: BoxFuture<'static, ()>,
-    /// The connection that the watch was armed on.
+    /// The connection on which the watch was set.
     round: u64,
     audit: Instant,
 }
 
 impl ZooKeeperLease {
     /// A claim on a node that is not there yet. From now on, dropping it removes the node if this claim has made it.
-    pub(crate) fn new(session: Arc<Session>, service: &ServiceName, place: Place) -> Self {
-        let entry = Entry::new(session, place);
-        Self { service: service.clone(), entry, guard: None, troubled: true, revoked: false }
+    pub(crate) fn new(session: Arc<Session>, claims: &Arc<Claims>, service: &ServiceName, place: Place) -> Self {
+        let entry = Entry::new(session, claims, place);
+        Self { service: service.clone(), entry, guard: None, failed: true, revoked: false }
     }
 
-    /// Makes the node.
+    /// Creates the node.
     pub(crate) async fn publish(&mut self, instance: &Instance, acl: &[zk::Acl]) -> Result<()> {
-        self.make(instance, acl).await.map_err(|error| self.about(error))?;
-        self.troubled = false;
+        self.make(instance, acl).await.map_err(|error| self.in_service(error))?;
+        self.failed = false;
         Ok(())
     }
 
-    /// It looks for newer incarnations before, so that one that waits for another's end disturbs nobody; and again when the
-    /// node is made: of two that are made at once, the second sees the first.
+    /// It looks for newer incarnations first, so that an older one that waits for the newer one's end disturbs nothing.
+    /// It looks again once the node is made: of two that are made at the same time, the second sees the first.
     async fn make(&mut self, instance: &Instance, acl: &[zk::Acl]) -> Result<()> {
-        siblings(&self.entry).await?;
+        other_incarnations(&self.entry).await?;
         let mark = self.entry.put(instance, acl).await?;
-        match siblings(&self.entry).await {
-            Ok(siblings) => siblings.displace(&self.entry.session, &self.entry.place, mark).await,
+        match other_incarnations(&self.entry).await {
+            Ok(others) => others.displace(&self.entry.session, &self.entry.place, mark).await,
             Err(error) => {
                 if error.kind() == ErrorKind::Conflict {
                     self.revoked = self.entry.remove().await.is_ok();
@@ -67,16 +74,16 @@ impl ZooKeeperLease {
         }
     }
 
-    /// Looks at the node, and arms what would tell of a change. What it returns is why the claim is lost, if it is.
-    async fn look(&mut self) -> Result<Option<Error>, zk::Error> {
+    /// Checks the node, and sets a watch on it. Returns why the claim is lost, if it is.
+    async fn check(&mut self) -> Result<Option<Error>, zk::Error> {
         let round = self.entry.session.round();
         let audit = Instant::now() + Duration::from_millis(fastrand::u64(AUDIT));
-        match self.entry.look().await {
-            Ok(Seen::Held(watch)) => {
+        match self.entry.check().await {
+            Ok(Checked::Held(watch)) => {
                 self.guard = Some(Guard { watch, round, audit });
                 Ok(None)
             }
-            Ok(Seen::Lost(why)) => Ok(Some(why)),
+            Ok(Checked::Lost(why)) => Ok(Some(why)),
             Err(answer) if self.entry.session.is_over() => {
                 let why = format!("the session that keeps {} is over", self.entry.place.path);
                 Ok(Some(error(ErrorKind::Lost, why).with_source(answer)))
@@ -85,10 +92,10 @@ impl ZooKeeperLease {
         }
     }
 
-    /// Waits until the node has to be looked at.
+    /// Waits until the node has to be checked.
     ///
     /// Cancel-safe.
-    async fn doubted(&mut self) {
+    async fn until_check_is_due(&mut self) {
         if let Some(guard) = &mut self.guard {
             tokio::select! {
                 () = &mut guard.watch => {}
@@ -99,17 +106,17 @@ impl ZooKeeperLease {
         }
     }
 
-    fn about(&self, error: Error) -> Error {
+    fn in_service(&self, error: Error) -> Error {
         error.for_service(&self.service)
     }
 }
 
-/// The other incarnations, of which none is newer.
-async fn siblings(entry: &Entry) -> Result<Siblings> {
+/// The other incarnations. Fails if one is newer.
+async fn other_incarnations(entry: &Entry) -> Result<OtherIncarnations> {
     let Entry { session, place, .. } = entry;
     let failed = |answer| failed(format!("cannot list {}", place.directory), answer);
-    let siblings = Siblings::of(session, place).await.map_err(failed)?;
-    siblings.conflict(session, place).await.map_err(failed)?.map_or(Ok(siblings), Err)
+    let others = OtherIncarnations::of(session, place).await.map_err(failed)?;
+    others.conflict(session, place).await.map_err(failed)?.map_or(Ok(others), Err)
 }
 
 #[async_trait]
@@ -117,16 +124,16 @@ impl Lease for ZooKeeperLease {
     async fn lost(&mut self) -> Error {
         let mut again = BackoffState::new(Backoff::REGISTRY);
         loop {
-            self.doubted().await;
-            match self.look().await {
+            self.until_check_is_due().await;
+            match self.check().await {
                 Ok(None) => again.succeeded(),
                 Ok(Some(why)) => {
-                    self.troubled = true;
-                    return self.about(why);
+                    self.failed = true;
+                    return self.in_service(why);
                 }
-                // A question without an answer is no loss. The session decides: it comes back, or it is over.
+                // A request without an answer is no loss. The session decides that: it comes back, or it is over.
                 Err(answer) => {
-                    tracing::debug!(path = self.entry.place.path, %answer, "an entry cannot be looked at");
+                    tracing::debug!(path = self.entry.place.path, %answer, "an entry cannot be checked at the moment");
                     sleep(again.failed()).await;
                 }
             }
@@ -134,40 +141,42 @@ impl Lease for ZooKeeperLease {
     }
 
     async fn update(&mut self, instance: &Instance) -> Result<()> {
-        // Who is refused may let go, and register again.
-        self.troubled = true;
-        match self.look().await {
+        // If it is refused, the owner may drop the lease and register again.
+        self.failed = true;
+        match self.check().await {
             Ok(None) => {}
-            Ok(Some(why)) => return Err(self.about(why)),
-            Err(answer) => return Err(self.about(failed(format!("cannot look at {}", self.entry.place.path), answer))),
+            Ok(Some(why)) => return Err(self.in_service(why)),
+            Err(answer) => {
+                return Err(self.in_service(failed(format!("cannot check {}", self.entry.place.path), answer)));
+            }
         }
-        self.entry.write(instance).await.map_err(|error| self.about(error))?;
-        self.troubled = false;
+        self.entry.write(instance).await.map_err(|error| self.in_service(error))?;
+        self.failed = false;
         Ok(())
     }
 
     async fn revoke(mut self: Box<Self>) -> Result<()> {
         let removed = self.entry.remove().await;
         self.revoked = removed.is_ok();
-        removed.map_err(|answer| self.about(failed(format!("cannot remove {}", self.entry.place.path), answer)))
+        removed.map_err(|answer| self.in_service(failed(format!("cannot remove {}", self.entry.place.path), answer)))
     }
 }
 
-/// Others may share the session, so that it does not end with this lease: the node is removed by hand.
+/// Others may share the session, which does not end with this lease. So the node is removed explicitly.
 impl Drop for ZooKeeperLease {
     fn drop(&mut self) {
         let session = &self.entry.session;
         if !self.revoked && !self.entry.is_nothing() && !session.is_over() {
-            // Who lets go because something is wrong registers again, and takes over what is there: to remove it before
-            // would make a gap. It ends by the time to live instead.
-            let wait = if self.troubled { session.client.session_timeout() } else { Duration::ZERO };
+            // An owner that drops the lease because something is wrong registers again, and takes over what is there.
+            // To remove it before would make a gap. It is removed after the time to live instead.
+            let wait = if self.failed { session.client.session_timeout() } else { Duration::ZERO };
             session.spawn(remove(self.entry.clone(), wait).in_current_span());
         }
     }
 }
 
-/// Removes a node that nobody claims any more, as soon as ZooKeeper can be asked. When the session is over, the node
-/// ends with it.
+/// Removes a node that is not claimed any more, as soon as ZooKeeper can be reached. If the session ends first, the
+/// node ends with it.
 async fn remove(entry: Entry, wait: Duration) {
     let mut again = BackoffState::new(Backoff::REGISTRY);
     sleep(wait).await;
@@ -175,7 +184,8 @@ async fn remove(entry: Entry, wait: Duration) {
         match entry.remove().await {
             Ok(()) => return,
             Err(error @ zk::Error::NoAuth) => {
-                return tracing::warn!(path = entry.place.path, %error, "an entry that is left cannot be removed");
+                let path = &entry.place.path;
+                return tracing::warn!(path, %error, "an entry that is left behind cannot be removed");
             }
             Err(_) => sleep(again.failed()).await,
         }

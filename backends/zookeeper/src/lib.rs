@@ -1,25 +1,17 @@
 #![doc = include_str!("../README.md")]
 
-mod board;
-mod claims;
+mod builder;
+mod client;
 mod config;
-mod entry;
-mod failure;
+mod error;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
-mod known;
-mod layout;
 mod lease;
-mod session;
-mod sessions;
-mod settings;
-mod siblings;
-mod size;
-mod target;
-mod tls;
+mod record;
+mod registry;
+mod url;
 mod watch;
-mod zookeeper;
 
-pub use settings::{ZooKeeperAccess, ZooKeeperBuilder};
-pub use zookeeper::ZooKeeper;
+pub use self::builder::{ZooKeeperAccess, ZooKeeperBuilder};
+pub use self::registry::ZooKeeper;

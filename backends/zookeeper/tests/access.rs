@@ -1,14 +1,15 @@
-//! Who may do what, and where things are.
+//! Access lists, and where nodes are.
 #![allow(clippy::unwrap_used, reason = "clippy knows the tests here, but not their helpers")]
 
 mod common;
 
 use std::sync::Arc;
 
+use callboard_conformance::Log;
 use callboard_core::{Error, ErrorKind, Incarnation, Registry, Resolver, Target};
 use callboard_servers::page;
 use callboard_zookeeper::{ZooKeeper, ZooKeeperAccess};
-use common::{SESSION, Vigil, Zoo, directory, instance, service};
+use common::{GapWatch, SESSION, Zoo, directory, instance, service};
 use futures_util::StreamExt;
 use zookeeper_client as zk;
 
@@ -16,7 +17,7 @@ fn known(zoo: &Zoo, password: &str) -> ZooKeeper {
     ZooKeeper::builder(zoo.hosts()).session(SESSION).digest("app", password).build().unwrap()
 }
 
-/// With a user and a password, what is made belongs to those who show the same; others may only look.
+/// With a user and a password, the nodes belong to clients with the same; others may only read.
 #[tokio::test]
 #[ignore = "needs ZooKeeper: make test"]
 async fn what_is_made_with_a_password_is_changed_with_it_alone() {
@@ -35,9 +36,9 @@ async fn what_is_made_with_a_password_is_changed_with_it_alone() {
         hand.get_data(&path).await.expect("everybody may read");
     }
 
-    // A callboard with the wrong one: clients may look, servers may not sign in.
+    // With a wrong password, clients may read and servers may not register.
     let wrong = known(&zoo, "guessed");
-    Vigil::over(Arc::new(wrong.clone()), &service()).until("anybody may look", &["a=1"]).await;
+    GapWatch::over(Arc::new(wrong.clone()), &service()).until("anybody may look", &["a=1"]).await;
     let refused = wrong.register(&service(), &instance("b")).await.unwrap_err();
     assert_eq!((refused.kind(), refused.service()), (ErrorKind::Denied, Some(&service())), "{refused:?}");
     assert!(!format!("{refused:?} {}", refused.chain()).contains("guessed"), "{refused:?}");
@@ -78,7 +79,7 @@ async fn a_record_that_may_not_be_read_is_skipped_and_counted() {
     assert_eq!((first.instances.len(), first.skipped), (1, 1));
 }
 
-/// A password shared with nobody, and nodes that everybody may change.
+/// A password that no other client has, and nodes that all clients may change.
 #[tokio::test]
 #[ignore = "needs ZooKeeper: make test"]
 async fn access_may_be_open_in_spite_of_a_password() {
@@ -106,25 +107,15 @@ async fn root_and_chroot_are_made_and_kept_to() {
     let hand = zk::Client::connect(&format!("{hosts}/x/y")).await.unwrap();
     let names = hand.list_children("/services/project/test").await.unwrap();
     assert_eq!(names, [format!("a--{}", Incarnation::of_this_process())]);
-    Vigil::over(Arc::new(zookeeper), &service()).until("below the chroot", &["a=1"]).await;
+    GapWatch::over(Arc::new(zookeeper), &service()).until("below the chroot", &["a=1"]).await;
     let outside = zoo.zookeeper().watch(&service()).next().await.unwrap().unwrap();
     assert!(outside.instances.is_empty());
 }
 
-/// Whatever is logged, here and in the client library, by whichever level: no password is in it.
+/// No password is in what this crate and the client library log, at any level.
 #[tokio::test(flavor = "current_thread")]
 #[ignore = "needs ZooKeeper: make test"]
 async fn a_password_is_not_logged() {
-    #[derive(Clone, Default)]
-    struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
-    impl std::io::Write for Log {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
     let (log, zoo) = (Log::default(), Zoo::start(1).await);
     let writer = log.clone();
     let subscriber =
@@ -133,8 +124,8 @@ async fn a_password_is_not_logged() {
     let lease = known(&zoo, "hunter2").register(&service(), &instance("a")).await.unwrap();
     lease.revoke().await.unwrap();
     drop(guard);
-    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    assert!(log.contains("sending request"), "the library's log is looked at: {log}");
+    let log = log.take();
+    assert!(log.contains("sending request"), "the log of the library is included: {log}");
     assert!(!log.contains("hunter2") && !log.contains(&format!("{:?}", b"hunter2")), "{log}");
 }
 
@@ -202,7 +193,7 @@ async fn the_rights_that_the_guide_gives_are_enough_and_no_more() {
     denied("a server's config", server.put_service_config(&service(), Some("{}")).await);
     denied("a client's record", client.register(&service(), &instance("b")).await);
     denied("a client's config", client.put_service_config(&service(), Some("{}")).await);
-    denied("a record by who guesses", of("server", "guessed").register(&service(), &instance("b")).await);
+    denied("a record with a guessed password", of("server", "guessed").register(&service(), &instance("b")).await);
     let (path, _) = zoo.node_of(&service(), "a").await;
     assert_eq!(zoo.hand().await.set_data(&path, b"{}", None).await.unwrap_err(), zk::Error::NoAuth);
     assert_eq!(zoo.hand().await.delete(&directory(&service()), None).await, Err(zk::Error::NoAuth));

@@ -1,4 +1,4 @@
-//! A service's config: its node, who may write and read it, and that no change of it is missed.
+//! A service's config: its node and access list, and that no change of it is missed.
 #![allow(clippy::unwrap_used, reason = "clippy knows the tests here, but not their helpers")]
 
 mod common;
@@ -39,7 +39,7 @@ async fn until(watch: &mut Snapshots, config: Option<&[u8]>) -> Snapshot {
     }
 }
 
-/// It is a persistent node that belongs to those to whom the service's nodes belong, and everybody may read it.
+/// It is a persistent node with the access list of the service's nodes, and all clients may read it.
 #[tokio::test]
 #[ignore = "needs ZooKeeper: make test"]
 async fn a_config_is_a_node_with_the_access_of_all_others() {
@@ -59,7 +59,7 @@ async fn a_config_is_a_node_with_the_access_of_all_others() {
     assert_eq!(hand.check_stat(&config_of(&service())).await.unwrap(), None);
 }
 
-/// What stood there before, and who else writes, is of no matter: the last one wins.
+/// The former content and other writers do not matter: the last write wins.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs ZooKeeper: make test"]
 async fn several_who_put_and_remove_a_config_at_once_are_no_error() {
@@ -79,7 +79,7 @@ async fn several_who_put_and_remove_a_config_at_once_are_no_error() {
     assert_eq!(zoo.hand().await.get_data(&config_of(&service())).await.unwrap().0, OTHER.as_bytes());
 }
 
-/// Not even of a service that nobody has ever heard of, one node after the other, as a person makes them.
+/// Not even for a service without any node, one node after the other, as a person makes them.
 #[tokio::test]
 #[ignore = "needs ZooKeeper: make test"]
 async fn a_config_is_noticed_where_nothing_was() {
@@ -172,7 +172,7 @@ async fn however_fast_a_config_changes_the_last_one_is_seen() {
 #[ignore = "needs ZooKeeper: make test"]
 async fn a_change_during_an_outage_is_seen_after_it() {
     let zoo = Zoo::start(1).await;
-    let proxy = Proxy::to(zoo.0.address()).await;
+    let proxy = Proxy::to(zoo.servers.address()).await;
     let behind = ZooKeeper::builder([proxy.address().to_string()]).build().unwrap();
     let watcher = Watcher::new(Arc::new(behind), &service());
     watcher.until(SOON, "at first", |seen| seen.set.is_some()).await;

@@ -3,7 +3,4 @@
 mod common;
 
 callboard_conformance::suite!(common::Zoo::start(1).await, ignore = "needs ZooKeeper: make test");
-callboard_conformance::suite_of_rights!(
-    common::Guarded(common::Zoo::start(1).await),
-    ignore = "needs ZooKeeper: make test"
-);
+callboard_conformance::suite_of_rights!(common::Zoo::guarded().await, ignore = "needs ZooKeeper: make test");

@@ -46,13 +46,13 @@ async fn a_refused_registration_does_not_remove_the_next_ones_node() {
 #[ignore = "needs ZooKeeper: make test"]
 async fn a_registration_that_was_cut_does_not_remove_the_next_ones_node() {
     let zoo = Zoo::start(1).await;
-    let proxy = Proxy::to(zoo.0.address()).await;
+    let proxy = Proxy::to(zoo.servers.address()).await;
     let zookeeper = ZooKeeper::builder([proxy.address().to_string()]).session(SESSION).build().unwrap();
     let other = zookeeper.register(&service(), &instance("b")).await.unwrap();
     let session = zoo.node_of(&service(), "b").await.1;
     for _ in 0..3 {
-        // The server sees a new connection before the client knows that it has one, and waits with what it asks until then.
-        // So the client has to be answered once.
+        // The server sees a new connection before the client knows that it has one, and waits with what it asks until
+        // then. So the client has to be answered once.
         zookeeper.put_service_config(&service(), None).await.unwrap();
         proxy.set(Mode::Delay(Duration::from_millis(500))).await;
         let (service, instance) = (service(), instance("a"));
@@ -69,12 +69,13 @@ async fn a_registration_that_was_cut_does_not_remove_the_next_ones_node() {
     other.revoke().await.unwrap();
 }
 
-/// A registration that nobody waits for any more, and that succeeds afterwards, is removed although the session goes on.
+/// A registration whose caller has stopped waiting, and that succeeds afterwards, is removed although the session goes
+/// on.
 #[tokio::test]
 #[ignore = "needs ZooKeeper: make test"]
 async fn what_a_registration_that_was_given_up_has_made_is_removed() {
     let zoo = Zoo::start(1).await;
-    let proxy = Proxy::to(zoo.0.address()).await;
+    let proxy = Proxy::to(zoo.servers.address()).await;
     let zookeeper = ZooKeeper::builder([proxy.address().to_string()]).session(SESSION).build().unwrap();
     let other = zookeeper.register(&service(), &instance("b")).await.unwrap();
     proxy.set(Mode::Delay(Duration::from_millis(300))).await;
@@ -89,8 +90,8 @@ async fn what_a_registration_that_was_given_up_has_made_is_removed() {
     other.revoke().await.unwrap();
 }
 
-/// One claim ends in the moment in which another client of the same process makes the same one. That it takes the other's
-/// node with it must not happen.
+/// One claim ends in the moment in which another client of the same process makes the same one. That it takes the
+/// other's node with it must not happen.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs ZooKeeper: make test"]
 async fn a_claim_that_ends_leaves_another_clients_alone() {
@@ -121,7 +122,7 @@ async fn a_claim_that_ends_leaves_another_clients_alone() {
 #[ignore = "needs ZooKeeper: make test"]
 async fn an_older_incarnation_is_removed_only_while_the_newer_one_stands() {
     let zoo = Zoo::start(1).await;
-    let proxy = Proxy::to(zoo.0.address()).await;
+    let proxy = Proxy::to(zoo.servers.address()).await;
     let behind = ZooKeeper::builder([proxy.address().to_string()]).session(SESSION).build().unwrap();
     let other = behind.register(&service(), &instance("b")).await.unwrap();
     let session = zoo.node_of(&service(), "b").await.1;
@@ -137,7 +138,7 @@ async fn an_older_incarnation_is_removed_only_while_the_newer_one_stands() {
     // Now it is told so, asks for the others, and is told of the older one, each a way that takes its time.
     let asked = format!("sid={session:#x},");
     until("it has asked for the others", async || {
-        let connections = ask::four_letters(zoo.0.address(), "cons").await.unwrap();
+        let connections = ask::four_letters(zoo.servers.address(), "cons").await.unwrap();
         connections.lines().any(|line| line.contains(&asked) && line.contains("lop=GETC")).then_some(())
     })
     .await;

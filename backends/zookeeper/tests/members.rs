@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use callboard_core::{Registration, RegistrationSettings, Registry, register};
 use callboard_zookeeper::ZooKeeper;
-use common::{SOON, Vigil, Zoo, instance, service, until};
+use common::{GapWatch, SOON, Zoo, instance, service, until};
 use tokio::time::{Instant, timeout};
 
 /// The default length.
@@ -18,10 +18,10 @@ fn backend(zoo: &Zoo) -> ZooKeeper {
     ZooKeeper::builder(zoo.hosts()).session(SESSION).build().unwrap()
 }
 
-/// An instance that is kept on the board, and four who look for gaps.
+/// A registered instance, and four watchers that look for gaps.
 struct Kept {
     registration: Registration,
-    vigils: Vec<Vigil>,
+    watchers: Vec<GapWatch>,
 }
 
 impl Kept {
@@ -29,27 +29,27 @@ impl Kept {
         let registry: Arc<dyn Registry> = Arc::new(backend(zoo));
         let registration = register(registry, &service(), instance("a"), RegistrationSettings::default());
         registration.wait_registered(SOON).await.unwrap();
-        let vigils: Vec<_> = (0..4).map(|_| Vigil::over(Arc::new(backend(zoo)), &service())).collect();
-        for vigil in &vigils {
-            vigil.until("before", &["a=1"]).await;
+        let watchers: Vec<_> = (0..4).map(|_| GapWatch::over(Arc::new(backend(zoo)), &service())).collect();
+        for gap_watch in &watchers {
+            gap_watch.until("before", &["a=1"]).await;
         }
-        Self { registration, vigils }
+        Self { registration, watchers }
     }
 
     /// Changes it, and waits until all have seen that.
     async fn is_changed(&self, when: &str) {
         let started = Instant::now();
         self.registration.update(|instance| instance.set_weight(7));
-        for vigil in &self.vigils {
-            vigil.until(when, &["a=7"]).await;
+        for gap_watch in &self.watchers {
+            gap_watch.until(when, &["a=7"]).await;
         }
         println!("{when}: written and seen in {:?}", started.elapsed());
     }
 
     /// No set was without it.
     async fn leaves_without_a_gap(self) {
-        for vigil in &self.vigils {
-            let seen = vigil.seen();
+        for gap_watch in &self.watchers {
+            let seen = gap_watch.seen();
             let first = seen.sets.iter().position(|set| !set.is_empty()).unwrap();
             assert!(seen.sets[first..].iter().all(|set| set.len() == 1), "a gap: {seen:?}");
         }
@@ -57,13 +57,13 @@ impl Kept {
     }
 }
 
-/// The member that a client is connected to is killed: its session and its entry stay, nothing is lost, and nobody sees a
-/// set without it. So it is for who watches.
+/// The member that a client is connected to is killed: its session and its entry stay, nothing is lost, and no
+/// set is without it. The same holds for watchers.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs ZooKeeper: make test"]
 async fn the_member_that_we_are_connected_to_is_killed() {
     let zoo = Zoo::start(3).await;
-    let leader = zoo.0.leader().await;
+    let leader = zoo.servers.leader().await;
     // Clients choose a member by chance: until it is a follower, as the next test kills the leader.
     let (registry, mut lease, owner, member) = loop {
         let registry = backend(&zoo);
@@ -74,13 +74,13 @@ async fn the_member_that_we_are_connected_to_is_killed() {
             _ => lease.revoke().await.unwrap(),
         }
     };
-    let vigils: Vec<_> = (0..4).map(|_| Vigil::over(Arc::new(backend(&zoo)), &service())).collect();
-    let same = Vigil::over(Arc::new(registry.clone()), &service());
-    for vigil in vigils.iter().chain([&same]) {
-        vigil.until("before", &["a=1"]).await;
+    let watchers: Vec<_> = (0..4).map(|_| GapWatch::over(Arc::new(backend(&zoo)), &service())).collect();
+    let same = GapWatch::over(Arc::new(registry.clone()), &service());
+    for gap_watch in watchers.iter().chain([&same]) {
+        gap_watch.until("before", &["a=1"]).await;
     }
 
-    zoo.0.node(member).kill().await;
+    zoo.servers.node(member).kill().await;
     let killed = Instant::now();
     let to = until("connected to another member", async || zoo.server_of(owner).await).await;
     println!("connected to member {to} {:?} after member {member} was killed", killed.elapsed());
@@ -89,26 +89,26 @@ async fn the_member_that_we_are_connected_to_is_killed() {
     assert!(timeout(Duration::from_secs(2), lease.lost()).await.is_err(), "the lease is held");
     // The watches live on: what happens now is seen.
     let _b = registry.register(&service(), &instance("b").with_weight(2)).await.unwrap();
-    for vigil in vigils.iter().chain([&same]) {
-        vigil.until("after", &["a=1", "b=2"]).await;
-        vigil.never_missed("a=1");
+    for gap_watch in watchers.iter().chain([&same]) {
+        gap_watch.until("after", &["a=1", "b=2"]).await;
+        gap_watch.never_missed("a=1");
     }
     assert_eq!(same.seen().errors, [""; 0], "a short loss of the connection does not end a watch");
 }
 
-/// The leader is killed: the others elect another, and meanwhile nobody answers. Nobody sees a set without the entry.
+/// The leader is killed: the others elect another, and meanwhile no member answers. No set is without the entry.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs ZooKeeper: make test"]
 async fn the_leader_is_killed() {
     let zoo = Zoo::start(3).await;
     let kept = Kept::on(&zoo).await;
-    zoo.0.node(zoo.0.leader().await).kill().await;
+    zoo.servers.node(zoo.servers.leader().await).kill().await;
     kept.is_changed("the leader was killed").await;
     kept.leaves_without_a_gap().await;
 }
 
-/// The member that we are connected to falls silent, as when its host is cut off: that is noticed, another one is asked,
-/// and nobody sees a set without the entry.
+/// The member that we are connected to falls silent, as when its host is cut off: that is noticed, another one is
+/// asked, and no set is without the entry.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs ZooKeeper: make test"]
 async fn the_member_that_we_are_connected_to_falls_silent() {
@@ -116,15 +116,15 @@ async fn the_member_that_we_are_connected_to_falls_silent() {
     let kept = Kept::on(&zoo).await;
     let (_, owner) = zoo.node_of(&service(), "a").await;
     let member = zoo.server_of(owner).await.unwrap();
-    zoo.0.node(member).pause();
+    zoo.servers.node(member).pause();
     kept.is_changed("a member fell silent").await;
-    zoo.0.node(member).resume();
+    zoo.servers.node(member).resume();
     // What was left of a session that was given up ends, and takes nothing with it.
     tokio::time::sleep(SESSION + Duration::from_secs(3)).await;
     kept.leaves_without_a_gap().await;
 }
 
-/// Two of three members are gone: the last one answers nobody. Clients keep their set, and all is right within five
+/// Two of three members are gone: the last one does not answer. Clients keep their set, and all is right within five
 /// seconds after another one is back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs ZooKeeper: make test"]
@@ -133,10 +133,10 @@ async fn without_a_quorum_the_last_set_is_kept() {
     let kept = Kept::on(&zoo).await;
     let watcher = callboard_conformance::Watcher::new(Arc::new(backend(&zoo)), &service());
     watcher.until_ids(SOON, "before", &["a"]).await;
-    zoo.0.node(0).kill().await;
-    zoo.0.node(1).kill().await;
+    zoo.servers.node(0).kill().await;
+    zoo.servers.node(1).kill().await;
     watcher.until(SOON, "cut off, with its set kept", |s| s.stale.is_some() && s.ids() == ["a"]).await;
-    zoo.0.node(0).start().await;
+    zoo.servers.node(0).start().await;
     let back = Instant::now();
     kept.is_changed("the quorum is back").await;
     watcher.until(SOON, "after", |s| s.stale.is_none() && s.instance("a").is_some_and(|a| a.weight() == 7)).await;

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 /// What core allows an attempt.
 const ATTEMPT: Duration = Duration::from_secs(10);
 
-/// Somebody who says this to everybody, and then nothing.
+/// A server that sends this to every client, and then nothing.
 async fn says(what: Vec<u8>) -> ZooKeeper {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -21,7 +21,7 @@ async fn says(what: Vec<u8>) -> ZooKeeper {
         let mut open = Vec::new();
         loop {
             let (mut socket, _) = listener.accept().await.unwrap();
-            // Who has heard enough hangs up.
+            // A client that has had enough hangs up.
             let _ = socket.write_all(&what).await;
             open.push(socket);
         }

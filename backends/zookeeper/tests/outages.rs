@@ -11,7 +11,7 @@ use callboard_core::{ErrorKind, RegistrationSettings, RegistrationState, Registr
 use callboard_raw::{Mode, Proxy};
 use callboard_servers::Program;
 use callboard_zookeeper::ZooKeeper;
-use common::{SESSION, SOON, Vigil, Zoo, instance, service, until};
+use common::{GapWatch, SESSION, SOON, Zoo, instance, service, until};
 use tokio::time::{Instant, sleep, timeout};
 
 /// The bound for everything to be right after an outage.
@@ -27,7 +27,7 @@ fn on_board(state: &RegistrationState) -> bool {
 #[ignore = "needs ZooKeeper: make test"]
 async fn a_session_that_expires_in_a_black_hole_is_replaced() {
     let zoo = Zoo::start(1).await;
-    let proxy = Proxy::to(zoo.0.address()).await;
+    let proxy = Proxy::to(zoo.servers.address()).await;
     let behind = ZooKeeper::builder([proxy.address().to_string()]).session(SESSION).build().unwrap();
     let registration = register(Arc::new(behind.clone()), &service(), instance("a"), RegistrationSettings::default());
     registration.wait_registered(SOON).await.unwrap();
@@ -61,14 +61,14 @@ async fn a_session_that_expires_in_a_black_hole_is_replaced() {
 #[ignore = "needs ZooKeeper: make test"]
 async fn after_an_outage_that_the_session_outlives_nothing_was_missing() {
     let zoo = Zoo::start(1).await;
-    let proxy = Proxy::to(zoo.0.address()).await;
+    let proxy = Proxy::to(zoo.servers.address()).await;
     let backend = ZooKeeper::builder([proxy.address().to_string()]).build().unwrap();
     let registration = register(Arc::new(backend.clone()), &service(), instance("a"), RegistrationSettings::default());
     registration.wait_registered(SOON).await.unwrap();
     let watcher = Watcher::new(Arc::new(backend), &service());
     watcher.until_ids(SOON, "before", &["a"]).await;
-    let vigil = Vigil::over(Arc::new(zoo.zookeeper()), &service());
-    vigil.until("before", &["a=1"]).await;
+    let gap_watch = GapWatch::over(Arc::new(zoo.zookeeper()), &service());
+    gap_watch.until("before", &["a=1"]).await;
 
     // After 7 s without a server, the client library alone would wait for some 6 s more.
     for (mode, outage) in [(Mode::Refuse, 7), (Mode::BlackHole, 7), (Mode::Refuse, 1)] {
@@ -83,24 +83,24 @@ async fn after_an_outage_that_the_session_outlives_nothing_was_missing() {
         };
         watcher.until(SOON, "after", right).await;
         timeout(SOON, registration.watch_state().wait_for(on_board)).await.unwrap().unwrap();
-        vigil.until("after", &[&format!("a={weight}")]).await;
+        gap_watch.until("after", &[&format!("a={weight}")]).await;
         println!("right {:?} after {outage} s of {mode:?}", healed.elapsed());
         assert!(healed.elapsed() < HEALED, "{:?}", healed.elapsed());
     }
     // What is left of a session that was given up ends, and takes nothing with it.
     sleep(Duration::from_secs(17)).await;
-    let seen = vigil.seen();
+    let seen = gap_watch.seen();
     assert!(seen.sets.iter().all(|set| set.len() == 1), "a gap: {seen:?}");
     assert!(seen.errors.is_empty(), "{seen:?}");
 }
 
-/// A session that was given up in an outage leaves its entry where it is when the outage is over, for as long as it lasts,
-/// so that there is time to replace it.
+/// A session that was given up in an outage leaves its entry where it is when the outage is over, for as long as it
+/// lasts, so that there is time to replace it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs ZooKeeper: make test"]
 async fn a_session_that_was_given_up_does_not_close_itself() {
     let zoo = Zoo::start(1).await;
-    let proxy = Proxy::to(zoo.0.address()).await;
+    let proxy = Proxy::to(zoo.servers.address()).await;
     let backend = ZooKeeper::builder([proxy.address().to_string()]).session(Duration::from_secs(30)).build().unwrap();
     let mut lease = backend.register(&service(), &instance("a")).await.unwrap();
     let node = zoo.node_of(&service(), "a").await;
@@ -118,13 +118,13 @@ async fn a_session_that_was_given_up_does_not_close_itself() {
     assert_ne!(zoo.node_of(&service(), "a").await.1, node.1);
 }
 
-/// A process that stands still for longer than its session: it is off the board meanwhile, learns of it when it goes
-/// on, and is on the board again within five seconds.
+/// A process that stands still for longer than its session: its entry is removed meanwhile. When it goes on, it notices
+/// that, and is registered again within five seconds.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs ZooKeeper: make test"]
 async fn a_process_that_stands_still_beyond_its_session_comes_back() {
     let zoo = Zoo::start(1).await;
-    let url = format!("zookeeper://{}/{}?session=6s", zoo.0.address(), service());
+    let url = format!("zookeeper://{}/{}?session=6s", zoo.servers.address(), service());
     let process = Program::example("register_in_zookeeper").args([&url, "127.0.0.1:50051"]).start();
     let (lines, _) = process.line_after(0, "Registered").await;
     let watcher = Watcher::new(Arc::new(zoo.zookeeper()), &service());
@@ -146,14 +146,14 @@ async fn a_process_that_stands_still_beyond_its_session_comes_back() {
     until("it has left", gone).await;
 }
 
-/// A process that is killed and started again at once is on the board again at once: what the killed one has left, which
-/// lasts until its session expires, is not in its way, and nobody takes it for the new one.
+/// A process that is killed and started again at once is registered again at once: the node of the killed one, which
+/// lasts until its session expires, is not in its way, and is not taken for the new one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs ZooKeeper: make test"]
 async fn a_restart_does_not_meet_its_own_ghost() {
     let zoo = Zoo::start(1).await;
     let id = "127.0.0.1:50051";
-    let url = format!("zookeeper://{}/{}?session=60s", zoo.0.address(), service());
+    let url = format!("zookeeper://{}/{}?session=60s", zoo.servers.address(), service());
     let start = || Program::example("register_in_zookeeper").args([&url, id]).start();
     let killed = start();
     killed.line("Registered").await;

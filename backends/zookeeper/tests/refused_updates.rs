@@ -10,7 +10,7 @@ use callboard_core::{ErrorKind, Lease, Registry};
 use callboard_raw::{Mode, Proxy};
 use callboard_servers::Cluster;
 use callboard_zookeeper::ZooKeeper;
-use common::{SESSION, SOON, Vigil, Zoo, instance, service, until};
+use common::{GapWatch, SESSION, SOON, Zoo, instance, service, until};
 use tokio::time::timeout;
 use zookeeper_client as zk;
 
@@ -24,8 +24,8 @@ async fn is_held(lease: &mut dyn Lease) {
 
 /// What is refused as it is changes nothing; what is taken afterwards does.
 async fn is_refused_and_then_taken(zoo: &Zoo, mut lease: Box<dyn Lease>, kind: ErrorKind, cure: impl AsyncFnOnce()) {
-    let vigil = Vigil::over(Arc::new(zoo.zookeeper()), &service());
-    vigil.until("before", &["a=1"]).await;
+    let gap_watch = GapWatch::over(Arc::new(zoo.zookeeper()), &service());
+    gap_watch.until("before", &["a=1"]).await;
     let (path, owner) = zoo.node_of(&service(), "a").await;
     let large = instance("a").with_weight(2).with_metadata("note", "x".repeat(3000));
     for _ in 0..2 {
@@ -36,15 +36,15 @@ async fn is_refused_and_then_taken(zoo: &Zoo, mut lease: Box<dyn Lease>, kind: E
     is_held(lease.as_mut()).await;
     cure().await;
     lease.update(&large).await.unwrap();
-    vigil.until("changed", &["a=2"]).await;
-    vigil.never_missed_a_member();
+    gap_watch.until("changed", &["a=2"]).await;
+    gap_watch.never_missed_a_member();
     assert_eq!(zoo.node_of(&service(), "a").await, (path, owner), "it is the same node");
     is_held(lease.as_mut()).await;
     lease.revoke().await.unwrap();
-    vigil.until("revoked", &[]).await;
+    gap_watch.until("revoked", &[]).await;
 }
 
-/// The node's list is changed so that nobody may write it.
+/// The node's access list is changed so that no client may write it.
 #[tokio::test]
 #[ignore = "needs ZooKeeper: make test"]
 async fn an_update_that_the_list_forbids_keeps_the_claim() {
@@ -81,7 +81,7 @@ async fn what_is_too_large_is_refused_before_it_is_sent() {
     let zookeeper = zoo.zookeeper();
     let mut lease = zookeeper.register(&service(), &instance("a")).await.unwrap();
     let session = zoo.node_of(&service(), "a").await.1;
-    let watched = Vigil::over(Arc::new(zookeeper.clone()), &service());
+    let watched = GapWatch::over(Arc::new(zookeeper.clone()), &service());
     watched.until("before", &["a=1"]).await;
     let large = |id: &str, bytes: usize| instance(id).with_metadata("note", "x".repeat(bytes));
     let config = format!(r#"{{"loadBalancingConfig":[{{"round_robin":{{}}}}],"note":"{}"}}"#, "x".repeat(1 << 20));
@@ -104,10 +104,10 @@ async fn what_is_too_large_is_refused_before_it_is_sent() {
     again.revoke().await.unwrap();
     zookeeper.register(&service(), &large("b", most)).await.unwrap().revoke().await.unwrap();
     assert!(zoo.server_of(session).await.is_some(), "the session has gone on");
-    assert_eq!(watched.seen().errors, [""; 0], "nobody was cut off");
+    assert_eq!(watched.seen().errors, [""; 0], "no watcher was cut off");
 }
 
-/// A server that reads less than others do is one that this client is told of.
+/// A server with a smaller limit needs a client with that limit.
 #[tokio::test]
 #[ignore = "needs ZooKeeper: make test"]
 async fn the_limit_is_a_setting() {
@@ -129,11 +129,11 @@ async fn the_limit_is_a_setting() {
 #[ignore = "needs ZooKeeper: make test"]
 async fn an_update_that_is_cut_half_way_is_no_loss() {
     let zoo = Zoo::start(1).await;
-    let proxy = Proxy::to(zoo.0.address()).await;
+    let proxy = Proxy::to(zoo.servers.address()).await;
     let zookeeper = ZooKeeper::builder([proxy.address().to_string()]).session(SESSION).build().unwrap();
     let mut lease = zookeeper.register(&service(), &instance("a")).await.unwrap();
-    let (node, vigil) = (zoo.node_of(&service(), "a").await, Vigil::over(Arc::new(zoo.zookeeper()), &service()));
-    vigil.until("before", &["a=1"]).await;
+    let (node, gap_watch) = (zoo.node_of(&service(), "a").await, GapWatch::over(Arc::new(zoo.zookeeper()), &service()));
+    gap_watch.until("before", &["a=1"]).await;
     for weight in 2..5 {
         until("it is connected", async || zoo.server_of(node.1).await).await;
         proxy.set(Mode::Delay(Duration::from_millis(300))).await;
@@ -144,10 +144,10 @@ async fn an_update_that_is_cut_half_way_is_no_loss() {
             tokio::select! {
                 // Its answer is on its way for as long as that.
                 updated = &mut update => panic!("it is cut before: {updated:?}"),
-                () = vigil.until("written", &seen) => {}
+                () = gap_watch.until("written", &seen) => {}
             }
             proxy.set(Mode::Refuse).await;
-            // Once it is told, and once nobody waits for that.
+            // Once with an answer, and once after the caller has stopped waiting.
             if weight % 2 == 0 {
                 let cut = timeout(SOON, update).await.unwrap().unwrap_err();
                 assert_eq!(cut.kind(), ErrorKind::Unavailable, "{cut:?}");
@@ -161,11 +161,11 @@ async fn an_update_that_is_cut_half_way_is_no_loss() {
     proxy.set(Mode::BlackHole).await;
     let changed = instance("a").with_weight(7);
     let swallowed = timeout(Duration::from_millis(300), lease.update(&changed)).await;
-    assert!(swallowed.is_err(), "nobody answers: {swallowed:?}");
+    assert!(swallowed.is_err(), "there is no answer: {swallowed:?}");
     proxy.set(Mode::Pass).await;
     until("it can be updated again", async || lease.update(&instance("a").with_weight(8)).await.ok()).await;
-    vigil.until("updated", &["a=8"]).await;
-    vigil.never_missed_a_member();
+    gap_watch.until("updated", &["a=8"]).await;
+    gap_watch.never_missed_a_member();
     is_held(lease.as_mut()).await;
     lease.revoke().await.unwrap();
 }

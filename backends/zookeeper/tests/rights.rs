@@ -1,5 +1,5 @@
-//! Rights that are taken away while somebody watches. ZooKeeper says nothing of that, and nothing of what happens to a node
-//! that a client may not read any more.
+//! Rights that are taken away while somebody watches. ZooKeeper says nothing of that, and nothing of what happens to a
+//! node that a client may not read any more.
 #![allow(clippy::unwrap_used, reason = "clippy knows the tests here, but not their helpers")]
 
 mod common;
@@ -12,14 +12,14 @@ use common::{SOON, Zoo, config_of, directory, instance, service};
 use tokio::time::Instant;
 use zookeeper_client as zk;
 
-/// Within which somebody who watches knows.
+/// Within which a watcher knows.
 const KNOWN: Duration = Duration::from_secs(45);
 
 fn denied(seen: &Seen) -> bool {
     seen.stale.as_ref().is_some_and(|stale| stale.error.kind() == ErrorKind::Denied)
 }
 
-/// The right to read this node is taken away from everybody. Whoever watches is told so within the bound, whether anything
+/// The right to read this node is taken away from all clients. A watcher learns that within the bound, whether anything
 /// happens there or not, keeps what is known, and goes on when the right is given back.
 async fn is_told(zoo: &Zoo, path: &str) {
     let watcher = Watcher::new(zoo.resolver(), &service());
@@ -27,8 +27,8 @@ async fn is_told(zoo: &Zoo, path: &str) {
     let nobody = [zk::Acl::new(zk::Permission::ALL, zk::AuthId::new("digest", "nobody:x"))];
     zoo.hand().await.set_acl(path, &nobody, None).await.unwrap();
     let taken = Instant::now();
-    let seen = watcher.until(KNOWN, "told", denied).await;
-    println!("told {:?} after the right to read {path} was taken", taken.elapsed());
+    let seen = watcher.until(KNOWN, "denied", denied).await;
+    println!("known {:?} after the right to read {path} was taken", taken.elapsed());
     assert_eq!((seen.ids(), seen.emptied), (vec!["a"], 0), "{seen:?}");
     let error = seen.stale.unwrap().error;
     assert!(error.to_string().contains(path), "{error}");
@@ -55,7 +55,7 @@ async fn who_may_not_read_the_config_any_more_is_told() {
     is_told(&zoo, &config_of(&service())).await;
 }
 
-/// What happens while the right is away is seen by nobody, and by everybody when it is back.
+/// Changes made while the right is away are seen by no watcher, and by all when it is back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs ZooKeeper: make test"]
 async fn what_changes_while_nobody_may_read_is_not_missed() {
@@ -72,7 +72,7 @@ async fn what_changes_while_nobody_may_read_is_not_missed() {
     let record = encode(&Instance::new("b", "127.0.0.1:50052".parse().unwrap()).unwrap());
     let node = zk::CreateMode::Ephemeral.with_acls(zk::Acls::anyone_all());
     hand.create(&format!("{}/b--1", directory(&service())), record.as_bytes(), &node).await.unwrap();
-    let seen = watcher.until(KNOWN, "told", denied).await;
+    let seen = watcher.until(KNOWN, "denied", denied).await;
     assert_eq!(seen.ids(), ["a"]);
     zoo.allow(&directory(&service())).await;
     watcher.until(SOON, "given back", |seen| seen.stale.is_none() && seen.ids() == ["a", "b"]).await;

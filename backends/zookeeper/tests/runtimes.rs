@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use callboard_conformance::Watcher;
 use callboard_core::{ErrorKind, RegistrationSettings, RegistrationState, Registry, Resolver, register};
-use common::{SESSION, SOON, Vigil, Zoo, instance, service};
+use common::{GapWatch, SESSION, SOON, Zoo, instance, service};
 use futures_util::StreamExt;
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
-/// What one runtime has on the board and watches goes on, without a word, when another one ends that has used the same
-/// client before it.
+/// What is registered and watched in one runtime goes on, without an interruption, when another one ends that has used
+/// the same client before it.
 #[test]
 #[ignore = "needs ZooKeeper: make test"]
 fn the_end_of_one_runtime_is_nothing_to_another() {
@@ -22,13 +22,13 @@ fn the_end_of_one_runtime_is_nothing_to_another() {
     let zoo = ours.block_on(Zoo::start(1));
     let zookeeper = zoo.zookeeper();
     let other = theirs.block_on(zookeeper.register(&"project/other".parse().unwrap(), &instance("b"))).unwrap();
-    let (registration, watch, vigil) = ours.block_on(async {
+    let (registration, watch, gap_watch) = ours.block_on(async {
         let registration =
             register(Arc::new(zookeeper.clone()), &service(), instance("a"), RegistrationSettings::default());
         registration.wait_registered(SOON).await.unwrap();
-        let watch = Vigil::over(Arc::new(zookeeper.clone()), &service());
+        let watch = GapWatch::over(Arc::new(zookeeper.clone()), &service());
         watch.until("at first", &["a=1"]).await;
-        (registration, watch, Vigil::over(Arc::new(zoo.zookeeper()), &service()))
+        (registration, watch, GapWatch::over(Arc::new(zoo.zookeeper()), &service()))
     });
     drop(theirs);
     ours.block_on(async {
@@ -39,7 +39,7 @@ fn the_end_of_one_runtime_is_nothing_to_another() {
         assert!(!states.has_changed().unwrap(), "{:?}", states.borrow());
         assert!(matches!(*states.borrow(), RegistrationState::Registered { .. }), "{:?}", states.borrow());
         assert_eq!(watch.seen().errors, [""; 0]);
-        vigil.never_missed("a=1");
+        gap_watch.never_missed("a=1");
         registration.update(|instance| instance.set_weight(2));
         watch.until("it goes on", &["a=2"]).await;
         registration.deregister().await.unwrap();
@@ -69,7 +69,7 @@ fn one_client_serves_one_runtime_after_another() {
     keeper.block_on(async { drop(zoo) });
 }
 
-/// What was made on a runtime and outlives it, because somebody else has it, is over: whoever has it is told.
+/// What was made on a runtime and outlives it, because another runtime holds it, is over: its holder gets an error.
 #[test]
 #[ignore = "needs ZooKeeper: make test"]
 fn what_outlives_its_runtime_is_over() {
@@ -91,7 +91,7 @@ fn what_outlives_its_runtime_is_over() {
     assert_eq!(lost.kind(), ErrorKind::Lost, "{lost:?}");
     let again = ours.block_on(zookeeper.register(&service(), &instance("a"))).unwrap();
     ours.block_on(again.revoke()).unwrap();
-    // What is left of the other has to be let go of within a runtime, as everything of tokio has.
+    // The rest has to be dropped within a runtime, as everything of tokio has.
     let _within = ours.enter();
     drop((lease, watch, zoo));
 }

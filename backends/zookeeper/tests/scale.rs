@@ -21,7 +21,8 @@ const SERVICES: usize = 1000;
 /// The time that this process has had of all processors.
 fn cpu() -> Duration {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    // The name before may have blanks in it; then come the state and ten numbers, and the ticks for programs and system.
+    // The name before may have blanks in it; then come the state and ten numbers, and the ticks for programs and
+    // system.
     let numbers = stat.rsplit_once(") ").unwrap().1.split(' ').skip(11).take(2);
     numbers.map(|ticks| Duration::from_millis(10) * ticks.parse().unwrap()).sum()
 }
@@ -37,7 +38,7 @@ async fn costs(time: Duration) -> Duration {
 #[ignore = "needs ZooKeeper: make test"]
 async fn a_thousand_services_cost_little_and_an_outage_of_them_too() {
     let zoo = Zoo::start(1).await;
-    let proxy = Proxy::to(zoo.0.address()).await;
+    let proxy = Proxy::to(zoo.servers.address()).await;
     let services: Vec<ServiceName> = (0..SERVICES).map(|n| format!("many/s{n}").parse().unwrap()).collect();
     let servers = zoo.zookeeper();
     let leases = stream::iter(&services).map(async |service| servers.register(service, &instance("a")).await.unwrap());
@@ -82,7 +83,7 @@ async fn a_thousand_services_cost_little_and_an_outage_of_them_too() {
     assert!(idle < Duration::from_secs(4) && outage < Duration::from_secs(2), "{idle:?}, {outage:?}");
 }
 
-/// Who cannot be reached is asked as often as one service would ask, however many there are.
+/// A ZooKeeper that cannot be reached is asked as often as by one service, however many there are.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_services_together_try_as_often_as_one() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

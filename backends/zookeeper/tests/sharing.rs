@@ -12,7 +12,7 @@ use callboard_core::{
 };
 use callboard_servers::ask;
 use callboard_zookeeper::ZooKeeper;
-use common::{SESSION, SOON, Vigil, Zoo, directory, instance, service, until};
+use common::{GapWatch, SESSION, SOON, Zoo, directory, instance, service, until};
 use futures_util::{StreamExt, stream};
 use tokio::time::{Instant, timeout};
 use zookeeper_client as zk;
@@ -20,7 +20,7 @@ use zookeeper_client as zk;
 impl Zoo {
     /// How many clients are connected, this question aside.
     async fn connections(&self) -> usize {
-        let answer = ask::four_letters(self.0.address(), "cons").await.unwrap();
+        let answer = ask::four_letters(self.servers.address(), "cons").await.unwrap();
         answer.lines().filter(|line| line.contains("sid=")).count()
     }
 }
@@ -37,9 +37,10 @@ async fn everything_shares_one_session() {
         async move { zookeeper.register(service, &instance("a")).await.unwrap() }
     });
     let leases = futures_util::future::join_all(registered).await;
-    let vigils: Vec<_> = services.iter().map(|service| Vigil::over(Arc::new(zookeeper.clone()), service)).collect();
-    for vigil in &vigils {
-        vigil.until("registered", &["a=1"]).await;
+    let watchers: Vec<_> =
+        services.iter().map(|service| GapWatch::over(Arc::new(zookeeper.clone()), service)).collect();
+    for gap_watch in &watchers {
+        gap_watch.until("registered", &["a=1"]).await;
     }
     assert_eq!(zoo.connections().await, 1);
 
@@ -47,14 +48,14 @@ async fn everything_shares_one_session() {
     let mut leases = leases.into_iter();
     let last = leases.next_back().unwrap();
     drop(leases);
-    for vigil in &vigils[..9] {
-        vigil.until("dropped", &[]).await;
+    for gap_watch in &watchers[..9] {
+        gap_watch.until("dropped", &[]).await;
     }
-    vigils[9].until("the last is still there", &["a=1"]).await;
+    watchers[9].until("the last is still there", &["a=1"]).await;
     assert_eq!(zoo.connections().await, 1);
-    drop(vigils);
+    drop(watchers);
     last.revoke().await.unwrap();
-    until("the session is let go of", async || (zoo.connections().await == 0).then_some(())).await;
+    until("the session is dropped", async || (zoo.connections().await == 0).then_some(())).await;
     // And the next use makes another.
     zookeeper.register(&service(), &instance("a")).await.unwrap().revoke().await.unwrap();
 }
@@ -83,8 +84,8 @@ async fn a_dropped_watch_leaves_nothing_on_a_session_that_stays() {
     drop(leases);
 }
 
-/// Two claims of one incarnation on one session, as of a process that registers twice: the later one holds, the former one
-/// is told whose its place is, and its end removes nothing.
+/// Two claims of one incarnation on one session, as of a process that registers twice: the later one holds, the former
+/// one is told whose its place is, and its end removes nothing.
 #[tokio::test]
 #[ignore = "needs ZooKeeper: make test"]
 async fn a_second_claim_on_the_same_session_replaces_the_first() {
@@ -102,11 +103,11 @@ async fn a_second_claim_on_another_session_replaces_the_first() {
 }
 
 async fn is_replaced(zoo: &Zoo, by_first: &ZooKeeper, by_second: &ZooKeeper) {
-    let vigil = Vigil::over(Arc::new(zoo.zookeeper()), &service());
+    let gap_watch = GapWatch::over(Arc::new(zoo.zookeeper()), &service());
     let mut first = by_first.register(&service(), &instance("a")).await.unwrap();
-    vigil.until("first", &["a=1"]).await;
+    gap_watch.until("first", &["a=1"]).await;
     let mut second = by_second.register(&service(), &instance("a").with_weight(2)).await.unwrap();
-    vigil.until("second", &["a=2"]).await;
+    gap_watch.until("second", &["a=2"]).await;
     let incarnation = Incarnation::of_this_process();
     let said = format!(
         "the id \"a\" is taken by 127.0.0.1:50051, of incarnation {incarnation}; this one is of incarnation {incarnation}"
@@ -116,43 +117,43 @@ async fn is_replaced(zoo: &Zoo, by_first: &ZooKeeper, by_second: &ZooKeeper) {
     }
     drop(first);
     assert!(timeout(SESSION + Duration::from_secs(2), second.lost()).await.is_err(), "the second is held");
-    vigil.never_missed_a_member();
+    gap_watch.never_missed_a_member();
     second.revoke().await.unwrap();
-    vigil.until("revoked", &[]).await;
+    gap_watch.until("revoked", &[]).await;
 }
 
-/// A process whose clock was ahead is followed by one that has the right time: it is told who is there, disturbs nobody
-/// who watches, and has the place as soon as the other's session has expired.
+/// A process whose clock was ahead is followed by one that has the right time: it learns which instance is there, does
+/// not affect watchers, and registers as soon as the other's session has expired.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs ZooKeeper: make test"]
 async fn an_older_incarnation_waits_for_the_end_of_a_newer_one() {
     let zoo = Zoo::start(1).await;
     let ahead = Incarnation::from_micros(Incarnation::fresh().as_micros() + 3_600_000_000);
     let dead = zoo.zookeeper().register(&service(), &instance("a").with_incarnation(ahead)).await.unwrap();
-    let vigil = Vigil::over(Arc::new(zoo.zookeeper()), &service());
-    vigil.until("before", &["a=1"]).await;
+    let gap_watch = GapWatch::over(Arc::new(zoo.zookeeper()), &service());
+    gap_watch.until("before", &["a=1"]).await;
     let successor = register(zoo.registry(), &service(), instance("a").with_weight(2), RegistrationSettings::default());
-    let told = |state: &RegistrationState| match state {
+    let conflict = |state: &RegistrationState| match state {
         RegistrationState::Registering { error: Some(error), failures: 3.., .. } => Some(error.clone()),
         _ => None,
     };
     let mut states = successor.watch_state();
-    let state = timeout(SOON, states.wait_for(|state| told(state).is_some())).await.unwrap().unwrap().clone();
-    let error = told(&state).unwrap();
+    let state = timeout(SOON, states.wait_for(|state| conflict(state).is_some())).await.unwrap().unwrap().clone();
+    let error = conflict(&state).unwrap();
     assert_eq!(error.kind(), ErrorKind::Conflict);
     for part in ["\"a\"", "127.0.0.1:50051", &ahead.to_string(), &Incarnation::of_this_process().to_string()] {
         assert!(error.to_string().contains(part), "{part}: {error}");
     }
-    assert_eq!(vigil.seen().sets.iter().filter(|set| !set.is_empty()).count(), 1, "{:?}", vigil.seen());
-    // Nobody is there to remove it.
+    assert_eq!(gap_watch.seen().sets.iter().filter(|set| !set.is_empty()).count(), 1, "{:?}", gap_watch.seen());
+    // Its owner is gone and does not remove it.
     zoo.end_session(zoo.node_of(&service(), "a").await.1).await;
     successor.wait_registered(SOON).await.unwrap();
-    vigil.until("after", &["a=2"]).await;
+    gap_watch.until("after", &["a=2"]).await;
     drop(dead);
     successor.deregister().await.unwrap();
 }
 
-/// Who waits for a loss is told of a newer incarnation at once, and not by its next look.
+/// A lease notices a newer incarnation at once, and not only by its next check.
 #[tokio::test]
 #[ignore = "needs ZooKeeper: make test"]
 async fn a_lease_that_is_held_learns_of_a_newer_incarnation_at_once() {
@@ -224,7 +225,7 @@ async fn a_service_among_instances_is_no_record() {
     assert_eq!(refused.kind(), ErrorKind::Invalid, "{refused:?}");
 }
 
-/// A node that somebody else has written is made again as its owner wants it.
+/// A node that another client has written is made again by its owner.
 #[tokio::test]
 #[ignore = "needs ZooKeeper: make test"]
 async fn a_node_that_was_written_by_hand_is_lost() {
@@ -236,7 +237,7 @@ async fn a_node_that_was_written_by_hand_is_lost() {
     assert_eq!(error.kind(), ErrorKind::Lost);
     assert!(error.to_string().contains("written by somebody else"), "{error}");
     let _again = zoo.zookeeper().register(&service(), &instance("a").with_weight(2)).await.unwrap();
-    Vigil::over(zoo.resolver(), &service()).until("as its owner wants it", &["a=2"]).await;
+    GapWatch::over(zoo.resolver(), &service()).until("as its owner wants it", &["a=2"]).await;
 }
 
 /// The first set of a service with 1,000 instances is there in less than a second.

@@ -13,7 +13,7 @@ use callboard_raw::{Mode, Port, Proxy};
 use callboard_servers::Cluster;
 use callboard_tls_tests::{Authority, Pair};
 use callboard_zookeeper::ZooKeeper;
-use common::{SESSION, SOON, Vigil, Zoo, instance, service, until};
+use common::{GapWatch, SESSION, SOON, Zoo, instance, service, until};
 use futures_util::StreamExt;
 
 /// A server on Netty, as its own transport knows no TLS. The port for plain text stays open, for the harness.
@@ -35,7 +35,7 @@ async fn start(directory: &Path, authority: &Authority) -> (Cluster, SocketAddr)
     (cluster, port.address())
 }
 
-/// Writes a file as who renews certificates should: nobody reads half of it.
+/// Writes a file as a tool that renews certificates should, so that no reader finds half of it.
 fn write(directory: &Path, name: &str, text: &str) -> String {
     let path = directory.join(name);
     fs::write(directory.join("new"), text).unwrap();
@@ -43,14 +43,14 @@ fn write(directory: &Path, name: &str, text: &str) -> String {
     path.display().to_string()
 }
 
-/// What the server shows, and whom it trusts.
+/// The certificate of the server, and the CA that it trusts.
 fn renew_server(directory: &Path, authority: &Authority) {
     let server = issue(authority);
     write(directory, "server.pem", &format!("{}{}", server.key, server.certificate));
     write(directory, "ca.pem", &authority.pem);
 }
 
-/// What a client shows, and whom it trusts: the part of a URL that names the files.
+/// The certificate of a client, and the CA that it trusts: the part of a URL that names the files.
 fn renew_client(directory: &Path, authority: &Authority) -> String {
     let own = issue(authority);
     let ca = write(directory, "client-ca.pem", &authority.pem);
@@ -92,7 +92,7 @@ async fn servers_and_clients_meet_over_tls() {
 
     // The same by a URL that names files.
     let by_url = by_url(address, &format!("session=6s&{}", renew_client(directory.path(), &authority)));
-    Vigil::over(Arc::new(by_url), &service()).until("over TLS", &["a=1"]).await;
+    GapWatch::over(Arc::new(by_url), &service()).until("over TLS", &["a=1"]).await;
     registration.deregister().await.unwrap();
 
     // A server that we do not trust, a client that the server does not trust, and one that talks plain text.
@@ -128,7 +128,7 @@ async fn certificates_that_are_renewed_on_disk_are_read_again() {
     renew_client(directory.path(), &authority);
     cluster.start().await;
     registration.update(|instance| instance.set_weight(2));
-    Vigil::over(Arc::new(zookeeper), &service()).until("with the new ones", &["a=2"]).await;
+    GapWatch::over(Arc::new(zookeeper), &service()).until("with the new ones", &["a=2"]).await;
     registration.deregister().await.unwrap();
 }
 
@@ -144,7 +144,7 @@ async fn a_session_outlives_the_renewal_of_its_certificate() {
     let zookeeper = by_url(proxy.address(), &options);
     let registration = register(Arc::new(zookeeper), &service(), instance("a"), RegistrationSettings::default());
     registration.wait_registered(SOON).await.unwrap();
-    let zoo = Zoo(cluster);
+    let zoo = Zoo::of(cluster);
     let node = zoo.node_of(&service(), "a").await;
 
     let authority = Authority::new("the next").unwrap();
@@ -155,7 +155,7 @@ async fn a_session_outlives_the_renewal_of_its_certificate() {
     proxy.set(Mode::Refuse).await;
     proxy.set(Mode::Pass).await;
     registration.update(|instance| instance.set_weight(2));
-    Vigil::over(Arc::new(zoo.zookeeper()), &service()).until("changed", &["a=2"]).await;
+    GapWatch::over(Arc::new(zoo.zookeeper()), &service()).until("changed", &["a=2"]).await;
     assert_eq!(zoo.node_of(&service(), "a").await, node, "by the same session");
     registration.deregister().await.unwrap();
 }

@@ -7,6 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use callboard_core::{Instance, Registry, Resolver, ServiceName};
 
+use crate::Server;
+
 /// A backend under test, with a registry's server of its own that can be broken.
 ///
 /// # Contract
@@ -44,26 +46,43 @@ pub trait Harness: fmt::Debug + Send + Sync {
         true
     }
 
-    /// Whether a claim ends when the registry is out of reach for long, as by a time to live. Not where it is a lock that
-    /// its owner holds whether or not anybody can look.
+    /// Whether a claim ends when the registry is out of reach for long, as by a time to live. Not where it is a lock
+    /// that its owner holds whether or not anybody can look.
     fn claims_expire(&self) -> bool {
         true
     }
 
+    /// The server that [`kill`](Self::kill), [`restart`](Self::restart), [`pause`](Self::pause),
+    /// [`resume`](Self::resume) and [`wipe`](Self::wipe) break and mend. A harness without a server of that kind
+    /// implements those five itself, and not this.
+    fn server(&self) -> &dyn Server {
+        panic!("{self:?} names no server, and does not implement what breaks and mends it");
+    }
+
     /// Ends the server at once, as `kill -9` does. Its data stays, if it keeps any.
-    async fn kill(&self);
+    async fn kill(&self) {
+        self.server().kill().await;
+    }
 
     /// Starts a killed server again, on its data.
-    async fn restart(&self);
+    async fn restart(&self) {
+        self.server().restart().await;
+    }
 
-    /// Stops the server without ending it: connections stay open, and nothing is answered.
-    async fn pause(&self);
+    /// Stops the server without ending it: connections stay open, and there are no answers.
+    async fn pause(&self) {
+        self.server().pause().await;
+    }
 
     /// Lets a paused server go on.
-    async fn resume(&self);
+    async fn resume(&self) {
+        self.server().resume().await;
+    }
 
     /// Ends the server and starts it again without its data.
-    async fn wipe(&self);
+    async fn wipe(&self) {
+        self.server().wipe().await;
+    }
 
     /// Puts a record there that no callboard could have written, where instances of this service are looked for.
     async fn put_garbage(&self, service: &ServiceName);
@@ -72,7 +91,8 @@ pub trait Harness: fmt::Debug + Send + Sync {
     /// there: as whoever may write to the registry could. Nothing ends it.
     async fn put_record(&self, service: &ServiceName, id: &str, record: &Instance);
 
-    /// Puts these bytes where the service's config stands, or removes it, as a person with the registry's own tool would.
+    /// Puts these bytes where the service's config stands, or removes it, as a person with the registry's own tool
+    /// would.
     async fn put_config(&self, service: &ServiceName, config: Option<&[u8]>);
 
     /// Removes the entry of this instance, past its owner, as a person with the registry's own tool would.

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use callboard_conformance::{Bounds, Harness};
+use callboard_conformance::{Bounds, Harness, Server};
+#[allow(unused_imports, reason = "not every test makes instances")]
+pub(crate) use callboard_conformance::{instance, service};
 use callboard_core::{Instance, Registry, Resolver, ServiceName, encode};
 use callboard_etcd::{Etcd, EtcdBuilder};
 use callboard_servers::{Cluster, Setup, ask};
@@ -20,22 +22,22 @@ use self::users::{APP, PASSWORD, READER};
 /// Long enough for anything that is expected to work at once, on a machine that is busy with other tests.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
 
-/// As short as leaves a busy machine the time to tell etcd of its leases.
+/// As short as leaves a busy machine the time to renew its leases.
 pub(crate) const TTL: Duration = Duration::from_secs(5);
 
 /// What is the default. A member that does not lead passes each keep-alive on to the leader, one after the other, which
 /// takes its time on a busy machine.
 pub(crate) const TTL_OF_THREE: Duration = Duration::from_secs(15);
 
-/// How soon a watch is to learn that it may not read any more.
+/// How soon a watch is to notice that it may not read any more.
 const RELIST: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
 pub(crate) struct Servers {
     pub(crate) cluster: Cluster,
     ttl: Duration,
-    /// Whether it lets in only who has a password.
-    asks_who: bool,
+    /// Whether it asks for a user and a password.
+    guarded: bool,
 }
 
 impl Servers {
@@ -47,12 +49,12 @@ impl Servers {
         Self::of(Cluster::etcd().nodes(3), TTL_OF_THREE).await
     }
 
-    /// Starts it. What RUST_LOG asks for is shown.
+    /// Starts it. The tests print the logs that RUST_LOG selects.
     pub(crate) async fn of(setup: Setup, ttl: Duration) -> Self {
         let filter = tracing_subscriber::EnvFilter::from_default_env();
-        // It fails if another test of this program has done it.
+        // It fails if another test of this program has done it before.
         let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
-        Self { cluster: setup.start().await, ttl, asks_who: false }
+        Self { cluster: setup.start().await, ttl, guarded: false }
     }
 
     pub(crate) fn builder(&self) -> EtcdBuilder {
@@ -63,10 +65,10 @@ impl Servers {
         self.builder().build().unwrap()
     }
 
-    /// As this user, if it asks who one is.
+    /// As this user, if it asks for one.
     pub(crate) fn etcd_of(&self, user: &str) -> Etcd {
         let builder = self.builder();
-        if self.asks_who { builder.user(user, PASSWORD).relist(RELIST).build().unwrap() } else { self.etcd() }
+        if self.guarded { builder.user(user, PASSWORD).relist(RELIST).build().unwrap() } else { self.etcd() }
     }
 
     /// A client of the test's own.
@@ -79,14 +81,6 @@ impl Servers {
 /// An etcd at these addresses, with what tests need.
 pub(crate) fn builder(addresses: impl IntoIterator<Item = SocketAddr>) -> EtcdBuilder {
     Etcd::builder(addresses.into_iter().map(|address| address.to_string())).ttl(TTL)
-}
-
-pub(crate) fn service(name: &str) -> ServiceName {
-    name.parse().unwrap()
-}
-
-pub(crate) fn instance(id: &str, port: u16) -> Instance {
-    Instance::new(id, format!("127.0.0.1:{port}").parse().unwrap()).unwrap()
 }
 
 pub(crate) fn key(service: &ServiceName, id: &str) -> String {
@@ -116,24 +110,8 @@ impl Harness for Servers {
         Bounds { expiry: self.ttl + 5 * second, heal: 10 * second, notice: 30 * second }
     }
 
-    async fn kill(&self) {
-        self.cluster.kill().await;
-    }
-
-    async fn restart(&self) {
-        self.cluster.start().await;
-    }
-
-    async fn pause(&self) {
-        self.cluster.pause();
-    }
-
-    async fn resume(&self) {
-        self.cluster.resume();
-    }
-
-    async fn wipe(&self) {
-        self.cluster.wipe().await;
+    fn server(&self) -> &dyn Server {
+        &self.cluster
     }
 
     async fn put_config(&self, service: &ServiceName, config: Option<&[u8]>) {

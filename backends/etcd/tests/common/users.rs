@@ -1,4 +1,4 @@
-//! An etcd that asks who one is.
+//! An etcd that asks for a user and a password.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ pub(crate) const APP: &str = "app";
 pub(crate) const READER: &str = "reader";
 
 impl Servers {
-    /// An etcd that asks for a password, and whose users these are.
+    /// An etcd that asks for a password, with the users below.
     pub(crate) async fn guarded() -> Self {
         Self::guarded_as(Cluster::etcd()).await
     }
@@ -34,7 +34,7 @@ impl Servers {
             client.user_grant_role(user, user).await.unwrap();
         }
         client.auth_enable().await.unwrap();
-        servers.asks_who = true;
+        servers.guarded = true;
         servers.permit(APP, PermissionType::Readwrite).await;
         servers.permit(READER, PermissionType::Read).await;
         servers

@@ -1,36 +1,38 @@
-//! A real ZooKeeper, and what a person can do to it by hand.
+//! A real ZooKeeper, and what a person can do to it with its own tools.
 #![allow(dead_code, reason = "not every test needs all of it")]
 #![allow(clippy::unwrap_used, reason = "clippy knows the tests, but not their helpers")]
 
+mod gap_watch;
 mod guarded;
 mod session;
-mod vigil;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use callboard_conformance::{Bounds, Harness};
+use callboard_conformance::{Bounds, Harness, Server};
 use callboard_core::{Instance, Registry, Resolver, ServiceName, encode};
 use callboard_servers::{Cluster, Setup, ask};
 use callboard_zookeeper::ZooKeeper;
 use zookeeper_client as zk;
 
-#[allow(unused_imports, reason = "not every test takes rights away")]
-pub(crate) use guarded::Guarded;
-#[allow(unused_imports, reason = "not every test keeps a vigil")]
-pub(crate) use vigil::Vigil;
+#[allow(unused_imports, reason = "not every test looks for gaps")]
+pub(crate) use gap_watch::GapWatch;
 
 /// The shortest that is allowed, as tests wait for it to pass.
 pub(crate) const SESSION: Duration = Duration::from_secs(6);
-/// Who may do everything, on every server that these tests start.
+/// The user that may do everything, on every server that these tests start.
 const SUPER: &str = "super:tests";
 const SUPER_DIGEST: &str = "9G470tPHK3ZqT2WT/hS/SEaJIEM=";
 /// Long enough for anything that is expected to work at once, on a machine that is busy with other tests.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
-pub(crate) struct Zoo(pub(crate) Cluster);
+pub(crate) struct Zoo {
+    pub(crate) servers: Cluster,
+    /// Whether its registries log in, so that resolvers can be forbidden to read.
+    guarded: bool,
+}
 
 impl Zoo {
     pub(crate) async fn start(nodes: usize) -> Self {
@@ -39,16 +41,17 @@ impl Zoo {
 
     /// With settings of one's own.
     pub(crate) async fn with(setup: Setup) -> Self {
-        Self(
-            setup
-                .arg(format!("-Dzookeeper.DigestAuthenticationProvider.superDigest=super:{SUPER_DIGEST}"))
-                .start()
-                .await,
-        )
+        let super_digest = format!("-Dzookeeper.DigestAuthenticationProvider.superDigest=super:{SUPER_DIGEST}");
+        Self::of(setup.arg(super_digest).start().await)
+    }
+
+    /// These servers.
+    pub(crate) fn of(servers: Cluster) -> Self {
+        Self { servers, guarded: false }
     }
 
     pub(crate) fn hosts(&self) -> Vec<String> {
-        self.0.addresses().iter().map(ToString::to_string).collect()
+        self.servers.addresses().iter().map(ToString::to_string).collect()
     }
 
     /// A backend as another process would have it.
@@ -61,7 +64,7 @@ impl Zoo {
         zk::Client::connect(&self.hosts().join(",")).await.unwrap()
     }
 
-    /// The nodes of this instance, each with who owns it.
+    /// The nodes of this instance, each with its owner.
     pub(crate) async fn nodes_of(&self, service: &ServiceName, id: &str) -> Vec<(String, i64)> {
         let (hand, directory) = (self.hand().await, directory(service));
         let mut nodes = Vec::new();
@@ -84,7 +87,7 @@ impl Zoo {
 
     /// The number of the server that this session is connected to.
     pub(crate) async fn server_of(&self, session: i64) -> Option<usize> {
-        for (number, address) in self.0.addresses().into_iter().enumerate() {
+        for (number, address) in self.servers.addresses().into_iter().enumerate() {
             let connections = ask::four_letters(address, "cons").await.unwrap_or_default();
             if connections.contains(&format!("sid={session:#x},")) {
                 return Some(number);
@@ -93,16 +96,16 @@ impl Zoo {
         None
     }
 
-    /// Lets everybody do everything with a node again, whatever its list says.
+    /// Lets all clients do everything with a node again, whatever its access list says.
     pub(crate) async fn allow(&self, path: &str) {
         let hand = zk::Client::connector().with_auth("digest", SUPER.as_bytes());
         let hand = hand.connect(&self.hosts().join(",")).await.unwrap();
         hand.set_acl(path, &zk::Acls::anyone_all(), None).await.unwrap();
     }
 
-    /// Ends a session past its owner.
+    /// Ends a session without its owner.
     pub(crate) async fn end_session(&self, id: i64) {
-        session::end(self.0.address(), id).await.unwrap();
+        session::end(self.servers.address(), id).await.unwrap();
     }
 }
 
@@ -118,7 +121,7 @@ pub(crate) fn config_of(service: &ServiceName) -> String {
 #[async_trait]
 impl Harness for Zoo {
     fn registry(&self) -> Arc<dyn Registry> {
-        Arc::new(self.zookeeper())
+        Arc::new(if self.guarded { self.logged_in() } else { self.zookeeper() })
     }
 
     fn resolver(&self) -> Arc<dyn Resolver> {
@@ -127,27 +130,13 @@ impl Harness for Zoo {
 
     fn bounds(&self) -> Bounds {
         let heal = Duration::from_secs(10);
-        Bounds { expiry: 2 * SESSION, heal, notice: heal }
+        // ZooKeeper does not report that a right is taken away, so it is checked now and then.
+        let notice = if self.guarded { Duration::from_secs(30) } else { heal };
+        Bounds { expiry: 2 * SESSION, heal, notice }
     }
 
-    async fn kill(&self) {
-        self.0.kill().await;
-    }
-
-    async fn restart(&self) {
-        self.0.start().await;
-    }
-
-    async fn pause(&self) {
-        self.0.pause();
-    }
-
-    async fn resume(&self) {
-        self.0.resume();
-    }
-
-    async fn wipe(&self) {
-        self.0.wipe().await;
+    fn server(&self) -> &dyn Server {
+        &self.servers
     }
 
     async fn put_config(&self, service: &ServiceName, config: Option<&[u8]>) {
@@ -185,8 +174,8 @@ impl Harness for Zoo {
 
     async fn watches(&self) -> usize {
         let mut watches = 0;
-        for address in self.0.addresses() {
-            // The word for watches, `wchs`, leaves out those on children.
+        for address in self.servers.addresses() {
+            // The command for watches, `wchs`, leaves out those on children.
             let answer = ask::four_letters(address, "mntr").await.unwrap();
             let count = answer.lines().find_map(|line| line.strip_prefix("zk_watch_count")).expect("a count");
             watches += count.trim().parse::<usize>().unwrap();
@@ -203,7 +192,7 @@ pub(crate) fn instance(id: &str) -> Instance {
     Instance::new(id, "127.0.0.1:50051".parse().unwrap()).unwrap()
 }
 
-/// Waits until something is so.
+/// Waits until the closure returns a value.
 pub(crate) async fn until<T>(what: &str, mut so: impl AsyncFnMut() -> Option<T>) -> T {
     let give_up = tokio::time::Instant::now() + SOON;
     loop {
@@ -211,7 +200,7 @@ pub(crate) async fn until<T>(what: &str, mut so: impl AsyncFnMut() -> Option<T>)
             return so;
         }
         assert!(tokio::time::Instant::now() < give_up, "not within {SOON:?}: {what}");
-        // Nobody tells of it, so it is asked for again.
+        // There is no notification of it, so it is polled.
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

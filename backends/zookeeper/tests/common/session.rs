@@ -1,4 +1,4 @@
-//! Ending somebody else's session, as no client can: with its password, which a ZooKeeper makes from its number.
+//! Ending another client's session, with its password, which ZooKeeper derives from the id of the session.
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// What every ZooKeeper mixes into passwords, unless told otherwise.
+/// What every ZooKeeper mixes into passwords by default.
 const SECRET: i64 = 0xB341_5C00;
 
 /// Takes the session over and closes it. Its owner takes it back at once, and may be faster than the answer: only a
