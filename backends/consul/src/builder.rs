@@ -7,7 +7,15 @@ use std::time::Duration;
 
 use callboard_core::{RegistryTls, masked_url};
 
-use crate::checks::{Checks, ConsulGrpcCheck};
+use crate::record::{Checks, ConsulGrpcCheck, Tags};
+use crate::registry::Consul;
+
+impl Consul {
+    /// Begins with the defaults: see each setting.
+    pub fn builder() -> ConsulBuilder {
+        ConsulBuilder::default()
+    }
+}
 
 /// Settings of a [`Consul`](crate::Consul); made by [`Consul::builder`](crate::Consul::builder).
 ///
@@ -27,7 +35,7 @@ pub struct ConsulBuilder {
     connections: usize,
     scope: Vec<(&'static str, String)>,
     options: Vec<(&'static str, String)>,
-    tags: Vec<String>,
+    tags: Tags,
     stale: bool,
     only_passing: bool,
     wait: Duration,
@@ -45,7 +53,7 @@ impl Default for ConsulBuilder {
             connections: 100,
             scope: Vec::new(),
             options: Vec::new(),
-            tags: Vec::new(),
+            tags: Tags::default(),
             stale: false,
             only_passing: true,
             wait: Duration::from_secs(30),
@@ -117,11 +125,11 @@ impl ConsulBuilder {
     /// A tag: instances that are registered get it, and instances without it are not watched. It can be given several
     /// times. None by default.
     pub fn tag(mut self, tag: impl Into<String>) -> Self {
-        self.tags.push(tag.into());
+        self.tags.add(tag.into());
         self
     }
 
-    /// A filter in Consul's own language, such as `ServiceName.Meta.version == "2"`. None by default. A filter that Consul
+    /// A filter in Consul's own language, such as `Service.Meta.version == "2"`. None by default. A filter that Consul
     /// cannot read gives an error when the service is watched.
     pub fn filter(mut self, expression: impl Into<String>) -> Self {
         self.options.push(("filter", expression.into()));

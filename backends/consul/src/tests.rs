@@ -27,7 +27,7 @@ fn settings(text: &str) -> String {
 
 #[test]
 fn a_dial_url_says_what_the_builder_says() {
-    let url = "consul://%2Frun%2Fconsul.sock/project/test?dc=dc2&tag=v2,blue&filter=ServiceName.Port%3D%3D1&near=_agent&stale\
+    let url = "consul://%2Frun%2Fconsul.sock/project/test?dc=dc2&tag=v2,blue&filter=Service.Port%3D%3D1&near=_agent&stale\
                &passing=false&wait=10s&config=false&config_prefix=ours/all&ns=team&partition=east&connections=50&ttl=5s&deregister_after=5m&check=ttl,grpc\
                &grpc_interval=2s&grpc_tls&grpc_service=hello.HelloService&token=hunter2";
     let check = ConsulGrpcCheck::default().every(Duration::from_secs(2)).tls(true).service("hello.HelloService");
@@ -40,7 +40,7 @@ fn a_dial_url_says_what_the_builder_says() {
         .connections(50)
         .tag("v2")
         .tag("blue")
-        .filter("ServiceName.Port==1")
+        .filter("Service.Port==1")
         .near("_agent")
         .stale(true)
         .only_passing(false)

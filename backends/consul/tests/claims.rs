@@ -176,7 +176,7 @@ async fn of_two_equal_incarnations_the_newer_claim_stays() {
         assert_eq!(error.kind(), ErrorKind::Conflict, "{error:?}");
         older.revoke().await.unwrap();
         let listed = agents.listed("project-test").await;
-        assert_eq!(listed[0]["ServiceName"]["Weights"]["Passing"], json!(4), "{listed}");
+        assert_eq!(listed[0]["Service"]["Weights"]["Passing"], json!(4), "{listed}");
         is_kept(&mut newer, "the newer claim").await;
         newer.revoke().await.unwrap();
     }

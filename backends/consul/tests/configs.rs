@@ -166,7 +166,7 @@ async fn a_config_may_stand_elsewhere_and_whatever_narrows_the_set() {
     let agents = dev().await;
     let builder = || {
         let narrow = agents.builder().datacenter("dc1").stale(true).tag("v1").near("_agent").only_passing(false);
-        narrow.filter(r#"ServiceName.Meta.x == "y""#).config_prefix("ours/all.of-them")
+        narrow.filter(r#"Service.Meta.x == "y""#).config_prefix("ours/all.of-them")
     };
     let watcher = Watcher::new(Arc::new(built(builder())), &project());
     built(builder()).put_service_config(&project(), Some(ONE)).await.unwrap();

@@ -88,8 +88,7 @@ async fn a_leader_that_is_stopped_is_not_waited_for() {
     sleep(Duration::from_secs(3)).await; // so that the watch waits, and the leader for it
     cluster.node(leader).pause();
     // Into the catalog and past the agents, whose own entries are held up as long as one of them talks to that leader.
-    let entry =
-        r#"{"Node":"n9","Address":"127.0.0.1","ServiceName":{"ID":"second","ServiceName":"project-test","Port":2}}"#;
+    let entry = r#"{"Node":"n9","Address":"127.0.0.1","Service":{"ID":"second","Service":"project-test","Port":2}}"#;
     until_taken(async || {
         let said = ask::http(registered, "PUT", "/v1/catalog/register", &[], entry).await;
         said.is_ok_and(|said| said.status == 200)

@@ -47,10 +47,10 @@ async fn an_entry_stands_in_consuls_own_fields() {
     let wanted = wanted.with_kind(InstanceKind::Balancer).with_incarnation(Incarnation::from_micros(7));
     let _lease = consul.register(&service("project/test"), &wanted).await.unwrap();
     let shown = agents.listed("project--test").await;
-    let entry = &shown[0]["ServiceName"];
+    let entry = &shown[0]["Service"];
     for (field, value) in [
         ("ID", json!("project/test:a")),
-        ("ServiceName", json!("project--test")),
+        ("Service", json!("project--test")),
         ("Address", json!("10.0.0.7")),
         ("Port", json!(50051)),
         ("Tags", json!(["v2", "blue"])),

@@ -86,7 +86,7 @@ async fn a_refusal_ends_the_watch_whatever_index_it_has() {
 
 #[tokio::test]
 async fn what_is_not_consuls_answer_is_an_error_and_no_panic() {
-    for body in ["", "null?", "{}", "[{}]", "[1]", "\u{0}", r#"[{"Node":{},"ServiceName":{}}]"#] {
+    for body in ["", "null?", "{}", "[{}]", "[1]", "\u{0}", r#"[{"Node":{},"Service":{}}]"#] {
         let (script, _) = in_order([reply(200, 16, body)]);
         let error: Error = next(&mut consul(agent(script).await).watch(&project())).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{body:?}: {error:?}");

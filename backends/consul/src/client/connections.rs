@@ -1,4 +1,4 @@
-//! The HTTP clients: one for each runtime, made anew when the files of TLS have changed.
+//! Connections to the agent: an HTTP client for each runtime, made anew when the files of TLS have changed.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -12,24 +12,25 @@ use tokio::runtime::{Handle, Id};
 use tokio::time::Instant;
 use tokio_rustls::rustls::ClientConfig;
 
-use crate::tls;
-use crate::turns::SHORT;
+use super::query_slots::SHORT;
+use super::tls;
+use crate::error::BACKEND;
 
-/// A local agent takes a connection at once, or not at all.
+/// The time limit for connecting. A local agent accepts a connection at once, or not at all.
 const CONNECT: Duration = Duration::from_secs(2);
-/// A connection that has not been used for so long is closed. It is longer than the time between two passes, unless the time
-/// to live is above 90 s; then each pass may have to connect.
+/// How long a connection is kept that is not used. This is longer than the time between two passes, unless the time to
+/// live is above 90 s. Then each pass may have to connect.
 const IDLE: Duration = Duration::from_secs(30);
-/// The connections of so many runtimes are kept.
+/// How many runtimes keep their connections.
 const RUNTIMES: usize = 4;
-/// The files are read again so often, and whenever a request has failed.
+/// How often the files are read again. They are also read again when a request has failed.
 const READ_EVERY: Duration = Duration::from_secs(10);
 
 /// What makes connections to the agent.
-pub(crate) struct Clients {
+pub(crate) struct Connections {
     headers: HeaderMap,
     socket: Option<PathBuf>,
-    /// None where HTTP is spoken, or where nobody has said anything about TLS.
+    /// None where HTTP is spoken, or where the settings say nothing about TLS.
     tls: Option<RegistryTls>,
     made: Mutex<Made>,
 }
@@ -40,12 +41,12 @@ struct Made {
     config: ClientConfig,
     /// When the files are read again.
     next: Instant,
-    /// A connection is driven by the runtime that has opened it, and is of no use when that one has ended or stands
-    /// still: each runtime has its own. The one that was used last stands last.
+    /// One for each runtime, because a connection is driven by the runtime that has opened it, and is of no use when that
+    /// one has ended or does not run. The client that was used last stands last.
     clients: Vec<(Option<Id>, Client)>,
 }
 
-impl Clients {
+impl Connections {
     pub(crate) fn new(
         token: Option<HeaderValue>,
         socket: Option<PathBuf>,
@@ -60,10 +61,10 @@ impl Clients {
         let pems = tls.as_ref().map(RegistryTls::pems);
         let config = tls::config(pems.as_deref(), encrypted)?;
         let made = Made { pems, config, next: Instant::now() + READ_EVERY, clients: Vec::new() };
-        let clients = Self { headers, socket, tls, made: Mutex::new(made) };
+        let connections = Self { headers, socket, tls, made: Mutex::new(made) };
         // What is wrong with the settings is found now, and not at the first request.
-        clients.client(&clients.made().config)?;
-        Ok(clients)
+        connections.make(&connections.made().config)?;
+        Ok(connections)
     }
 
     pub(crate) fn has_token(&self) -> bool {
@@ -71,7 +72,7 @@ impl Clients {
     }
 
     /// The client of this runtime.
-    pub(crate) async fn here(&self) -> Result<Client> {
+    pub(crate) async fn client(&self) -> Result<Client> {
         if let Some(tls) = &self.tls
             && self.made().next <= Instant::now()
         {
@@ -84,7 +85,7 @@ impl Clients {
             let found = made.clients.remove(place);
             made.clients.push(found);
         } else {
-            let client = self.client(&made.config)?;
+            let client = self.make(&made.config)?;
             made.clients.push((here, client));
         }
         if made.clients.len() > RUNTIMES {
@@ -94,8 +95,8 @@ impl Clients {
         Ok(client.clone())
     }
 
-    /// Has the files read before the next request: this one has failed, perhaps because of them.
-    pub(crate) fn doubt(&self) {
+    /// Has the files read before the next request. This one has failed, perhaps because of them.
+    pub(crate) fn read_tls_again(&self) {
         if self.tls.is_some() {
             self.made().next = Instant::now();
         }
@@ -116,13 +117,13 @@ impl Clients {
             }
             Err(error) => {
                 let error = error.chain();
-                tracing::warn!(backend = "consul", error, "what TLS was read before is used");
+                tracing::warn!(backend = BACKEND, error, "TLS: the files cannot be used; what was read before is used");
             }
         }
         made.pems = Some(pems);
     }
 
-    fn client(&self, tls: &ClientConfig) -> Result<Client> {
+    fn make(&self, tls: &ClientConfig) -> Result<Client> {
         let http = Client::builder()
             .default_headers(self.headers.clone())
             .no_proxy()
@@ -141,14 +142,14 @@ impl Clients {
     }
 
     fn made(&self) -> MutexGuard<'_, Made> {
-        // Nothing in there can be half done.
+        // Each change is complete in itself, so a poisoned lock can be used.
         self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl fmt::Debug for Clients {
+impl fmt::Debug for Connections {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Clients")
+        f.debug_struct("Connections")
             .field("socket", &self.socket)
             .field("tls", &self.tls)
             .field("token", &self.has_token().then_some("***"))

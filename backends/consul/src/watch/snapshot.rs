@@ -1,16 +1,14 @@
-//! From the catalog's list to a set of instances.
+//! From the entries that Consul lists to a set of instances.
 
 use std::collections::HashMap;
 
 use callboard_core::{Instance, Record, Remark, Result, ServiceName, Snapshot, unbelieved};
 
-use crate::entry::Row;
-
-/// How remarks name this backend.
-const BACKEND: &str = "consul";
+use crate::error::BACKEND;
+use crate::record::ListedEntry;
 
 /// The instances of a service in what Consul lists under its name. An entry that cannot be read is skipped and counted.
-pub(crate) fn snapshot(service: &ServiceName, rows: &[Row]) -> Snapshot {
+pub(crate) fn snapshot(service: &ServiceName, rows: &[ListedEntry]) -> Snapshot {
     let ours = rows.iter().filter(|row| row.service.is_of(service));
     let mut read: Vec<_> = ours.map(|row| (row, row.instance(service))).collect();
     name_apart(&mut read);
@@ -30,7 +28,7 @@ pub(crate) fn snapshot(service: &ServiceName, rows: &[Row]) -> Snapshot {
 
 /// Other tools give ids that are unique on one node only; `web` on every node is usual. Where several nodes have one,
 /// the node's name is put in front. Where callboard has registered one, its incarnation says which is right.
-fn name_apart(read: &mut [(&Row, Result<Instance>)]) {
+fn name_apart(read: &mut [(&ListedEntry, Result<Instance>)]) {
     let mut seen: HashMap<String, usize> = HashMap::with_capacity(read.len());
     for instance in read.iter().filter_map(|(_, instance)| instance.as_ref().ok()) {
         *seen.entry(instance.id().to_owned()).or_default() += 1;
@@ -55,14 +53,14 @@ mod tests {
 
     use super::*;
 
-    fn rows(list: &serde_json::Value) -> Vec<Row> {
+    fn rows(list: &serde_json::Value) -> Vec<ListedEntry> {
         serde_json::from_value(list.clone()).unwrap()
     }
 
     fn row(id: &str, change: impl FnOnce(&mut serde_json::Value)) -> serde_json::Value {
-        let service = json!({"ID": id, "ServiceName": "project-test", "Address": "10.0.0.7", "Port": 1, "Meta": null});
-        let mut row = json!({"Node": {"Node": "n", "Address": "10.0.0.1"}, "ServiceName": service});
-        change(&mut row["ServiceName"]);
+        let service = json!({"ID": id, "Service": "project-test", "Address": "10.0.0.7", "Port": 1, "Meta": null});
+        let mut row = json!({"Node": {"Node": "n", "Address": "10.0.0.1"}, "Service": service});
+        change(&mut row["Service"]);
         row
     }
 
@@ -88,7 +86,7 @@ mod tests {
             assert_eq!((read.instances.len(), read.skipped), (0, 1), "{row}");
         }
         let others = [
-            row("other-case", |row| row["ServiceName"] = json!("Project-Test")),
+            row("other-case", |row| row["Service"] = json!("Project-Test")),
             row("other-name", meta("callboard-service", "project/test")),
         ];
         let read = snapshot(&service, &rows(&json!([others[0], others[1], row("good", |_| {})])));

@@ -1,4 +1,4 @@
-//! HTTP to the agent.
+//! One request to the agent, by HTTP.
 
 use std::time::Duration;
 
@@ -7,9 +7,10 @@ use callboard_core::{Error, ErrorKind, RegistryTls, Result};
 use reqwest::header::HeaderValue;
 use reqwest::{Method, Response, Url};
 
-use crate::answer::{Answer, unanswered};
-use crate::clients::Clients;
-use crate::url::Place;
+use super::address::AgentAddress;
+use super::answer::Answer;
+use super::connections::Connections;
+use crate::error::unanswered;
 
 /// What stands in the query of a URL.
 pub(crate) type Options = Vec<(&'static str, String)>;
@@ -20,28 +21,28 @@ pub(crate) struct Http {
     base: Url,
     /// Namespace and partition, if they are set.
     scope: Options,
-    clients: Clients,
+    connections: Connections,
 }
 
 impl Http {
     pub(crate) fn new(
-        place: Place,
+        address: AgentAddress,
         token: Option<HeaderValue>,
         tls: Option<RegistryTls>,
         scope: Options,
     ) -> Result<Self> {
-        let encrypted = place.is_encrypted();
-        let (base, socket) = match place {
-            Place::Url(url) => (url, None),
-            Place::Socket(_) if cfg!(not(unix)) => {
+        let encrypted = address.is_encrypted();
+        let (base, socket) = match address {
+            AgentAddress::Url(url) => (url, None),
+            AgentAddress::Socket(_) if cfg!(not(unix)) => {
                 return Err(Error::invalid("address: this system has no Unix sockets"));
             }
-            Place::Socket(path) => {
+            AgentAddress::Socket(path) => {
                 let base = Url::parse("http://localhost").map_err(|error| Error::invalid("address").with_source(error));
                 (base?, Some(path))
             }
         };
-        Ok(Self { base, scope, clients: Clients::new(token, socket, tls, encrypted)? })
+        Ok(Self { base, scope, connections: Connections::new(token, socket, tls, encrypted)? })
     }
 
     pub(crate) fn url(&self, path: &[&str], options: &[(&'static str, String)]) -> Url {
@@ -66,13 +67,13 @@ impl Http {
     ) -> Result<Answer> {
         let said = self.try_send(method, url, body, within).await;
         if said.as_ref().is_err_and(|error| error.kind() != ErrorKind::Timeout) {
-            self.clients.doubt();
+            self.connections.read_tls_again();
         }
         said
     }
 
     async fn try_send(&self, method: Method, url: Url, body: Option<Vec<u8>>, within: Duration) -> Result<Answer> {
-        let mut request = self.clients.here().await?.request(method, url).timeout(within);
+        let mut request = self.connections.client().await?.request(method, url).timeout(within);
         if let Some(body) = body {
             request = request.header("Content-Type", "application/json").body(body);
         }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use callboard_core::{Error, Instance, InstanceKind, Result, ServiceName};
 
-use crate::names::listed_name;
+use super::names::listed_name;
+use super::weights::held_weight;
 
 /// Where an instance runs. Readable by other tools, and read from what they write.
 pub(crate) const ZONE: &str = "zone";
@@ -27,11 +28,6 @@ const LONGEST_KEY: usize = 128;
 const LONGEST_VALUE: usize = 512;
 /// Consul keeps these for itself.
 const CONSULS: &str = "consul-";
-
-/// The weight that Consul can hold which comes nearest.
-pub(crate) fn held_weight(weight: u32) -> u32 {
-    weight.clamp(1, 65_535)
-}
 
 /// The Meta of an instance's entry.
 ///

@@ -5,6 +5,8 @@ use std::time::Duration;
 use callboard_core::{Address, Error, Result};
 use serde::Serialize;
 
+use super::duration::millis;
+
 /// A check by which the agent itself asks the instance, by gRPC's health protocol (`grpc.health.v1`), whether it
 /// serves. Given to [`ConsulBuilder::grpc_check`](crate::ConsulBuilder::grpc_check).
 ///
@@ -74,7 +76,7 @@ pub(crate) struct Checks {
     pub(crate) deregister_after: Duration,
 }
 
-/// A check as the agent is told of it.
+/// A check, as it is sent to the agent.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Check {
@@ -108,7 +110,7 @@ pub(crate) fn grpc_check_id(entry: &str, claim: &str) -> String {
 }
 
 /// Whether it is the id of a check of this entry that some claim has made.
-pub(crate) fn is_of(entry: &str, check: &str) -> bool {
+pub(crate) fn is_check_of(entry: &str, check: &str) -> bool {
     [ttl_check_id(entry, ""), grpc_check_id(entry, "")].iter().any(|ours| check.starts_with(ours))
 }
 
@@ -165,9 +167,4 @@ fn called_at(address: &Address, service: Option<&str>) -> Result<String> {
             "address {address}: Consul's gRPC check needs host:port; use the TTL check alone"
         ))),
     }
-}
-
-/// A length of time as Consul reads it.
-pub(crate) fn millis(time: Duration) -> String {
-    format!("{}ms", time.as_millis())
 }

@@ -1,82 +1,19 @@
-//! An instance as Consul stores it, in Consul's own fields.
+//! Entries as Consul gives them back, whoever has registered them.
 
 use std::collections::BTreeMap;
 
 use callboard_core::{Address, Error, Incarnation, Instance, InstanceKind, Result, ServiceName, short};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-use crate::checks::{Check, Checks};
-use crate::meta::{self, held_weight};
-use crate::names::{entry_id, instance_id, listed_name};
-
-/// An entry as the agent is told of it.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub(crate) struct Registration<'a> {
-    #[serde(rename = "ID")]
-    pub(crate) id: String,
-    name: String,
-    tags: &'a [String],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    address: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    port: Option<u16>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    socket_path: Option<&'a str>,
-    weights: Weights,
-    meta: BTreeMap<String, String>,
-    checks: Vec<Check>,
-}
-
-impl<'a> Registration<'a> {
-    /// # Errors
-    /// `Invalid`, if the instance has something that no registry, or that Consul, can hold or check.
-    pub(crate) fn new(
-        service: &ServiceName,
-        instance: &'a Instance,
-        tags: &'a [String],
-        checks: &Checks,
-        claim: &str,
-    ) -> Result<Self> {
-        let id = entry_id(service, instance.id());
-        let at = instance.address();
-        let (address, port, socket_path) = match (at.host_and_port(), at.unix_path()) {
-            (Some((host, port)), _) => (Some(host), Some(port), None),
-            (None, Some(path)) => (None, None, path.to_str()),
-            _ => return Err(Error::invalid(format!("address {at}: Consul holds host:port and unix:/path"))),
-        };
-        Ok(Self {
-            name: listed_name(service),
-            tags,
-            address,
-            port,
-            socket_path,
-            weights: Weights { passing: held_weight(instance.weight()).into(), warning: Some(1) },
-            meta: meta::meta(service, instance, claim)?,
-            checks: checks.of(&id, claim, instance.address())?,
-            id,
-        })
-    }
-
-    /// With which status a gRPC check begins, if it is not there already.
-    pub(crate) fn grpc_begins(&mut self, status: &'static str) {
-        self.checks.iter_mut().for_each(|check| check.grpc_begins(status));
-    }
-}
-
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Weights {
-    passing: i64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    warning: Option<i64>,
-}
+use super::meta;
+use super::names::instance_id;
+use super::weights::{Weights, held_weight};
 
 /// An entry as its agent holds it.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(crate) struct Held {
-    pub(crate) service: ServiceRow,
+pub(crate) struct HeldEntry {
+    pub(crate) service: StoredService,
     checks: Option<Vec<HeldCheck>>,
 }
 
@@ -89,7 +26,7 @@ pub(crate) struct HeldCheck {
     pub(crate) status: String,
 }
 
-impl Held {
+impl HeldEntry {
     pub(crate) fn checks(&self) -> impl Iterator<Item = &HeldCheck> {
         self.checks.iter().flatten()
     }
@@ -102,9 +39,9 @@ impl Held {
 /// An entry as the catalog lists it, whoever has registered it.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(crate) struct Row {
+pub(crate) struct ListedEntry {
     pub(crate) node: Node,
-    pub(crate) service: ServiceRow,
+    pub(crate) service: StoredService,
 }
 
 #[derive(Debug, Deserialize)]
@@ -118,10 +55,10 @@ pub(crate) struct Node {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(crate) struct ServiceRow {
+pub(crate) struct StoredService {
     #[serde(rename = "ID")]
     pub(crate) id: String,
-    #[serde(rename = "ServiceName")]
+    #[serde(rename = "Service")]
     name: String,
     #[serde(default)]
     address: String,
@@ -133,7 +70,7 @@ pub(crate) struct ServiceRow {
     meta: Option<BTreeMap<String, String>>,
 }
 
-impl ServiceRow {
+impl StoredService {
     pub(crate) fn meta(&self, key: &str) -> Option<&str> {
         self.meta.as_ref()?.get(key).map(String::as_str)
     }
@@ -154,8 +91,7 @@ impl ServiceRow {
     }
 
     fn weight(&self) -> Result<u32> {
-        let passing = self.weights.map_or(1, |weights| weights.passing);
-        let held = u32::try_from(passing.max(0)).unwrap_or(u32::MAX);
+        let held = self.weights.map_or(1, Weights::passing);
         let Some(exact) = self.meta(meta::WEIGHT) else { return Ok(held) };
         let exact = exact.parse().map_err(|_| unreadable(meta::WEIGHT, exact))?;
         // If another tool has changed the weight since, what that tool says counts.
@@ -175,17 +111,17 @@ fn unreadable(key: &str, value: &str) -> Error {
     Error::invalid(format!("Meta {key:?} is {:?}, which this callboard cannot read", short(value)))
 }
 
-impl Row {
+impl ListedEntry {
     /// The instance that the entry stands for.
     ///
     /// # Errors
-    /// As [`ServiceRow::instance`].
+    /// As [`StoredService::instance`].
     pub(crate) fn instance(&self, service: &ServiceName) -> Result<Instance> {
         self.service.instance(service, &self.node.address)
     }
 }
 
-impl ServiceRow {
+impl StoredService {
     /// The instance that the entry stands for, on the node of this address.
     ///
     /// # Errors

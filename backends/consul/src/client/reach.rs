@@ -1,25 +1,23 @@
-//! Whether the agent can be reached, found out once for all who use one client.
+//! Whether the agent can be reached, found out once for all requests of one client.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use callboard_core::{BackoffState, Error, Result};
+use callboard_core::{Backoff, BackoffState, Error, Result};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::guard::quickly;
-
-/// While nothing is heard, the agent is asked so often whether it is still there. An agent that is stopped keeps its
-/// connections open, and a query would wait for its whole time in vain.
+/// How often the agent is asked whether it is still there, while it answers nothing else. An agent that is stopped keeps
+/// its connections open, and a blocking query would wait for its whole time in vain.
 const ASK_EVERY: Duration = Duration::from_secs(2);
-/// Of those who wait, so many look whether it is time to ask. One would do, if it were sure that somebody polls it.
+/// How many of the tasks that wait look whether it is time to ask. One would do, if it were certain to be polled.
 const ASKERS: usize = 16;
 
-/// What is known of the agent. Whoever waits takes part in asking, in turn, so that there is one ladder for all and no
-/// task that could end before them.
+/// What is known of the agent. The tasks that wait for it ask it themselves, in turn. So one backoff serves all of them,
+/// and there is no task of its own that could end before them.
 #[derive(Debug)]
 pub(crate) struct Reach {
-    /// Why the agent cannot be reached. None as long as nobody has found it to be so.
+    /// Why the agent cannot be reached. None while it can be, as far as is known.
     lost: watch::Sender<Option<Error>>,
     next: Mutex<Next>,
     askers: Semaphore,
@@ -34,12 +32,12 @@ struct Next {
 
 impl Reach {
     pub(crate) fn new() -> Self {
-        let next = Next { at: Instant::now(), retry: BackoffState::new(quickly()) };
+        let next = Next { at: Instant::now(), retry: BackoffState::new(Backoff::AGENT) };
         Self { lost: watch::Sender::new(None), next: Mutex::new(next), askers: Semaphore::new(ASKERS) }
     }
 
-    /// Notes that the agent has answered, whatever it has said.
-    pub(crate) fn heard(&self) {
+    /// Notes that the agent has answered, whatever the answer is.
+    pub(crate) fn answered(&self) {
         self.next(|next| {
             next.at = Instant::now() + ASK_EVERY;
             next.retry.succeeded();
@@ -50,14 +48,14 @@ impl Reach {
     /// Notes that the agent cannot be reached.
     pub(crate) fn failed(&self, error: &Error) {
         self.next(|next| next.at = Instant::now() + next.retry.failed());
-        // Who waits for its return need not know each attempt.
+        // A task that waits for its return need not see each attempt.
         self.lost.send_if_modified(|lost| lost.replace(error.clone()).is_none());
     }
 
-    /// Waits for an agent that is known to be out of reach, for so long at most.
+    /// Waits for an agent that is known to be out of reach, for this long at most.
     ///
     /// # Errors
-    /// What stood in the way last.
+    /// Why the last attempt to reach it failed.
     pub(crate) async fn there<F: Future<Output = Result<()>>>(
         &self,
         patience: Duration,
@@ -70,7 +68,7 @@ impl Reach {
         tokio::select! {
             biased;
             _ = lost.wait_for(Option::is_none) => return Ok(()),
-            // Before it asks: a question that is dropped at once would keep all others from asking for a while.
+            // First: a question that is dropped at once would keep all other tasks from asking for a while.
             () = sleep(patience) => {}
             () = self.take_part(ask) => {}
         }
@@ -78,37 +76,37 @@ impl Reach {
         lost.map_or(Ok(()), Err)
     }
 
-    /// Looks out from now on.
-    pub(crate) fn lookout(&self) -> Lookout {
-        Lookout(self.lost.subscribe())
+    /// Outages that begin from now on.
+    pub(crate) fn outages(&self) -> Outages {
+        Outages(self.lost.subscribe())
     }
 
-    /// Waits until the agent cannot be reached any more, and says why. While it is known to be out of reach from the
-    /// beginning, it is for the requests to say so.
+    /// Waits until the agent cannot be reached any more, and says why. An outage that had begun before is reported by
+    /// the requests.
     ///
     /// Cancel-safe.
     pub(crate) async fn gone<F: Future<Output = Result<()>>>(
         &self,
-        lookout: &mut Lookout,
+        outages: &mut Outages,
         ask: impl Fn() -> F,
     ) -> Error {
-        let listen = async {
+        let asking = async {
             sleep(ASK_EVERY).await;
             self.take_part(ask).await;
         };
         tokio::select! {
-            error = lookout.gone() => error,
-            () = listen => std::future::pending().await,
+            error = outages.next() => error,
+            () = asking => std::future::pending().await,
         }
     }
 
-    /// Asks whenever it is time to and nobody else has. It never ends.
+    /// Asks whenever it is time to and no other task has. It never ends.
     async fn take_part<F: Future<Output = Result<()>>>(&self, ask: impl Fn() -> F) {
-        // They are never closed: there is a place sooner or later.
-        let _place = self.askers.acquire().await;
+        // The semaphore is never closed, so there is a permit sooner or later.
+        let _permit = self.askers.acquire().await;
         loop {
             sleep_until(self.next(|next| next.at)).await;
-            // One who is dropped while it asks costs the others no more than this time.
+            // If this task is dropped while it asks, the others wait no longer than this.
             let mine = self.next(|next| {
                 let due = next.at <= Instant::now();
                 if due {
@@ -118,7 +116,7 @@ impl Reach {
             });
             if mine {
                 match ask().await {
-                    Ok(()) => self.heard(),
+                    Ok(()) => self.answered(),
                     Err(error) => self.failed(&error),
                 }
             }
@@ -126,17 +124,17 @@ impl Reach {
     }
 
     fn next<T>(&self, change: impl FnOnce(&mut Next) -> T) -> T {
-        // Nothing in there can be half done.
+        // Each change is complete in itself, so a poisoned lock can be used.
         change(&mut self.next.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-/// What one who waits has seen of the agent.
+/// The outages of the agent that one task has not seen yet.
 #[derive(Debug)]
-pub(crate) struct Lookout(watch::Receiver<Option<Error>>);
+pub(crate) struct Outages(watch::Receiver<Option<Error>>);
 
-impl Lookout {
-    async fn gone(&mut self) -> Error {
+impl Outages {
+    async fn next(&mut self) -> Error {
         while self.0.changed().await.is_ok() {
             if let Some(error) = &*self.0.borrow_and_update() {
                 return error.clone();
@@ -163,7 +161,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn many_who_wait_for_an_agent_ask_it_as_often_as_one_would() {
+    async fn many_tasks_that_wait_for_an_agent_ask_it_as_often_as_one_would() {
         let (reach, asked) = (Reach::new(), AtomicUsize::new(0));
         reach.failed(&down());
         let ask = async || {
@@ -187,7 +185,7 @@ mod tests {
 
     /// As when a program has had no time to poll it.
     #[tokio::test(start_paused = true)]
-    async fn who_has_no_patience_left_does_not_begin_to_ask() {
+    async fn a_task_whose_time_is_over_does_not_begin_to_ask() {
         let (reach, asked) = (Reach::new(), AtomicUsize::new(0));
         let ask = async || {
             asked.fetch_add(1, Ordering::Relaxed);
@@ -204,7 +202,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_agent_that_falls_silent_is_gone_for_all_though_who_asks_is_dropped() {
+    async fn an_agent_that_stops_answering_is_gone_for_all_tasks_though_the_one_that_asks_is_dropped() {
         let (reach, asked) = (Reach::new(), AtomicUsize::new(0));
         let ask = async || {
             let time = if asked.fetch_add(1, Ordering::Relaxed) == 0 { 3_600 } else { 1 };
@@ -212,7 +210,7 @@ mod tests {
             Err(down())
         };
         let begun = Instant::now();
-        let gone = async || reach.gone(&mut reach.lookout(), ask).await;
+        let gone = async || reach.gone(&mut reach.outages(), ask).await;
         let first = tokio::time::timeout(Duration::from_millis(2_500), gone());
         let (first, rest) = tokio::join!(first, join_all((0..100).map(|_| gone())));
         assert!(first.is_err() && rest.len() == 100);
