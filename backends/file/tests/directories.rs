@@ -77,7 +77,7 @@ fn what_a_url_or_a_builder_cannot_mean_is_refused_with_the_reason() {
         ("file://host/project/test", "without user and host"),
         ("file://user:hunter2@/project/test", "hunter2"),
         ("file:///project/test?root=run", "an absolute path"),
-        ("file:///project/test?mode=0757", "none to write for everybody"),
+        ("file:///project/test?mode=0757", "no write permission for other users"),
         ("file:///project/test?mode=+755", "octal"),
         ("file:///project/test?mode=0999", "octal"),
         ("file:///project/test?mode=0077", "all for the owner"),
@@ -102,7 +102,7 @@ fn what_a_url_or_a_builder_cannot_mean_is_refused_with_the_reason() {
 }
 
 #[tokio::test]
-async fn where_everybody_can_write_nobody_is_believed() {
+async fn a_directory_that_every_user_can_write_to_is_refused() {
     let root = TempDir::new().unwrap();
     let (directory, service) = (at(root.path()), service("project/test"));
     drop(directory.register(&service, &instance("a")).await.unwrap());

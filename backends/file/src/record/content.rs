@@ -1,4 +1,4 @@
-//! What a file says that may be anything: whoever put it there, and as what.
+//! What a file says. It may be anything: any program that may write to the directory can have put it there.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
@@ -8,22 +8,22 @@ use std::path::Path;
 use callboard_core::Result;
 use rustix::fs::OFlags;
 
-use crate::failure::failed;
+use crate::error::failed;
 
-/// What a file says, or why that is not to be had.
+/// What a file says, or why it cannot be read.
 pub(crate) type Content = Result<Vec<u8>, String>;
 
-/// What is longer is not read: nobody's metadata is that long, and nobody's config.
+/// A longer file is not read. No instance's metadata is that long, and no config.
 pub(crate) const MAX_LENGTH: u64 = 1 << 20;
 
-/// Opens what may be anything: a link is not followed, and a pipe is not waited for.
+/// Opens a file that may be anything: a link is not followed, and a pipe is not waited for.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)
 }
 
-/// What is there that could not be opened. None if nothing is. A file that this process may not read is none of its
-/// failures.
+/// What is there that could not be opened. None if nothing is. That this process may not read a file is a property of
+/// the file, and no failure.
 pub(crate) fn unopened(path: &Path, answer: io::Error) -> Result<Option<Content>> {
     match answer.kind() {
         io::ErrorKind::NotFound => Ok(None),
@@ -39,7 +39,7 @@ pub(crate) fn read(file: &File) -> io::Result<Content> {
         return Ok(Err("not a file".to_owned()));
     }
     if there.mode() & 0o002 != 0 {
-        return Ok(Err("everybody can write to it: take that away with `chmod o-w`".to_owned()));
+        return Ok(Err("every user can write to it: change that with `chmod o-w`".to_owned()));
     }
     if there.len() > MAX_LENGTH {
         return Ok(Err(format!("{} bytes, more than the {MAX_LENGTH} that are read", there.len())));

@@ -1,4 +1,4 @@
-//! Where the files of a service are, and who may write there.
+//! Where the files of a service are, how they are named, and who may write there.
 //!
 //! No name of a record, of the config or of a temporary file can be a segment of a service's name, as an `@` is in no
 //! segment. So services may lie within one another.
@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 
 use callboard_core::{CONFIG_NAME, ErrorKind, Result, ServiceName};
 
-use crate::failure::{error, failed};
+use crate::error::{error, failed};
 
 /// Where the files of one service are.
 #[derive(Clone, Debug)]
-pub(crate) struct Place {
+pub(crate) struct Layout {
     /// A directory that has to be there: without it, the registry is out of reach.
     pub(crate) root: PathBuf,
     /// The service's own directory, below the root.
@@ -23,7 +23,7 @@ pub(crate) struct Place {
     pub(crate) mode: u32,
 }
 
-/// What tells one file from all others that are there at the same time, or that somebody has open.
+/// What tells one file from all others that exist, or that a process has open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
     device: u64,
@@ -36,7 +36,7 @@ impl From<&Metadata> for Identity {
     }
 }
 
-impl Place {
+impl Layout {
     pub(crate) fn new(root: &Path, service: &ServiceName, mode: u32) -> Self {
         Self { root: root.to_owned(), folder: root.join(service.as_str()), mode }
     }
@@ -46,12 +46,12 @@ impl Place {
         self.folder.join(format!("@{id}.json"))
     }
 
-    /// The file of the service's config. It is no record's, as it does not end like one.
+    /// The file of the service's config. Its name does not end as a record's does.
     pub(crate) fn config(&self) -> PathBuf {
         self.folder.join(CONFIG_NAME)
     }
 
-    /// What is written before it takes the record's name. The config's is under a name that is no id.
+    /// The file that is written and then gets the record's name. The config's draft has a name that is no id.
     pub(crate) fn draft(&self, id: &str) -> PathBuf {
         self.folder.join(format!("@{id}.tmp"))
     }
@@ -66,7 +66,7 @@ impl Place {
         std::iter::once(self.root.clone()).chain(below.iter().scan(self.root.clone(), deeper))
     }
 
-    /// Makes the directories that are not there. Not the root: whoever set that up knows when it should be there.
+    /// Makes the directories that are not there, except the root, which its owner sets up.
     pub(crate) fn make(&self) -> Result<()> {
         self.check_root()?;
         for step in self.steps().skip(1) {
@@ -82,7 +82,7 @@ impl Place {
 
     fn make_one(&self, step: &Path) -> io::Result<()> {
         DirBuilder::new().mode(self.mode).create(step)?;
-        // Making one does not give it these bits, among them that its files have its group.
+        // The system does not set these bits when it makes a directory. One of them gives its files its group.
         let special = self.mode & 0o7000;
         if special != 0 {
             let given = fs::metadata(step)?.mode() & 0o7777;
@@ -91,17 +91,17 @@ impl Place {
         Ok(())
     }
 
-    /// The root is there, and is a directory.
+    /// Checks that the root is there, and is a directory.
     pub(crate) fn check_root(&self) -> Result<()> {
         let there = fs::metadata(&self.root).map_err(|answer| failed("reach the directory", &self.root, answer))?;
         directory(&self.root, &there)
     }
 
-    /// The directories are such that not everybody can put an address there. Says which directory is the last that is
-    /// there: the service's own, or one above it.
+    /// Checks that not every user can register an address. Returns the last directory that is there: the service's own,
+    /// or one above it.
     ///
-    /// In a directory that everybody can write to, but for the sticky bit, everybody can replace what is below. In the
-    /// service's own, a new file is enough.
+    /// In a directory that every user can write to, and that has no sticky bit, every user can replace what is below. In
+    /// the service's own directory a new file is enough.
     pub(crate) fn check(&self) -> Result<(PathBuf, Identity)> {
         self.check_root()?;
         let mut last = None;
@@ -113,7 +113,7 @@ impl Place {
             directory(&step, &there)?;
             let (for_all, sticky) = (there.mode() & 0o002 != 0, there.mode() & 0o1000 != 0);
             if for_all && !(sticky && step != self.folder) {
-                let why = "everybody can write to it, and so name addresses: take that away with `chmod o-w`";
+                let why = "every user can write to it, and so register addresses: change that with `chmod o-w`";
                 return Err(error(ErrorKind::Denied, format!("directory {}: {why}", step.display())));
             }
             last = Some((step, Identity::from(&there)));
@@ -135,9 +135,19 @@ pub(crate) fn id(name: &str) -> Option<&str> {
     name.strip_prefix('@')?.strip_suffix(".json")
 }
 
-/// Whether a file is named as one that has not become a record yet.
+/// Whether a file is named as a draft, which is no record yet.
 pub(crate) fn is_draft(name: &str) -> bool {
     name.starts_with('@') && name.ends_with(".tmp")
+}
+
+/// The names of all that is in a directory. A directory that is not there is empty.
+pub(crate) fn names_in(folder: &Path) -> Result<Vec<String>> {
+    let cannot_list = |answer| failed("list", folder, answer);
+    let entries = match fs::read_dir(folder) {
+        Err(answer) if answer.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(cannot_list)?,
+    };
+    entries.map(|entry| Ok(entry.map_err(cannot_list)?.file_name().to_string_lossy().into_owned())).collect()
 }
 
 #[cfg(test)]
@@ -151,11 +161,11 @@ mod tests {
         fn each_name_says_what_it_is(service in "[A-Za-z0-9._-]{3,20}(/[A-Za-z0-9._-]{3,20}){0,3}",
                                      name in "[A-Za-z0-9._:\\[\\]-]{1,128}") {
             let service = ServiceName::new(service)?;
-            let place = Place::new(Path::new("/run/callboard"), &service, 0o755);
-            let (record, draft) = (place.record(&name), place.draft(&name));
-            let (config, its_draft) = (place.config(), place.draft(CONFIG_NAME));
+            let layout = Layout::new(Path::new("/run/callboard"), &service, 0o755);
+            let (record, draft) = (layout.record(&name), layout.draft(&name));
+            let (config, its_draft) = (layout.config(), layout.draft(CONFIG_NAME));
             let text = |path: &Path| path.file_name().expect("a name").to_str().expect("UTF-8").to_owned();
-            prop_assert_eq!(record.parent(), Some(place.folder.as_path()));
+            prop_assert_eq!(record.parent(), Some(layout.folder.as_path()));
             prop_assert!(id(&text(&record)) == Some(name.as_str()) && !is_draft(&text(&record)));
             prop_assert!(id(&text(&draft)).is_none() && is_draft(&text(&draft)));
             prop_assert!(config != record && id(&text(&config)).is_none() && !is_draft(&text(&config)));
@@ -170,7 +180,7 @@ mod tests {
     #[test]
     fn the_steps_lead_from_the_root_to_the_service() {
         let service = ServiceName::new("project/test").expect("a name");
-        let steps: Vec<_> = Place::new(Path::new("/run"), &service, 0o755).steps().collect();
+        let steps: Vec<_> = Layout::new(Path::new("/run"), &service, 0o755).steps().collect();
         assert_eq!(steps, ["/run", "/run/project", "/run/project/test"].map(PathBuf::from));
     }
 }

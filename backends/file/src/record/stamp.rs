@@ -4,7 +4,7 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// What changes with whatever a file says, and nobody can set.
+/// What changes whenever the file is written, and cannot be set by a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
     inode: u64,
@@ -13,11 +13,11 @@ pub(crate) struct Stamp {
     changed: (i64, i64),
 }
 
-/// For how long a file has to be as it is: two changes within one tick of the system's clock leave the same time.
+/// How long a file has to be unchanged: two changes within one tick of the system's clock leave the same time.
 const SETTLED: Duration = Duration::from_millis(100);
 
 impl Stamp {
-    /// None as long as a change could go unseen.
+    /// None as long as a change could be missed.
     pub(crate) fn of(file: &Metadata) -> Option<Self> {
         let changed = (file.ctime(), file.ctime_nsec());
         let since = Duration::new(changed.0.try_into().ok()?, changed.1.try_into().ok()?);

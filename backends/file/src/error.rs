@@ -1,4 +1,4 @@
-//! What the file system says when it says no, in callboard's words.
+//! What the file system's refusals mean.
 
 use std::borrow::Cow;
 use std::io;
@@ -10,12 +10,12 @@ use tokio::task::spawn_blocking;
 /// How errors and logs name this backend.
 pub(crate) const BACKEND: &str = "file";
 
-/// An error of this backend that no answer of the system has led to.
+/// An error of this backend that is not caused by one of the system.
 pub(crate) fn error(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Error {
     Error::new(kind, message).in_backend(BACKEND)
 }
 
-/// What could not be done with which path, with the system's answer as the source.
+/// The error that something could not be done with a path, with the system's error as its source.
 pub(crate) fn failed(what: &str, path: &Path, answer: io::Error) -> Error {
     error(kind(&answer), format!("cannot {what} {}", path.display())).with_source(answer)
 }
@@ -31,9 +31,9 @@ fn kind(answer: &io::Error) -> ErrorKind {
     }
 }
 
-/// Does something with files, which may block, beside the runtime's own threads.
+/// Runs work with files, which may block, beside the runtime's own threads.
 pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    let ended = |ended| error(ErrorKind::Unavailable, "the work with the file system was ended").with_source(ended);
+    let ended = |ended| error(ErrorKind::Unavailable, "the work with the file system was cancelled").with_source(ended);
     spawn_blocking(work).await.map_err(ended)?
 }
 
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_person_has_to_cure_is_told_from_what_time_cures() {
+    fn errors_that_a_person_has_to_settle_differ_from_those_that_pass() {
         for (answer, kind) in [
             (io::ErrorKind::PermissionDenied, ErrorKind::Denied),
             (io::ErrorKind::ReadOnlyFilesystem, ErrorKind::Denied),
