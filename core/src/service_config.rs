@@ -1,6 +1,7 @@
 //! What a registry says of a service beside its instances: gRPC's service config.
 
 mod codes;
+mod json;
 mod methods;
 mod object;
 mod put;

@@ -1,0 +1,76 @@
+//! Every backend has one shape, so that who knows one knows all.
+
+use std::collections::BTreeSet;
+
+use super::workspace::{Workspace, folder, hold, rust_files};
+
+/// The parts of a backend: files in its `src`, each with a folder below it where it needs one.
+const PARTS: [&str; 10] =
+    ["lib", "registry", "builder", "url", "client", "lease", "watch", "record", "config", "error"];
+
+/// Beside the parts: what fuzz targets reach, and unit tests of the crate as a whole.
+const BESIDE: [&str; 2] = ["fuzzing", "tests"];
+
+/// Backends that lack parts, and why.
+const LACKING: [(&str, &[&str], &str); 2] = [
+    ("callboard-file", &["client"], "its client is the file system"),
+    (
+        "callboard-memory",
+        &["registry", "builder", "url", "client", "lease", "watch", "record", "config", "error"],
+        "all that it has is a map in one file",
+    ),
+];
+
+/// Backends that have more parts, and why.
+const MORE: [(&str, &[&str], &str); 1] = [("callboard-memory", &["faults"], "it can play the faults of the others")];
+
+/// Backends that are being arranged. One that has the shape is taken off the list.
+const BEING_ARRANGED: [&str; 2] = ["callboard-etcd", "callboard-zookeeper"];
+
+/// Complaints about the shape of a backend, given the names at the top of its `src`.
+fn complaints(name: &str, found: &BTreeSet<String>) -> Vec<String> {
+    let lacking = LACKING.iter().filter(|(backend, ..)| *backend == name).flat_map(|(_, parts, _)| *parts);
+    let lacking: BTreeSet<_> = lacking.collect();
+    let more: BTreeSet<_> =
+        MORE.iter().filter(|(backend, ..)| *backend == name).flat_map(|(_, parts, _)| *parts).collect();
+    let missing = PARTS.iter().filter(|part| !lacking.contains(part) && !found.contains(**part));
+    let missing = missing.map(|part| format!("{name} lacks src/{part}.rs: every backend has {PARTS:?}"));
+    let known = |part: &str| PARTS.contains(&part) || BESIDE.contains(&part) || more.contains(&part);
+    let strangers = found.iter().filter(|part| !known(part));
+    let strangers =
+        strangers.map(|part| format!("{name}: move src/{part} below the part that it belongs to, of {PARTS:?}"));
+    missing.chain(strangers).collect()
+}
+
+#[test]
+fn every_backend_has_one_shape() {
+    let workspace = Workspace::load();
+    hold(workspace.in_directory("backends").into_iter().flat_map(|package| {
+        let src = folder(package).join("src");
+        let names = rust_files(&src).into_iter().filter_map(|path| {
+            let top = path.strip_prefix(&src).ok()?.components().next()?.as_os_str().to_str()?;
+            Some(top.trim_end_matches(".rs").to_owned())
+        });
+        let complaints = complaints(&package.name, &names.collect());
+        match BEING_ARRANGED.contains(&package.name.as_str()) {
+            true if complaints.is_empty() => {
+                vec![format!("{} has the shape: take it off BEING_ARRANGED", package.name)]
+            }
+            true => Vec::new(),
+            false => complaints,
+        }
+    }));
+}
+
+#[test]
+fn a_part_that_is_missing_or_unknown_is_found() {
+    let parts = |more: &[&str]| PARTS.iter().chain(more).map(|part| (*part).to_owned()).collect::<BTreeSet<_>>();
+    assert_eq!(complaints("callboard-x", &parts(&["fuzzing"])), Vec::<String>::new());
+    let strange = complaints("callboard-x", &parts(&["board"]));
+    assert!(matches!(&strange[..], [one] if one.contains("src/board")), "{strange:?}");
+    let mut without = parts(&[]);
+    without.remove("client");
+    let missing = complaints("callboard-x", &without);
+    assert!(matches!(&missing[..], [one] if one.contains("lacks src/client.rs")), "{missing:?}");
+    assert_eq!(complaints("callboard-file", &without), Vec::<String>::new());
+}
