@@ -5,7 +5,7 @@ use callboard_core::{ServiceName, Snapshot};
 use crate::record::{self, ListedEntry};
 use crate::watch;
 
-/// What the catalog's list says of a service, and how many entries the list has. None if it is no list.
+/// The instances of a service in the catalog's list, and how many entries the list has. None if it is no list.
 pub fn snapshot(service: &ServiceName, list: &[u8]) -> Option<(Snapshot, usize)> {
     let rows: Vec<ListedEntry> = serde_json::from_slice(list).ok()?;
     Some((watch::snapshot(service, &rows), rows.len()))

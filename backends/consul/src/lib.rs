@@ -3,7 +3,7 @@
 // | what | where |
 // |---|---|
 // | the type that registers and watches | `registry` |
-// | the settings, and how a URL says them | `builder`, `url` |
+// | the settings, and how a URL names them | `builder`, `url` |
 // | the requests to the agent, its connections, whether it can be reached | `client` |
 // | registering, and keeping an entry alive | `lease` |
 // | watching a service, and its config | `watch`, `config` |

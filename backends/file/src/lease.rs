@@ -166,7 +166,7 @@ impl FileLease {
                 tracing::warn!(backend = BACKEND, %service, id, error = error.chain(), "the entry's file cannot be looked at; the entry is kept");
             }
             None if self.unseen => {
-                tracing::debug!(backend = BACKEND, %service, id, "the entry's file can be looked at again")
+                tracing::debug!(backend = BACKEND, %service, id, "the entry's file can be looked at again");
             }
             _ => {}
         }

@@ -3,7 +3,7 @@
 // | what | where |
 // |---|---|
 // | the type that registers and watches | `registry` |
-// | the settings, and how a URL says them | `builder`, `url` |
+// | the settings, and how a URL names them | `builder`, `url` |
 // | registering, keeping a file, removing what is left over | `lease` |
 // | watching a service, and its config | `watch`, `config` |
 // | files: their names and directories, what they say, their locks | `record` |

@@ -9,7 +9,7 @@ use crate::error::BACKEND;
 use crate::registry::FileRegistry;
 
 impl FileRegistry {
-    /// Makes one as a dial URL says: `file:///path/of/service[?key=value&...]`. The crate's page lists the keys. The
+    /// Makes one from a dial URL: `file:///path/of/service[?key=value&...]`. The crate's page lists the keys. The
     /// service is not looked at: it is the URL's whole path, below the root `/`, or below the one that the key `root`
     /// names.
     ///

@@ -26,8 +26,8 @@ impl ConsulBuilder {
 
     /// The same in an environment that a test can choose.
     pub(crate) fn build_in(self, environment: impl Fn(&str) -> Option<String>) -> Result<Consul> {
-        let said = |name| environment(name).filter(|value| !value.is_empty());
-        self.checked().and_then(|settings| settings.made(said)).map_err(|error| error.in_backend(BACKEND))
+        let variable = |name| environment(name).filter(|value| !value.is_empty());
+        self.checked().and_then(|settings| settings.made(variable)).map_err(|error| error.in_backend(BACKEND))
     }
 
     fn checked(self) -> Result<Self> {
@@ -64,11 +64,11 @@ impl ConsulBuilder {
         Ok(self)
     }
 
-    fn made(self, said: impl Fn(&'static str) -> Option<String>) -> Result<Consul> {
+    fn made(self, variable: impl Fn(&'static str) -> Option<String>) -> Result<Consul> {
         let Self { address, token, tls, scope, mut options, tags, stale, only_passing, wait, .. } = self;
-        let address = address.or_else(|| said("CONSUL_HTTP_ADDR")).unwrap_or_else(|| "127.0.0.1".to_owned());
+        let address = address.or_else(|| variable("CONSUL_HTTP_ADDR")).unwrap_or_else(|| "127.0.0.1".to_owned());
         let agent = AgentAddress::parse(&address, tls.is_some())?;
-        let token = token.or_else(|| said("CONSUL_HTTP_TOKEN")).map(header).transpose()?;
+        let token = token.or_else(|| variable("CONSUL_HTTP_TOKEN")).map(header).transpose()?;
         options.extend(tags.options());
         options.extend(stale.then(|| ("stale", String::new())));
         options.extend(only_passing.then(|| ("passing", "true".to_owned())));

@@ -46,7 +46,7 @@ impl Agent {
         self.reach.outages()
     }
 
-    /// Waits until the agent cannot be reached any more, and says why. Cancel-safe.
+    /// Waits until the agent cannot be reached any more, and returns why. Cancel-safe.
     pub(crate) async fn gone(&self, outages: &mut Outages) -> Error {
         self.reach.gone(outages, || self.is_there()).await
     }
@@ -95,8 +95,8 @@ impl Agent {
         body: Option<Vec<u8>>,
         within: Duration,
     ) -> Result<Answer> {
-        let said = self.http.send(method, url, body, within).await;
-        match &said {
+        let answer = self.http.send(method, url, body, within).await;
+        match &answer {
             Ok(_) => self.reach.answered(),
             // One connection that fails is no proof, and all watches would start over.
             Err(error) if is_unreachable(error) => match self.is_there().await {
@@ -105,6 +105,6 @@ impl Agent {
             },
             Err(_) => {}
         }
-        said
+        answer
     }
 }

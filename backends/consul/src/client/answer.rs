@@ -7,15 +7,15 @@ use serde::de::DeserializeOwned;
 
 use crate::error::refusal;
 
-/// An answer of the agent, whatever it says.
+/// An answer of the agent, good or not.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     /// `X-Consul-Index`. Of no meaning in a refusal.
     pub(crate) index: Option<u64>,
-    /// `X-Consul-ContentHash`, of what an agent says of its own entries.
+    /// `X-Consul-ContentHash`, of an agent's own entries.
     pub(crate) hash: Option<String>,
-    /// Whether there is more which the token may not see. Not always said where there is.
+    /// Whether Consul has left out entries that the token may not see. It does not always tell.
     pub(crate) filtered: bool,
     pub(crate) body: Bytes,
 }

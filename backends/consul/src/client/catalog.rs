@@ -25,7 +25,7 @@ const MUCH: usize = 256 << 10;
 pub(crate) struct Listing {
     pub(crate) rows: Vec<ListedEntry>,
     pub(crate) index: Option<u64>,
-    /// Whether Consul says that there is more which the token may not see.
+    /// Whether Consul has left out entries that the token may not see.
     pub(crate) filtered: bool,
 }
 
@@ -107,7 +107,7 @@ impl Agent {
         if !answer.status.is_success() {
             return Ok(None);
         }
-        let said: serde_json::Value = answer.json()?;
-        Ok(said[0]["Allow"].as_bool())
+        let allowed: serde_json::Value = answer.json()?;
+        Ok(allowed[0]["Allow"].as_bool())
     }
 }

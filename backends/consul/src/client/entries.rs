@@ -44,7 +44,7 @@ impl Agent {
         let answer = self.request(Method::GET, url, None, REQUEST).await?;
         match answer.status {
             StatusCode::NOT_FOUND => Ok(None),
-            // The status says how the entry's checks stand; the body is the same. An agent that is in trouble itself
+            // The status tells the state of the entry's checks; the body is the same. An agent that is in trouble itself
             // answers 503 without such a body, and one that grants no more connections answers 429.
             StatusCode::OK | StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => answer
                 .json()
@@ -54,8 +54,8 @@ impl Agent {
         }
     }
 
-    /// Waits until the entry of this id differs from what it was when it had this hash, or for a minute, and says what
-    /// its hash is now: None if it is not there.
+    /// Waits until the entry of this id differs from what it was when it had this hash, or for a minute, and returns
+    /// its hash: None if it is not there.
     pub(crate) async fn changed(&self, id: &str, hash: Option<&str>) -> Result<Option<String>> {
         let Some(hash) = hash else { return self.hash(id, &[], REQUEST).await };
         let options = [("hash", hash.to_owned()), ("wait", millis(ENTRY_WAIT))];

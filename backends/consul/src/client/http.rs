@@ -65,11 +65,11 @@ impl Http {
         body: Option<Vec<u8>>,
         within: Duration,
     ) -> Result<Answer> {
-        let said = self.try_send(method, url, body, within).await;
-        if said.as_ref().is_err_and(|error| error.kind() != ErrorKind::Timeout) {
+        let answer = self.try_send(method, url, body, within).await;
+        if answer.as_ref().is_err_and(|error| error.kind() != ErrorKind::Timeout) {
             self.connections.read_tls_again();
         }
-        said
+        answer
     }
 
     async fn try_send(&self, method: Method, url: Url, body: Option<Vec<u8>>, within: Duration) -> Result<Answer> {

@@ -5,15 +5,15 @@
 pub(crate) struct Index(pub(crate) u64);
 
 impl Index {
-    /// Notes the index of an answer, and says whether the answer may be new.
+    /// Notes the index of an answer. Returns whether the answer may be new.
     ///
     /// An index that goes backwards (a server has lost its data) or is missing starts over with a query that does not
     /// wait.
-    pub(crate) fn note(&mut self, said: Option<u64>) -> bool {
-        let said = said.unwrap_or(0);
-        let news = said != self.0 || said == 0;
-        self.0 = if said < self.0 { 0 } else { said };
-        news
+    pub(crate) fn note(&mut self, answered: Option<u64>) -> bool {
+        let answered = answered.unwrap_or(0);
+        let new = answered != self.0 || answered == 0;
+        self.0 = if answered < self.0 { 0 } else { answered };
+        new
     }
 }
 
@@ -24,7 +24,7 @@ mod tests {
     #[test]
     fn an_index_that_goes_backwards_or_is_missing_starts_over() {
         let mut index = Index::default();
-        for (said, news, next) in [
+        for (answered, new, next) in [
             (Some(14), true, 14),
             (Some(14), false, 14),
             (Some(16), true, 16),
@@ -34,7 +34,7 @@ mod tests {
             (Some(0), true, 0),
             (Some(1), true, 1),
         ] {
-            assert_eq!((index.note(said), index.0), (news, next), "{said:?}");
+            assert_eq!((index.note(answered), index.0), (new, next), "{answered:?}");
         }
     }
 }

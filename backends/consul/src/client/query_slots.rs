@@ -19,7 +19,7 @@ pub(crate) const FEWEST_CONNECTIONS: usize = 40;
 /// Where queries take turns, each has its turn within a round: this long, or this long for each querier if that is longer.
 const ROUND: Duration = Duration::from_secs(2);
 const ROUND_EACH: Duration = Duration::from_millis(10);
-/// How much longer than it is told to wait a query may take, with some time to spare.
+/// How much longer than its wait a query may take, with some time to spare.
 const SPARE: Duration = Duration::from_secs(15);
 /// How long the first query of a querier waits.
 const FIRST: Duration = Duration::from_secs(1);
@@ -74,7 +74,7 @@ pub(crate) struct Querier {
 }
 
 impl Querier {
-    /// Waits for a slot, and says how long the query may wait in the agent: `longest` at most.
+    /// Waits for a slot. Returns it, and how long the query may wait in the agent: `longest` at most.
     ///
     /// A query waits no longer than its querier is old. So of many that begin together none keeps its slot for long
     /// before it is known how many they are.

@@ -81,7 +81,7 @@ impl Reach {
         Outages(self.lost.subscribe())
     }
 
-    /// Waits until the agent cannot be reached any more, and says why. An outage that had begun before is reported by
+    /// Waits until the agent cannot be reached any more, and returns why. An outage that had begun before is reported by
     /// the requests.
     ///
     /// Cancel-safe.
@@ -169,16 +169,16 @@ mod tests {
             Err(down())
         };
         let begun = Instant::now();
-        for said in join_all((0..1_000).map(|_| reach.there(PATIENCE, ask))).await {
-            assert_eq!(said.unwrap_err().to_string(), down().to_string());
+        for result in join_all((0..1_000).map(|_| reach.there(PATIENCE, ask))).await {
+            assert_eq!(result.unwrap_err().to_string(), down().to_string());
         }
         assert_eq!(begun.elapsed(), PATIENCE);
         let asked = asked.load(Ordering::Relaxed);
         assert!((4..=15).contains(&asked), "asked {asked} times");
         let ask = async || Ok(());
         let begun = Instant::now();
-        for said in join_all((0..1_000).map(|_| reach.there(PATIENCE, ask))).await {
-            said.unwrap();
+        for result in join_all((0..1_000).map(|_| reach.there(PATIENCE, ask))).await {
+            result.unwrap();
         }
         assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
     }

@@ -28,7 +28,7 @@ impl Claim {
         Err(Error::new(ErrorKind::Unavailable, "the agent has the entry's check and refuses the pass"))
     }
 
-    /// Keeps the entry until it is lost, and says why. `kept` is when it was registered. `wake` asks for a pass
+    /// Keeps the entry until it is lost, and returns why. `kept` is when it was registered. `wake` asks for a pass
     /// now, because the entry may be lost.
     pub(super) async fn keep(&self, agent: &Agent, mut kept: Instant, wake: &Notify) -> Error {
         // Early the first time: an attempt to register that was given up may have reached the agent after this one.

@@ -1,4 +1,4 @@
-//! How Consul is to tell whether an instance is alive.
+//! The checks by which Consul tells whether an instance is alive.
 
 use std::time::Duration;
 
@@ -64,12 +64,12 @@ impl ConsulGrpcCheck {
     }
 }
 
-/// What keeps an entry among the passing ones.
+/// The checks that an entry is registered with.
 #[derive(Clone, Debug)]
 pub(crate) struct Checks {
-    /// How long the lease may fall silent; also how long it goes on trying when the agent does.
+    /// How long the check may go without a pass, and how long the lease goes on trying to pass it.
     pub(crate) ttl: Duration,
-    /// Whether the lease's silence makes the entry critical.
+    /// Whether there is a TTL check, which the lease passes.
     pub(crate) by_ttl: bool,
     pub(crate) grpc: Option<ConsulGrpcCheck>,
     /// How long an entry stays in Consul after it has become critical.
@@ -83,7 +83,7 @@ pub(crate) struct Check {
     #[serde(rename = "CheckID")]
     id: String,
     name: &'static str,
-    /// What it is taken for until it says otherwise. Of no effect on a check that is there already.
+    /// The status until the first result. Of no effect on a check that is there already.
     status: &'static str,
     deregister_critical_service_after: String,
     #[serde(rename = "TTL", skip_serializing_if = "Option::is_none")]
@@ -115,7 +115,7 @@ pub(crate) fn is_check_of(entry: &str, check: &str) -> bool {
 }
 
 impl Check {
-    /// With which status it begins, if it is a gRPC check.
+    /// Sets the status with which it begins, if it is a gRPC check.
     pub(crate) fn grpc_begins(&mut self, status: &'static str) {
         if self.grpc.is_some() {
             self.status = status;
@@ -127,7 +127,7 @@ impl Checks {
     /// The checks of one claim.
     ///
     /// # Errors
-    /// `Invalid`, if the address cannot be checked as it should be.
+    /// `Invalid`, if the address cannot be checked in this way.
     pub(crate) fn of(&self, entry: &str, claim: &str, address: &Address) -> Result<Vec<Check>> {
         let check = |id, name| Check {
             id,

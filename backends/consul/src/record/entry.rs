@@ -60,7 +60,7 @@ impl<'a> Entry<'a> {
         })
     }
 
-    /// With which status a gRPC check begins, if it is not there already.
+    /// Sets the status with which a gRPC check begins, if it is not there already.
     pub(crate) fn grpc_begins(&mut self, status: &'static str) {
         self.checks.iter_mut().for_each(|check| check.grpc_begins(status));
     }

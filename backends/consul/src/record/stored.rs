@@ -1,4 +1,4 @@
-//! Entries as Consul gives them back, whoever has registered them.
+//! Entries as Consul returns them, those of other tools too.
 
 use std::collections::BTreeMap;
 
@@ -36,7 +36,7 @@ impl HeldEntry {
     }
 }
 
-/// An entry as the catalog lists it, whoever has registered it.
+/// An entry as the catalog lists it. It may be another tool's.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct ListedEntry {
@@ -75,12 +75,13 @@ impl StoredService {
         self.meta.as_ref()?.get(key).map(String::as_str)
     }
 
-    /// When the process of the instance was started, as it is believed. None if nobody has said so, or not as a number.
+    /// When the process of the instance was started, as far as it is believed. None if the entry does not have it, or not as
+    /// a number.
     pub(crate) fn incarnation(&self) -> Option<Incarnation> {
         self.said_incarnation().map(Incarnation::believed)
     }
 
-    /// The same, as the entry says it.
+    /// The same, as the entry has it.
     pub(crate) fn said_incarnation(&self) -> Option<Incarnation> {
         self.meta(meta::INCARNATION)?.parse().ok().map(Incarnation::from_micros)
     }
@@ -94,7 +95,7 @@ impl StoredService {
         let held = self.weights.map_or(1, Weights::passing);
         let Some(exact) = self.meta(meta::WEIGHT) else { return Ok(held) };
         let exact = exact.parse().map_err(|_| unreadable(meta::WEIGHT, exact))?;
-        // If another tool has changed the weight since, what that tool says counts.
+        // If another tool has changed the weight since, the other tool's weight counts.
         Ok(if held_weight(exact) == held { exact } else { held })
     }
 

@@ -20,7 +20,7 @@ impl Tags {
         if self.0.iter().any(String::is_empty) { Err(Error::invalid("tag: it is empty")) } else { Ok(()) }
     }
 
-    /// What a query for a service says of them.
+    /// The options of a query for entries that have all of them.
     pub(crate) fn options(&self) -> impl Iterator<Item = (&'static str, String)> {
         self.0.iter().map(|tag| ("tag", tag.clone()))
     }

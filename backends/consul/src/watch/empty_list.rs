@@ -10,14 +10,14 @@ use crate::client::{Agent, Index, Listing, Options, Querier};
 /// What Consul's empty lists have turned out to mean.
 ///
 /// Consul answers with an empty list to a token that may not see the entries. A blocking query may be answered from what
-/// Consul has prepared, under the same index and without saying that entries were left out. So an empty list is checked.
+/// Consul has prepared, under the same index and without a mark that entries were left out. So an empty list is checked.
 #[derive(Debug, Default)]
 pub(super) struct EmptyList {
     /// When it was last found that the list is empty because there are no instances. None since a list was not empty.
     confirmed: Option<Instant>,
 }
 
-/// How a service's entries are listed, and by whom.
+/// How a service's entries are listed.
 pub(super) struct Lister<'a> {
     pub(super) agent: &'a Agent,
     pub(super) options: &'a Options,
@@ -51,7 +51,7 @@ impl EmptyList {
 }
 
 impl Lister<'_> {
-    /// Whether entries are listed now. This query does not wait: in its answer Consul says whether it has left out
+    /// Whether entries are listed now. This query does not wait: its answer tells whether Consul has left out
     /// entries, unless there is no token at all.
     ///
     /// # Errors

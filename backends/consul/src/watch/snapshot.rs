@@ -26,8 +26,8 @@ pub(crate) fn snapshot(service: &ServiceName, rows: &[ListedEntry]) -> Snapshot 
     snapshot
 }
 
-/// Other tools give ids that are unique on one node only; `web` on every node is usual. Where several nodes have one,
-/// the node's name is put in front. Where callboard has registered one, its incarnation says which is right.
+/// Puts the node's name in front of an id that several nodes have: other tools give ids that are unique on one node only,
+/// such as `web` on every node. Entries of callboard keep their ids; of these the newest incarnation counts.
 fn name_apart(read: &mut [(&ListedEntry, Result<Instance>)]) {
     let mut seen: HashMap<String, usize> = HashMap::with_capacity(read.len());
     for instance in read.iter().filter_map(|(_, instance)| instance.as_ref().ok()) {
