@@ -3,11 +3,11 @@
 
 mod agents;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use agents::{Agents, config_path, get};
-use callboard_conformance::{Harness, Seen, Watcher};
+use callboard_conformance::{Harness, Log, Seen, Watcher};
 use callboard_consul::{Consul, ConsulBuilder};
 use callboard_core::{ErrorKind, Instance, Registry, Resolver, ServiceName, Snapshot, Snapshots};
 use callboard_servers::{Cluster, ask};
@@ -115,31 +115,13 @@ async fn without_the_right_to_read_it_there_is_no_config_and_all_else_works() {
         watcher.until(Duration::from_secs(60), "changed", says(Some(OTHER))).await;
     }
     lease.revoke().await.unwrap();
-    let log = log.text();
+    let log = log.take();
     let lines: Vec<_> = log.lines().filter(|line| line.contains("the service's config cannot be read")).collect();
     assert_eq!(lines.len(), 1, "once by each client: {log}");
     for part in ["WARN", "callboard/project/test/@config", "project/test", "key:read"] {
         assert!(lines[0].contains(part), "{part}: {}", lines[0]);
     }
     assert!(!log.contains(OURS), "{log}");
-}
-
-#[derive(Clone, Debug, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-}
-
-impl std::io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }
 
 /// Each service has its own, whatever its name is in Consul's catalog.

@@ -87,7 +87,7 @@ fn what_is_no_pem_is_refused_and_never_shown() {
     let cut = format!("-----BEGIN CERTIFICATE-----\n{SECRET}\n");
     for (error, why) in [
         (RegistryTls::with_ca(SECRET), "the CA has no certificate"),
-        (RegistryTls::with_ca(cut), "the CA has something in it that is no whole PEM text"),
+        (RegistryTls::with_ca(cut), "the CA cannot be used"),
         (none().identity(SECRET, key(SECRET)), "the client certificate has no certificate"),
         (none().identity(certificate("AAAA"), SECRET), "private key has no private key"),
         (none().identity(certificate("AAAA"), certificate("AAAA")), "private key has no private key"),

@@ -152,12 +152,19 @@ impl Mortal {
     }
 }
 
-pub(crate) fn service(name: &str) -> ServiceName {
+/// A service of this name.
+///
+/// # Panics
+/// It is not a name.
+pub fn service(name: &str) -> ServiceName {
     name.parse().expect("a service's name")
 }
 
-/// An instance of this process's incarnation.
-pub(crate) fn instance(id: &str, port: u16) -> Instance {
+/// An instance of this process's incarnation, at this port of 127.0.0.1.
+///
+/// # Panics
+/// It is not an id, or the port is 0.
+pub fn instance(id: &str, port: u16) -> Instance {
     Instance::new(id, format!("127.0.0.1:{port}").parse().expect("an address")).expect("an id")
 }
 

@@ -7,6 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use callboard_core::{Instance, Registry, Resolver, ServiceName};
 
+use crate::Server;
+
 /// A backend under test, with a registry's server of its own that can be broken.
 ///
 /// # Contract
@@ -50,20 +52,37 @@ pub trait Harness: fmt::Debug + Send + Sync {
         true
     }
 
+    /// The server that [`kill`](Self::kill), [`restart`](Self::restart), [`pause`](Self::pause),
+    /// [`resume`](Self::resume) and [`wipe`](Self::wipe) break and mend. A harness without a server of that kind implements
+    /// those five itself, and not this.
+    fn server(&self) -> &dyn Server {
+        panic!("{self:?} names no server, and does not implement what breaks and mends it");
+    }
+
     /// Ends the server at once, as `kill -9` does. Its data stays, if it keeps any.
-    async fn kill(&self);
+    async fn kill(&self) {
+        self.server().kill().await;
+    }
 
     /// Starts a killed server again, on its data.
-    async fn restart(&self);
+    async fn restart(&self) {
+        self.server().restart().await;
+    }
 
-    /// Stops the server without ending it: connections stay open, and nothing is answered.
-    async fn pause(&self);
+    /// Stops the server without ending it: connections stay open, and there are no answers.
+    async fn pause(&self) {
+        self.server().pause().await;
+    }
 
     /// Lets a paused server go on.
-    async fn resume(&self);
+    async fn resume(&self) {
+        self.server().resume().await;
+    }
 
     /// Ends the server and starts it again without its data.
-    async fn wipe(&self);
+    async fn wipe(&self) {
+        self.server().wipe().await;
+    }
 
     /// Puts a record there that no callboard could have written, where instances of this service are looked for.
     async fn put_garbage(&self, service: &ServiceName);

@@ -2,6 +2,7 @@
 
 pub mod ask;
 mod cluster;
+mod conformance;
 mod consul;
 mod envoy;
 mod etcd;
