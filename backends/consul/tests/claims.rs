@@ -1,4 +1,4 @@
-//! Who has an entry, after updates that fail, deaths, and claims of equal rank.
+//! Which claim has an entry, after updates that fail, deaths, and claims of one incarnation.
 #![allow(clippy::unwrap_used, reason = "clippy knows the tests here, but not what they share")]
 
 mod agents;
@@ -82,7 +82,7 @@ async fn an_update_while_the_agent_is_away_leaves_the_claim_and_may_be_called_ag
     is_kept(&mut lease, "after the agent's return").await;
 }
 
-/// Whoever drops an update half-way has either record, and the claim.
+/// After an update that is dropped half-way either record may be there, and the claim stays.
 #[tokio::test]
 #[ignore = "needs Consul: make test"]
 async fn an_update_that_is_dropped_half_way_keeps_the_claim() {

@@ -1,4 +1,4 @@
-//! A service's config in Consul's store: who may read and write it, and where it stands.
+//! A service's config in Consul's store: the rights to read and write it, and where it is stored.
 #![allow(clippy::unwrap_used, reason = "clippy knows the tests here, but not what they share")]
 
 mod agents;
@@ -83,7 +83,7 @@ fn policy(more: &str) -> String {
     format!(r#"{{"Name":"ours","Rules":"{rules} {more}"}}"#)
 }
 
-/// A token that knows nothing of the store: a service is found and registered as before, and one line says what is
+/// A token without a right to the store: a service is found and registered as before, and one line is logged of what is
 /// missing. When the right is given, the config is there.
 #[tokio::test]
 #[ignore = "needs Consul: make test"]
@@ -209,10 +209,10 @@ async fn a_config_is_as_large_as_consul_allows() {
     assert!(refused.to_string().contains("524288"), "{refused}");
 }
 
-/// Two who write at once are no error, and the last one wins.
+/// Writing at the same moment is no error, and the last write wins.
 #[tokio::test]
 #[ignore = "needs Consul: make test"]
-async fn several_who_put_and_remove_a_config_at_once_are_no_error() {
+async fn putting_and_removing_a_config_at_the_same_moment_is_no_error() {
     let agents = dev().await;
     let watcher = Watcher::new(agents.resolver(), &project());
     let writers = [Some(ONE), Some(OTHER), None, Some(ONE), None].map(|config| {

@@ -152,7 +152,7 @@ async fn an_agent_that_restarts_lists_the_instance_again_within_a_second() {
 /// Even where it has forgotten everything, and long before the next pass would be due.
 #[tokio::test]
 #[ignore = "needs Consul: make test"]
-async fn an_agent_that_returns_with_nothing_is_told_again_within_a_second() {
+async fn at_an_agent_that_returns_without_data_the_instance_is_registered_again_within_a_second() {
     let agents = dev().await;
     let registry: Arc<Consul> = Arc::new(agents.builder().ttl(Duration::from_secs(600)).build().unwrap());
     let registered = ["a", "b"].map(|id| {

@@ -1,4 +1,4 @@
-//! A right to see that is taken away, or was never there: what may not be seen is not what is not there.
+//! Watches whose token may not see the service, or may not any more: they are denied, and see no empty set.
 #![allow(clippy::unwrap_used, reason = "clippy knows the tests here, but not what they share")]
 
 mod agents;
@@ -48,7 +48,7 @@ fn denied(seen: &Seen) -> bool {
     seen.stale.as_ref().is_some_and(|stale| stale.error.kind() == ErrorKind::Denied)
 }
 
-/// The set is kept, and said to be stale, until the token may see it again.
+/// The set is kept, and is stale, until the token may see it again.
 async fn a_right_is_taken_while_a_query_waits(without: &str) {
     let guarded = guarded().await;
     let watcher = watcher(&guarded);
@@ -89,10 +89,10 @@ async fn a_token_that_is_deleted_while_a_query_waits_is_denied() {
     assert_eq!((seen.ids(), seen.emptied), (vec!["first"], 0));
 }
 
-/// A watch that begins without the right does not say that nobody is there.
+/// A watch that begins without the right does not yield an empty set.
 #[tokio::test]
 #[ignore = "needs Consul: make test"]
-async fn who_may_not_see_a_service_does_not_hear_that_nobody_is_there() {
+async fn a_token_that_may_not_see_a_service_gets_no_empty_set() {
     let guarded = guarded().await;
     for rules in [NO_SERVICE, NO_NODE] {
         guarded.permit(rules).await;
@@ -106,7 +106,7 @@ async fn who_may_not_see_a_service_does_not_hear_that_nobody_is_there() {
     assert_eq!(error.kind(), ErrorKind::Denied, "{error:?}");
 }
 
-/// Who may see a service and sees nobody in it hears just that.
+/// A token that may see a service without instances gets an empty set.
 #[tokio::test]
 #[ignore = "needs Consul: make test"]
 async fn a_service_that_may_be_seen_and_is_empty_is_empty() {
