@@ -98,6 +98,17 @@ fn what_is_no_pem_is_refused_and_never_shown() {
 }
 
 #[test]
+fn the_bad_certificate_of_several_is_named() {
+    let bad = "-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n";
+    let error = RegistryTls::with_ca(format!("# a\n{}# b\n{bad}", certificate("AAAA"))).expect_err("the second is bad");
+    assert_eq!(error.message(), "TLS: the CA: certificate 2 of 2, which begins in line 6, cannot be used");
+    let pems = RegistryTls::with_ca(certificate("AAAA").repeat(2)).expect("PEM").pems();
+    assert_eq!(pems.ca_certificates(), Some(&[vec![0; 3], vec![0; 3]][..]));
+    assert!(pems.ca_certificate_unusable(1, "expired").message().contains("certificate 2 of 2"));
+    assert_eq!(pems.identity_certificates(), None);
+}
+
+#[test]
 fn a_wrong_file_fails_early_and_is_named() {
     let files = Files::new();
     files.write("empty", "");
