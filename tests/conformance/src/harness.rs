@@ -46,15 +46,15 @@ pub trait Harness: fmt::Debug + Send + Sync {
         true
     }
 
-    /// Whether a claim ends when the registry is out of reach for long, as by a time to live. Not where it is a lock that
-    /// its owner holds whether or not anybody can look.
+    /// Whether a claim ends when the registry is out of reach for long, as by a time to live. Not where it is a lock
+    /// that its owner holds whether or not anybody can look.
     fn claims_expire(&self) -> bool {
         true
     }
 
     /// The server that [`kill`](Self::kill), [`restart`](Self::restart), [`pause`](Self::pause),
-    /// [`resume`](Self::resume) and [`wipe`](Self::wipe) break and mend. A harness without a server of that kind implements
-    /// those five itself, and not this.
+    /// [`resume`](Self::resume) and [`wipe`](Self::wipe) break and mend. A harness without a server of that kind
+    /// implements those five itself, and not this.
     fn server(&self) -> &dyn Server {
         panic!("{self:?} names no server, and does not implement what breaks and mends it");
     }
@@ -91,7 +91,8 @@ pub trait Harness: fmt::Debug + Send + Sync {
     /// there: as whoever may write to the registry could. Nothing ends it.
     async fn put_record(&self, service: &ServiceName, id: &str, record: &Instance);
 
-    /// Puts these bytes where the service's config stands, or removes it, as a person with the registry's own tool would.
+    /// Puts these bytes where the service's config stands, or removes it, as a person with the registry's own tool
+    /// would.
     async fn put_config(&self, service: &ServiceName, config: Option<&[u8]>);
 
     /// Removes the entry of this instance, past its owner, as a person with the registry's own tool would.
