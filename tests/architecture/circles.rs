@@ -9,26 +9,21 @@ use super::modules::{Arrow, Modules};
 use super::paths::Path;
 use super::workspace::{FACADE, Workspace, folder, hold, root, sources};
 
-/// The folders and files of the facade's `src/`, from the bottom. One may use what is below it.
-const FLOORS: &[&str] = &[
-    "features",
-    "runtime",
-    "waiting",
-    "publication",
-    "transport",
-    "grpc",
-    "config",
-    "control",
-    "credentials",
-    "call",
-    "lookaside",
-    "shared",
-    "channel",
-    "builder",
-    "dial",
-    "serve",
-    "load",
-    "guide",
+/// The floors of the facade's `src/`, from the bottom, with the folders and files on each. A module may use those on its
+/// own floor and below.
+const FLOORS: &[&[&str]] = &[
+    &["features", "runtime", "waiting", "publication"],
+    &["transport"],
+    &["grpc"],
+    &["config"],
+    &["control", "credentials"],
+    &["call"],
+    &["lookaside"],
+    &["channel", "builder", "shared"],
+    &["dial"],
+    &["serve"],
+    &["load"],
+    &["guide"],
 ];
 
 /// Circles that stay, each with its crate, the folder that it is in, and why.
@@ -114,12 +109,13 @@ fn shown(arrow: &Arrow) -> String {
 
 /// A complaint for each arrow that runs upwards, and for each module that is on no floor. Floors are given from the
 /// bottom.
-fn upward(modules: &Modules, floors: &[&str]) -> Vec<String> {
-    let floor = |path: &Path| floors.iter().position(|floor| path.first().is_some_and(|first| first == floor));
-    let strangers = modules.below(&[]).into_iter().filter(|name| !floors.contains(&name.as_str()));
+fn upward(modules: &Modules, floors: &[&[&str]]) -> Vec<String> {
+    let floor = |name: &str| floors.iter().position(|floor| floor.contains(&name));
+    let strangers = modules.below(&[]).into_iter().filter(|name| floor(name).is_none());
     let unplaced = strangers.map(|name| format!("{name} is on no floor: add it to the list, at its place"));
+    let of = |path: &Path| path.first().and_then(|name| floor(name));
     let arrows = modules.arrows();
-    let up = arrows.iter().filter(|arrow| floor(&arrow.from) < floor(&arrow.to) && floor(&arrow.from).is_some());
+    let up = arrows.iter().filter(|arrow| of(&arrow.from).is_some() && of(&arrow.from) < of(&arrow.to));
     unplaced.chain(up.map(|arrow| format!("{}, which is above it", shown(arrow)))).collect()
 }
 
@@ -200,10 +196,10 @@ mod tests {
     #[test]
     fn an_arrow_that_runs_upwards_is_found_and_a_module_without_a_floor() {
         let files = [("low.rs", "use crate::high::H;"), ("high.rs", "use crate::low::L;"), ("new.rs", "")];
-        let complaints = upward(&read(&files), &["low", "high"]);
+        let complaints = upward(&read(&files), &[&["low"], &["high"]]);
         assert_eq!(complaints.len(), 2, "{complaints:?}");
         assert!(complaints[0].starts_with("new is on no floor"), "{complaints:?}");
         assert!(complaints[1].starts_with("low names high::H"), "{complaints:?}");
-        assert_eq!(upward(&read(&files[1..2]), &["low", "high"]), Vec::<String>::new());
+        assert_eq!(upward(&read(&files[1..2]), &[&["low"], &["high"]]), Vec::<String>::new());
     }
 }

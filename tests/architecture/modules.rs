@@ -108,6 +108,7 @@ mod tests {
 
     #[test]
     fn re_exports_in_a_circle_come_to_an_end() {
-        assert!(arrows(&[("a.rs", "pub use crate::b::X;"), ("b.rs", "pub use crate::a::X;")]).len() >= 1);
+        let circle = [("a.rs", "pub use crate::b::X;"), ("b.rs", "pub use crate::a::X;")];
+        assert!(!arrows(&circle).is_empty());
     }
 }

@@ -16,7 +16,7 @@ pub(crate) struct Named {
 
 /// Reads the text of the module at this path. What is compiled for tests alone does not count.
 pub(crate) fn named(module: &[String], text: &str) -> Named {
-    let tokens = without_tests(tokens(text));
+    let tokens = without_tests(&tokens(text));
     let children = tokens.windows(2).filter(|two| two[0] == "mod").map(|two| two[1].clone()).collect();
     let mut reader = Reader { module, children, tokens: &tokens, at: 0, named: Named::default() };
     while reader.at < tokens.len() {
@@ -136,12 +136,12 @@ fn is_word(token: &str) -> bool {
 }
 
 /// Leaves out each item after `#[cfg(test)]`.
-fn without_tests(tokens: Vec<String>) -> Vec<String> {
+fn without_tests(tokens: &[String]) -> Vec<String> {
     const TEST: [&str; 7] = ["#", "[", "cfg", "(", "test", ")", "]"];
     let (mut kept, mut at) = (Vec::new(), 0);
     while at < tokens.len() {
         if tokens[at..].iter().take(TEST.len()).eq(TEST.iter()) {
-            at = after_item(&tokens, at + TEST.len());
+            at = after_item(tokens, at + TEST.len());
         } else {
             kept.push(tokens[at].clone());
             at += 1;

@@ -42,7 +42,7 @@ struct Made {
     /// When the files are read again.
     next: Instant,
     /// One for each runtime, because a connection is driven by the runtime that has opened it, and is of no use when that
-    /// one has ended or does not run. The client that was used last stands last.
+    /// one has ended or does not run. The client that was used last is the last one.
     clients: Vec<(Option<Id>, Client)>,
 }
 

@@ -12,7 +12,7 @@ use super::answer::Answer;
 use super::connections::Connections;
 use crate::error::unanswered;
 
-/// What stands in the query of a URL.
+/// The options of a request: the query of its URL.
 pub(crate) type Options = Vec<(&'static str, String)>;
 
 /// Requests to one agent.

@@ -3,8 +3,8 @@
 use callboard_core::ServiceName;
 
 /// The name under which Consul lists a service: its own, with `--` for each `/`, because a name in Consul's DNS has
-/// letters, digits and `-`. So `project/test` and `project--test` are listed together; who reads tells them apart by
-/// the exact name that stands with each entry.
+/// letters, digits and `-`. So `project/test` and `project--test` are listed together. The exact name in
+/// each entry tells them apart.
 pub(crate) fn listed_name(service: &ServiceName) -> String {
     service.as_str().replace('/', "--")
 }

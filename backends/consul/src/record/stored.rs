@@ -113,7 +113,7 @@ fn unreadable(key: &str, value: &str) -> Error {
 }
 
 impl ListedEntry {
-    /// The instance that the entry stands for.
+    /// The instance of the entry.
     ///
     /// # Errors
     /// As [`StoredService::instance`].
@@ -123,10 +123,10 @@ impl ListedEntry {
 }
 
 impl StoredService {
-    /// The instance that the entry stands for, on the node of this address.
+    /// The instance of the entry, which is on the node of this address.
     ///
     /// # Errors
-    /// `Invalid`, if it cannot be reached as it stands there, or callboard's own part of it is not as it should be.
+    /// `Invalid`, if its address cannot be used, or callboard's own fields in it cannot be read.
     pub(crate) fn instance(&self, service: &ServiceName, node: &str) -> Result<Instance> {
         let address = self.address(node)?;
         // Another tool may have ids that are none here; the address tells its instances apart.
