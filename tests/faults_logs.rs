@@ -5,12 +5,10 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
-#[path = "common/log.rs"]
-mod log;
 
+use callboard_conformance::Log;
 use callboard_raw::{Peer, frame};
 use common::{Stage, echo, in_time, request, until, until_refused};
-use log::Log;
 use tonic::Request;
 
 const GOAWAY: u8 = 7;
@@ -43,10 +41,11 @@ async fn forging(mut peer: Peer) {
 #[tokio::test]
 async fn nobody_forges_a_line_of_the_log_and_no_secret_is_in_it() {
     let log = Log::default();
+    let writer = log.clone();
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(tracing::Level::TRACE)
         .with_ansi(false)
-        .with_writer(log.clone())
+        .with_writer(move || writer.clone())
         .finish();
     let _default = tracing::subscriber::set_default(subscriber);
     let stage = Stage::new();

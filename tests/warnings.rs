@@ -5,16 +5,14 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
-#[path = "common/log.rs"]
-mod log;
 
 use std::sync::Arc;
 
 use callboard::lookaside::v1::Server;
 use callboard::{Address, CONFIG_NAME, Serve};
+use callboard_conformance::Log;
 use common::lookaside::{Balancer, until_listed};
 use common::{Stage, in_time, until, until_config, until_ready, until_refused};
-use log::Log;
 
 /// The warnings since the last call.
 fn warnings(log: &Log) -> Vec<String> {
@@ -24,7 +22,8 @@ fn warnings(log: &Log) -> Vec<String> {
 #[tokio::test]
 async fn who_may_be_wrong_is_warned_of_once() {
     let log = Log::default();
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(log.clone()).finish();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
     let _default = tracing::subscriber::set_default(subscriber);
     a_bad_config(&log).await;
     a_balancer_that_takes_over(&log).await;

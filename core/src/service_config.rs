@@ -1,6 +1,7 @@
 //! gRPC's service config, which a registry keeps beside a service's instances.
 
 mod codes;
+mod json;
 mod methods;
 mod misspelt;
 mod object;

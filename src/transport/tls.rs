@@ -85,7 +85,8 @@ impl Tls {
     /// [`Invalid`](ErrorKind::Invalid), if the text has no certificate, or one that cannot be read: which one it is, and
     /// in which line it begins.
     pub fn with_ca(pem: impl AsRef<[u8]>) -> Result<Self> {
-        Ok(Self::trusting(Trust::Roots(pem::roots(pem.as_ref())?)))
+        let pems = RegistryTls::with_ca(pem.as_ref())?.pems();
+        Ok(Self::trusting(Trust::Roots(pem::roots(&pems)?)))
     }
 
     /// Trusts the certificate authorities in this PEM file, and no others. It is read here, without async, and again at
@@ -146,7 +147,10 @@ impl Tls {
     /// [`Invalid`](ErrorKind::Invalid), naming which of the two cannot be read. Whether they belong together is found
     /// when the channel is built.
     pub fn identity(mut self, chain: impl AsRef<[u8]>, key: impl AsRef<[u8]>) -> Result<Self> {
-        self.shown = Shown::Given(Arc::new(Identity::read(chain.as_ref(), key.as_ref())?));
+        let given = RegistryTls::with_system_roots().identity(chain.as_ref(), key.as_ref())?;
+        if let Some(identity) = Identity::read(&given.pems())? {
+            self.shown = Shown::Given(Arc::new(identity));
+        }
         Ok(self)
     }
 

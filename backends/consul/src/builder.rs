@@ -7,7 +7,15 @@ use std::time::Duration;
 
 use callboard_core::{RegistryTls, masked_url};
 
-use crate::checks::{Checks, ConsulGrpcCheck};
+use crate::record::{Checks, ConsulGrpcCheck, Tags};
+use crate::registry::Consul;
+
+impl Consul {
+    /// Begins with the defaults: see each setting.
+    pub fn builder() -> ConsulBuilder {
+        ConsulBuilder::default()
+    }
+}
 
 /// Settings of a [`Consul`](crate::Consul); made by [`Consul::builder`](crate::Consul::builder).
 ///
@@ -27,7 +35,7 @@ pub struct ConsulBuilder {
     connections: usize,
     scope: Vec<(&'static str, String)>,
     options: Vec<(&'static str, String)>,
-    tags: Vec<String>,
+    tags: Tags,
     stale: bool,
     only_passing: bool,
     wait: Duration,
@@ -45,7 +53,7 @@ impl Default for ConsulBuilder {
             connections: 100,
             scope: Vec::new(),
             options: Vec::new(),
-            tags: Vec::new(),
+            tags: Tags::default(),
             stale: false,
             only_passing: true,
             wait: Duration::from_secs(30),
@@ -61,33 +69,33 @@ impl Default for ConsulBuilder {
     }
 }
 
-/// Where the agent is, and what is shown to it.
+/// Where the agent is, and how it is reached.
 impl ConsulBuilder {
     /// Where the agent's HTTP API is: `host:port`, `http://host:port`, `https://host:port` or `unix:///path`. By
-    /// default what the environment variable `CONSUL_HTTP_ADDR` says, or else `127.0.0.1:8500` (8501 with TLS).
+    /// default the environment variable `CONSUL_HTTP_ADDR`, or else `127.0.0.1:8500` (8501 with TLS).
     pub fn address(mut self, address: impl Into<String>) -> Self {
         self.address = Some(address.into());
         self
     }
 
-    /// The ACL token, shown with every request. By default what the environment variable `CONSUL_HTTP_TOKEN` says, or
-    /// else none: what the agent permits to everybody. It is never printed.
+    /// The ACL token, sent with every request. By default the environment variable `CONSUL_HTTP_TOKEN`, or else none: then
+    /// the agent permits what it permits to anonymous requests. It is never printed.
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.token = Some(token.into());
         self
     }
 
-    /// Speaks HTTPS. By default only if the address says so, and then it trusts what the operating system trusts. What is
-    /// in files is read again every 10 s while requests are made, and before the next request when one has failed; new
-    /// connections are made by what the files say then.
+    /// Speaks HTTPS. By default only if the address begins with `https://`, and then it trusts what the operating system
+    /// trusts. Files are read again every 10 s while requests are made, and before the next request when one has failed.
+    /// New connections use what was read last.
     pub fn tls(mut self, tls: RegistryTls) -> Self {
         self.tls = Some(tls);
         self
     }
 
     /// How many connections to the agent there are at most, those of all clones together: 40 to 10,000, 100 by default. An
-    /// agent grants 200 to each host, unless its `limits.http_max_conns_per_client` says otherwise. Where more services
-    /// are watched than that allows, they take turns, and news come later: see the crate's own page.
+    /// agent grants 200 to each host, unless its `limits.http_max_conns_per_client` is set. Where more services are
+    /// watched than that allows, they take turns, and changes are seen later: see the crate's own page.
     pub fn connections(mut self, connections: usize) -> Self {
         self.connections = connections;
         self
@@ -117,11 +125,11 @@ impl ConsulBuilder {
     /// A tag: instances that are registered get it, and instances without it are not watched. It can be given several
     /// times. None by default.
     pub fn tag(mut self, tag: impl Into<String>) -> Self {
-        self.tags.push(tag.into());
+        self.tags.add(tag.into());
         self
     }
 
-    /// A filter in Consul's own language, such as `ServiceName.Meta.version == "2"`. None by default. A filter that Consul
+    /// A filter in Consul's own language, such as `Service.Meta.version == "2"`. None by default. A filter that Consul
     /// cannot read gives an error when the service is watched.
     pub fn filter(mut self, expression: impl Into<String>) -> Self {
         self.options.push(("filter", expression.into()));
@@ -148,15 +156,15 @@ impl ConsulBuilder {
         self
     }
 
-    /// How long one blocking query waits for a change, at most: 1 s to 10 min. 30 s by default. A change is heard at
-    /// once whatever this is; it bounds how long a set can be out of date after a server has lost its data behind the
-    /// agent's back, or after the token has lost the right to see it.
+    /// How long one blocking query waits for a change, at most: 1 s to 10 min. 30 s by default. A change is seen at
+    /// once, however long this is. It bounds how long a set can be out of date after a server has lost its data without
+    /// the agent's notice, or after the token has lost the right to see it.
     pub fn wait(mut self, wait: Duration) -> Self {
         self.wait = wait;
         self
     }
 
-    /// Whether a service's config is looked for in Consul's key/value store, which takes a second blocking query for
+    /// Whether a service's config is watched in Consul's key/value store, which takes a second blocking query for
     /// each watch, and a third of the connections for such queries. True by default.
     pub fn config(mut self, config: bool) -> Self {
         self.config = config;
@@ -173,7 +181,7 @@ impl ConsulBuilder {
 
 /// How instances are registered.
 impl ConsulBuilder {
-    /// The time to live: a server that has fallen silent leaves the passing ones after so long. It is passed at a third
+    /// The time to live: after so long without a pass a server's check becomes critical. The lease passes it every third
     /// of this. 1 s at least. 15 s by default.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.checks.ttl = ttl;

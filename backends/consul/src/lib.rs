@@ -1,36 +1,31 @@
 #![doc = include_str!("../README.md")]
 
-mod agent;
-mod answer;
+// | what | where |
+// |---|---|
+// | the type that registers and watches | `registry` |
+// | the settings, and how a URL names them | `builder`, `url` |
+// | the requests to the agent, its connections, whether it can be reached | `client` |
+// | registering, and keeping an entry alive | `lease` |
+// | watching a service, and its config | `watch`, `config` |
+// | how an entry looks in Consul: names, tags, Meta, weights, checks | `record` |
+// | what the agent's refusals mean | `error` |
+
 mod builder;
-mod checks;
-mod clients;
+mod client;
 mod config;
-mod consul;
-mod doubt;
-mod entries;
-mod entry;
+mod error;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
-mod guard;
-mod http;
-mod keeper;
 mod lease;
-mod meta;
-mod names;
-mod pace;
-mod reach;
-mod register;
-mod reported;
-mod tls;
-mod turns;
+mod record;
+mod registry;
 mod url;
 mod watch;
 
 pub use builder::ConsulBuilder;
-pub use checks::ConsulGrpcCheck;
-pub use consul::Consul;
+pub use record::ConsulGrpcCheck;
+pub use registry::Consul;
 
 #[cfg(test)]
 mod tests;

@@ -26,8 +26,8 @@ fn settings(text: &str) -> String {
 }
 
 #[test]
-fn a_dial_url_says_what_the_builder_says() {
-    let url = "consul://%2Frun%2Fconsul.sock/project/test?dc=dc2&tag=v2,blue&filter=ServiceName.Port%3D%3D1&near=_agent&stale\
+fn a_dial_url_has_the_settings_of_the_builder() {
+    let url = "consul://%2Frun%2Fconsul.sock/project/test?dc=dc2&tag=v2,blue&filter=Service.Port%3D%3D1&near=_agent&stale\
                &passing=false&wait=10s&config=false&config_prefix=ours/all&ns=team&partition=east&connections=50&ttl=5s&deregister_after=5m&check=ttl,grpc\
                &grpc_interval=2s&grpc_tls&grpc_service=hello.HelloService&token=hunter2";
     let check = ConsulGrpcCheck::default().every(Duration::from_secs(2)).tls(true).service("hello.HelloService");
@@ -40,7 +40,7 @@ fn a_dial_url_says_what_the_builder_says() {
         .connections(50)
         .tag("v2")
         .tag("blue")
-        .filter("ServiceName.Port==1")
+        .filter("Service.Port==1")
         .near("_agent")
         .stale(true)
         .only_passing(false)
@@ -96,7 +96,7 @@ fn wrong_settings_are_refused_with_the_reason() {
     assert!(!format!("{error:?}").contains(SECRET), "{error:?}");
 }
 
-/// Makes a backend in this environment, and says what its first request to the listener was.
+/// Makes a backend in this environment, and returns its first request to the listener.
 async fn request(
     make: impl FnOnce(ConsulBuilder, String) -> ConsulBuilder,
     environment: impl Fn(&str, &str) -> Option<String>,
@@ -118,7 +118,7 @@ async fn request(
 }
 
 #[tokio::test]
-async fn the_environment_says_what_nobody_else_has_said() {
+async fn the_environment_is_used_for_what_is_not_set() {
     let environment = |name: &str, address: &str| match name {
         "CONSUL_HTTP_ADDR" => Some(format!("http://{address}")),
         "CONSUL_HTTP_TOKEN" => Some("from-outside".to_owned()),

@@ -1,65 +1,21 @@
-//! Where the agent is, and what a dial URL and the environment say about it.
-
-use std::path::PathBuf;
+//! The settings in a dial URL.
 
 use callboard_core::{Error, RegistryTls, Result, Target, TargetOptions};
 use percent_encoding::percent_decode_str;
-use reqwest::Url;
 
 use crate::builder::ConsulBuilder;
-use crate::checks::ConsulGrpcCheck;
+use crate::error::BACKEND;
+use crate::record::ConsulGrpcCheck;
+use crate::registry::Consul;
 
-/// Where the agent's HTTP API is.
-#[derive(Clone, Debug)]
-pub(crate) enum Place {
-    Url(Url),
-    Socket(PathBuf),
-}
-
-impl Place {
-    /// Reads `host`, `host:port`, `http://host:port`, `https://host:port` or `unix:///path`.
+impl Consul {
+    /// Reads the settings from a dial URL, such as `consul://127.0.0.1:8500/project-test?dc=dc1&ttl=15s`. The crate's
+    /// own page lists the keys. The service in the URL is not looked at here.
     ///
     /// # Errors
-    /// `Invalid`, with the text, in which no login has been accepted.
-    pub(crate) fn parse(text: &str, tls: bool) -> Result<Self> {
-        let invalid = |why: &str| {
-            Error::invalid(format!("agent's address: {why} (expected host:port, https://host:port or unix:///path)"))
-        };
-        if let Some(path) = text.strip_prefix("unix://") {
-            return if path.starts_with('/') {
-                Ok(Self::Socket(path.into()))
-            } else {
-                Err(invalid("the path is not absolute"))
-            };
-        }
-        if text.contains('@') {
-            return Err(invalid("it has a login; the token is given apart from it"));
-        }
-        let (text, tls) = match text.split_once("://") {
-            Some(("https", rest)) => (rest, true),
-            Some(("http", rest)) if !tls => (rest, false),
-            Some(("http", _)) => return Err(invalid("it begins with http:// and TLS is asked for")),
-            Some(_) => return Err(invalid("it begins with something other than http://, https:// and unix://")),
-            None => (text, tls),
-        };
-        let scheme = if tls { "https" } else { "http" };
-        let mut url = Url::parse(&format!("{scheme}://{text}")).map_err(|error| invalid(&error.to_string()))?;
-        // A port that is the scheme's own is not kept by the URL, and is not Consul's.
-        let bare = text.split('/').next().unwrap_or(text);
-        let named =
-            bare.rsplit_once(':').is_some_and(|(_, port)| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()));
-        if !named {
-            let port = if tls { 8501 } else { 8500 };
-            url.set_port(Some(port)).map_err(|()| invalid("it has no host"))?;
-        }
-        if url.query().is_some() || url.fragment().is_some() {
-            return Err(invalid("it has a query"));
-        }
-        Ok(Self::Url(url))
-    }
-
-    pub(crate) fn is_encrypted(&self) -> bool {
-        matches!(self, Self::Url(url) if url.scheme() == "https")
+    /// [`Invalid`](callboard_core::ErrorKind::Invalid), naming the part of the URL, or the key and what is expected.
+    pub fn from_target(target: &Target, options: &mut TargetOptions<'_>) -> Result<Self> {
+        builder(target, options).map_err(|error| error.in_backend(BACKEND))?.build()
     }
 }
 
@@ -163,46 +119,5 @@ fn registering(mut builder: ConsulBuilder, options: &mut TargetOptions<'_>) -> R
         Some("grpc") => Ok(builder.grpc_check(grpc).ttl_check(false)),
         Some("ttl,grpc" | "grpc,ttl") => Ok(builder.grpc_check(grpc)),
         Some(_) => Err(options.invalid("check", "ttl, grpc, or ttl,grpc")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_is_read_with_consuls_own_ports() {
-        for (text, tls, url) in [
-            ("127.0.0.1:8500", false, "http://127.0.0.1:8500/"),
-            ("consul.internal", false, "http://consul.internal:8500/"),
-            ("consul.internal", true, "https://consul.internal:8501/"),
-            ("consul.internal:443", true, "https://consul.internal/"),
-            ("https://consul.internal", false, "https://consul.internal:8501/"),
-            ("http://[::1]:80", false, "http://[::1]/"),
-            ("[::1]", false, "http://[::1]:8500/"),
-            ("https://host:1/behind/a/proxy", false, "https://host:1/behind/a/proxy"),
-        ] {
-            let Place::Url(read) = Place::parse(text, tls).unwrap() else { panic!("{text} is no socket") };
-            assert_eq!(read.as_str(), url, "{text}");
-        }
-        assert!(
-            matches!(Place::parse("unix:///run/consul.sock", false), Ok(Place::Socket(path)) if path.ends_with("consul.sock"))
-        );
-    }
-
-    #[test]
-    fn a_bad_address_is_refused_and_no_login_is_quoted() {
-        for (text, tls, why) in [
-            ("", false, "host"),
-            ("ftp://a", false, "begins with something other"),
-            ("http://a", true, "TLS is asked for"),
-            ("unix://relative", false, "not absolute"),
-            ("a:x", false, "port"),
-            ("https://hunter2@a", false, "a login"),
-            ("a?dc=b", false, "a query"),
-        ] {
-            let error = Place::parse(text, tls).unwrap_err().to_string();
-            assert!(error.contains(why) && !error.contains("hunter2"), "{text}: {error}");
-        }
     }
 }

@@ -1,41 +1,57 @@
-//! One watch.
+//! Watching a service: its instances and its config, each by blocking queries of its own.
+
+mod empty_list;
+mod snapshot;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use callboard_core::{Result, ServiceName, Snapshot, Snapshots, aside};
 use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 
-use crate::config::{Config, changes};
-use crate::consul::{Inner, at};
-use crate::doubt::Doubt;
-use crate::names::listed_name;
-use crate::pace::{Index, Pace};
-use crate::reach::Lookout;
-use crate::reported::snapshot;
-use crate::turns::Asker;
+use self::empty_list::{EmptyList, Lister};
+pub(crate) use self::snapshot::snapshot;
+use crate::client::{Agent, Index, Options, Outages, Querier, RateLimit};
+use crate::config::{self, Config, Configs};
+use crate::error::at;
+use crate::record::listed_name;
 
-/// One watch: what is heard of the service and of its config, each by blocking queries of its own.
+/// What all watches of one client share.
+#[derive(Debug)]
+pub(crate) struct Watches {
+    pub(crate) agent: Arc<Agent>,
+    /// The options of a query for a service, but `index` and `wait`.
+    pub(crate) options: Options,
+    /// How long one blocking query waits, at most.
+    pub(crate) wait: Duration,
+    /// None if configs are turned off.
+    pub(crate) configs: Option<Arc<Configs>>,
+}
+
+/// One watch.
 struct Watch {
-    consul: Arc<Inner>,
+    agent: Arc<Agent>,
     service: ServiceName,
-    news: BoxStream<'static, Result<News>>,
-    lookout: Lookout,
-    /// What has been heard of the two. There is nothing to tell before both are known.
+    changes: BoxStream<'static, Result<Change>>,
+    outages: Outages,
+    /// The latest of the two. The first snapshot is yielded when both are known.
     set: Option<Snapshot>,
     config: Option<Config>,
 }
 
-enum News {
+enum Change {
     Set(Snapshot),
     Config(Config),
 }
 
-pub(crate) fn watch(consul: Arc<Inner>, service: &ServiceName) -> Snapshots {
-    let sets = sets(Arc::clone(&consul), service.clone()).map_ok(News::Set);
-    let configs = changes(Arc::clone(&consul), service.clone()).map_ok(News::Config);
-    let (news, lookout) = (stream::select(sets, configs).boxed(), consul.agent.lookout());
-    let watch = Watch { consul, service: service.clone(), news, lookout, set: None, config: None };
+/// The snapshots of a service, until something fails.
+pub(crate) fn watch(watches: &Arc<Watches>, service: &ServiceName) -> Snapshots {
+    let sets = sets(Arc::clone(watches), service.clone()).map_ok(Change::Set);
+    let configs = config::changes(watches.configs.as_ref(), service.clone()).map_ok(Change::Config);
+    let (agent, changes) = (Arc::clone(&watches.agent), stream::select(sets, configs).boxed());
+    let outages = agent.outages();
+    let watch = Watch { agent, service: service.clone(), changes, outages, set: None, config: None };
     stream::try_unfold(watch, async |mut watch| {
         let set = watch.next().await.map_err(at(&watch.service))?;
         Ok(Some((set, watch)))
@@ -44,17 +60,17 @@ pub(crate) fn watch(consul: Arc<Inner>, service: &ServiceName) -> Snapshots {
 }
 
 impl Watch {
-    /// The next set that is news, or that has a config beside it which is.
+    /// The next set that is new, or that has a new config beside it.
     async fn next(&mut self) -> Result<Snapshot> {
         loop {
             tokio::select! {
                 // A watch that is about to end does not begin to ask whether the agent is there.
                 biased;
-                Some(news) = self.news.next() => match news? {
-                    News::Set(set) => self.set = Some(set),
-                    News::Config(config) => self.config = Some(config),
+                Some(change) = self.changes.next() => match change? {
+                    Change::Set(set) => self.set = Some(set),
+                    Change::Config(config) => self.config = Some(config),
                 },
-                error = self.consul.agent.gone(&mut self.lookout) => return Err(error),
+                error = self.agent.gone(&mut self.outages) => return Err(error),
             }
             if let (Some(set), Some(config)) = (&mut self.set, &self.config) {
                 set.config.clone_from(config);
@@ -66,39 +82,39 @@ impl Watch {
 
 /// Blocking queries for the sets, one after the other.
 struct Sets {
-    consul: Arc<Inner>,
+    watches: Arc<Watches>,
     service: ServiceName,
     name: String,
-    asker: Asker,
+    querier: Querier,
     index: Index,
-    pace: Pace,
-    doubt: Doubt,
+    limit: RateLimit,
+    empty: EmptyList,
 }
 
-/// The sets that are news.
-fn sets(consul: Arc<Inner>, service: ServiceName) -> impl Stream<Item = Result<Snapshot>> + Send {
-    let (name, asker) = (listed_name(&service), consul.agent.sets.asker());
-    let (index, pace, doubt) = (Index::default(), Pace::new(), Doubt::default());
-    let sets = Sets { consul, service, name, asker, index, pace, doubt };
+/// The sets that are new.
+fn sets(watches: Arc<Watches>, service: ServiceName) -> impl Stream<Item = Result<Snapshot>> + Send {
+    let (name, querier) = (listed_name(&service), watches.agent.sets.querier());
+    let (index, limit, empty) = (Index::default(), RateLimit::new(), EmptyList::default());
+    let sets = Sets { watches, service, name, querier, index, limit, empty };
     stream::try_unfold(sets, async |mut sets| {
         let set = sets.next().await?;
         Ok(Some((set, sets)))
     })
 }
 
-/// With how many entries it takes too long to read them among other work.
+/// More entries than this take too long to be read on a thread that has other work.
 const MANY: usize = 1_000;
 
 impl Sets {
     async fn next(&mut self) -> Result<Snapshot> {
-        let Inner { agent, query, .. } = &*self.consul;
+        let Watches { agent, options, wait, .. } = &*self.watches;
         loop {
-            self.pace.next().await;
-            let (consul, name, index, asker) = (&self.consul, &self.name, self.index, &self.asker);
-            let said = agent.listed(name, &query.options, index, query.wait, asker).await?;
-            self.doubt.settled(&said, index, consul, name, asker).await?;
-            if self.index.note(said.index) {
-                let (service, rows) = (self.service.clone(), said.rows);
+            self.limit.next().await;
+            let listing = agent.listed(&self.name, options, self.index, *wait, &self.querier).await?;
+            let Self { empty, name, querier, index, .. } = self;
+            empty.check(&listing, *index, &Lister { agent, options, wait: *wait, name, querier }).await?;
+            if self.index.note(listing.index) {
+                let (service, rows) = (self.service.clone(), listing.rows);
                 return Ok(aside(rows.len() > MANY, move || snapshot(&service, &rows)).await);
             }
         }

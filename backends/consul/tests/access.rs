@@ -1,4 +1,4 @@
-//! Whom an agent answers: ACL tokens, HTTPS with client certificates, Unix sockets.
+//! Access to an agent: ACL tokens, HTTPS with client certificates, Unix sockets.
 #![allow(clippy::unwrap_used, reason = "clippy knows the tests here, but not what they share")]
 
 mod agents;
@@ -65,7 +65,7 @@ async fn guarded() -> Agents {
 
 #[tokio::test]
 #[ignore = "needs Consul: make test"]
-async fn a_token_is_shown_and_who_has_none_is_denied() {
+async fn a_token_is_sent_and_without_one_access_is_denied() {
     let agents = guarded().await;
     works(agents.builder().token(OURS)).await;
     let denied = |result: Result<()>, what: &str| {

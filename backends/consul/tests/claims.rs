@@ -1,4 +1,4 @@
-//! Who has an entry, after updates that fail, deaths, and claims of equal rank.
+//! Which claim has an entry, after updates that fail, deaths, and claims of one incarnation.
 #![allow(clippy::unwrap_used, reason = "clippy knows the tests here, but not what they share")]
 
 mod agents;
@@ -82,7 +82,7 @@ async fn an_update_while_the_agent_is_away_leaves_the_claim_and_may_be_called_ag
     is_kept(&mut lease, "after the agent's return").await;
 }
 
-/// Whoever drops an update half-way has either record, and the claim.
+/// After an update that is dropped half-way either record may be there, and the claim stays.
 #[tokio::test]
 #[ignore = "needs Consul: make test"]
 async fn an_update_that_is_dropped_half_way_keeps_the_claim() {
@@ -176,7 +176,7 @@ async fn of_two_equal_incarnations_the_newer_claim_stays() {
         assert_eq!(error.kind(), ErrorKind::Conflict, "{error:?}");
         older.revoke().await.unwrap();
         let listed = agents.listed("project-test").await;
-        assert_eq!(listed[0]["ServiceName"]["Weights"]["Passing"], json!(4), "{listed}");
+        assert_eq!(listed[0]["Service"]["Weights"]["Passing"], json!(4), "{listed}");
         is_kept(&mut newer, "the newer claim").await;
         newer.revoke().await.unwrap();
     }

@@ -1,13 +1,13 @@
-//! A service's config in Consul's store: who may read and write it, and where it stands.
+//! A service's config in Consul's store: the rights to read and write it, and where it is stored.
 #![allow(clippy::unwrap_used, reason = "clippy knows the tests here, but not what they share")]
 
 mod agents;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use agents::{Agents, config_path, get};
-use callboard_conformance::{Harness, Seen, Watcher};
+use callboard_conformance::{Harness, Log, Seen, Watcher};
 use callboard_consul::{Consul, ConsulBuilder};
 use callboard_core::{ErrorKind, Instance, Registry, Resolver, ServiceName, Snapshot, Snapshots};
 use callboard_servers::{Cluster, ask};
@@ -83,7 +83,7 @@ fn policy(more: &str) -> String {
     format!(r#"{{"Name":"ours","Rules":"{rules} {more}"}}"#)
 }
 
-/// A token that knows nothing of the store: a service is found and registered as before, and one line says what is
+/// A token without a right to the store: a service is found and registered as before, and one line is logged of what is
 /// missing. When the right is given, the config is there.
 #[tokio::test]
 #[ignore = "needs Consul: make test"]
@@ -115,31 +115,13 @@ async fn without_the_right_to_read_it_there_is_no_config_and_all_else_works() {
         watcher.until(Duration::from_secs(60), "changed", says(Some(OTHER))).await;
     }
     lease.revoke().await.unwrap();
-    let log = log.text();
+    let log = log.take();
     let lines: Vec<_> = log.lines().filter(|line| line.contains("the service's config cannot be read")).collect();
     assert_eq!(lines.len(), 1, "once by each client: {log}");
     for part in ["WARN", "callboard/project/test/@config", "project/test", "key:read"] {
         assert!(lines[0].contains(part), "{part}: {}", lines[0]);
     }
     assert!(!log.contains(OURS), "{log}");
-}
-
-#[derive(Clone, Debug, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-}
-
-impl std::io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }
 
 /// Each service has its own, whatever its name is in Consul's catalog.
@@ -166,7 +148,7 @@ async fn a_config_may_stand_elsewhere_and_whatever_narrows_the_set() {
     let agents = dev().await;
     let builder = || {
         let narrow = agents.builder().datacenter("dc1").stale(true).tag("v1").near("_agent").only_passing(false);
-        narrow.filter(r#"ServiceName.Meta.x == "y""#).config_prefix("ours/all.of-them")
+        narrow.filter(r#"Service.Meta.x == "y""#).config_prefix("ours/all.of-them")
     };
     let watcher = Watcher::new(Arc::new(built(builder())), &project());
     built(builder()).put_service_config(&project(), Some(ONE)).await.unwrap();
@@ -227,10 +209,10 @@ async fn a_config_is_as_large_as_consul_allows() {
     assert!(refused.to_string().contains("524288"), "{refused}");
 }
 
-/// Two who write at once are no error, and the last one wins.
+/// Writing at the same moment is no error, and the last write wins.
 #[tokio::test]
 #[ignore = "needs Consul: make test"]
-async fn several_who_put_and_remove_a_config_at_once_are_no_error() {
+async fn putting_and_removing_a_config_at_the_same_moment_is_no_error() {
     let agents = dev().await;
     let watcher = Watcher::new(agents.resolver(), &project());
     let writers = [Some(ONE), Some(OTHER), None, Some(ONE), None].map(|config| {

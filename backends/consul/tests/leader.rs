@@ -1,4 +1,4 @@
-//! Three servers, of which the leader is lost. Neither who watches nor who registers has to do with it directly.
+//! Three servers, of which the leader is lost. Neither the watches nor the registrations are connected to it directly.
 #![allow(clippy::unwrap_used, reason = "clippy knows the tests here, but not what they share")]
 
 mod agents;
@@ -88,8 +88,7 @@ async fn a_leader_that_is_stopped_is_not_waited_for() {
     sleep(Duration::from_secs(3)).await; // so that the watch waits, and the leader for it
     cluster.node(leader).pause();
     // Into the catalog and past the agents, whose own entries are held up as long as one of them talks to that leader.
-    let entry =
-        r#"{"Node":"n9","Address":"127.0.0.1","ServiceName":{"ID":"second","ServiceName":"project-test","Port":2}}"#;
+    let entry = r#"{"Node":"n9","Address":"127.0.0.1","Service":{"ID":"second","Service":"project-test","Port":2}}"#;
     until_taken(async || {
         let said = ask::http(registered, "PUT", "/v1/catalog/register", &[], entry).await;
         said.is_ok_and(|said| said.status == 200)
@@ -104,7 +103,7 @@ async fn a_leader_that_is_stopped_is_not_waited_for() {
 /// A query for a config is passed on to the leader, and waits there: what it waits for is seen once its time is over.
 #[tokio::test]
 #[ignore = "needs Consul: make test"]
-async fn a_config_that_a_new_leader_is_told_is_seen() {
+async fn a_config_that_is_put_at_a_new_leader_is_seen() {
     let followers = cluster().await;
     let (_first, watcher) = followers.one_and_a_watcher().await;
     let Followers { cluster, leader, registered, .. } = followers;

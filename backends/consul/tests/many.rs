@@ -44,7 +44,7 @@ fn weighs(weight: u32) -> impl Fn(&Seen) -> bool {
 }
 
 /// So many services over one client, on an agent as it comes; each change is seen within `bound`.
-async fn all_are_heard(count: usize, bound: Duration) {
+async fn changes_are_seen(count: usize, bound: Duration) {
     let agents = Agents::on(Cluster::consul_dev().start().await);
     registered(&agents, count, 1).await;
     let consul = Arc::new(agents.consul());
@@ -70,20 +70,20 @@ async fn all_are_heard(count: usize, bound: Duration) {
 
 #[tokio::test]
 #[ignore = "needs Consul: make test"]
-async fn a_hundred_and_fifty_services_are_heard_over_one_client() {
-    all_are_heard(150, Duration::from_secs(5)).await;
+async fn a_hundred_and_fifty_services_are_watched_over_one_client() {
+    changes_are_seen(150, Duration::from_secs(5)).await;
 }
 
 #[tokio::test]
 #[ignore = "needs Consul: make test"]
-async fn five_hundred_services_are_heard_over_one_client() {
-    all_are_heard(500, Duration::from_secs(8)).await;
+async fn five_hundred_services_are_watched_over_one_client() {
+    changes_are_seen(500, Duration::from_secs(8)).await;
 }
 
 #[tokio::test]
 #[ignore = "needs Consul: make test"]
-async fn a_thousand_services_are_heard_over_one_client() {
-    all_are_heard(1_000, Duration::from_secs(15)).await;
+async fn a_thousand_services_are_watched_over_one_client() {
+    changes_are_seen(1_000, Duration::from_secs(15)).await;
 }
 
 /// Registrations take few connections too, and live among many watches.

@@ -47,10 +47,10 @@ async fn an_entry_stands_in_consuls_own_fields() {
     let wanted = wanted.with_kind(InstanceKind::Balancer).with_incarnation(Incarnation::from_micros(7));
     let _lease = consul.register(&service("project/test"), &wanted).await.unwrap();
     let shown = agents.listed("project--test").await;
-    let entry = &shown[0]["ServiceName"];
+    let entry = &shown[0]["Service"];
     for (field, value) in [
         ("ID", json!("project/test:a")),
-        ("ServiceName", json!("project--test")),
+        ("Service", json!("project--test")),
         ("Address", json!("10.0.0.7")),
         ("Port", json!(50051)),
         ("Tags", json!(["v2", "blue"])),
@@ -152,7 +152,7 @@ async fn an_agent_that_restarts_lists_the_instance_again_within_a_second() {
 /// Even where it has forgotten everything, and long before the next pass would be due.
 #[tokio::test]
 #[ignore = "needs Consul: make test"]
-async fn an_agent_that_returns_with_nothing_is_told_again_within_a_second() {
+async fn at_an_agent_that_returns_without_data_the_instance_is_registered_again_within_a_second() {
     let agents = dev().await;
     let registry: Arc<Consul> = Arc::new(agents.builder().ttl(Duration::from_secs(600)).build().unwrap());
     let registered = ["a", "b"].map(|id| {

@@ -53,10 +53,10 @@ fn a_client_outlives_the_runtime_that_it_was_used_in_first() {
     in_the_second_runtime(&consul, "when the first has ended");
 }
 
-/// What watches share is not taken along by one that nobody polls any more.
+/// A watch that is not polled any more does not hold what other watches need.
 #[test]
 #[ignore = "needs Consul: make test"]
-fn a_watch_in_a_runtime_that_stands_still_holds_nobody_up() {
+fn a_watch_in_a_runtime_that_does_not_run_holds_up_no_other() {
     let servers = runtime();
     let agents = Agents::on(servers.block_on(Cluster::consul_dev().start()));
     let consul = agents.consul();

@@ -35,7 +35,7 @@ fn in_order(replies: impl IntoIterator<Item = Reply>) -> (impl Fn(&str) -> Reply
 }
 
 #[tokio::test]
-async fn an_index_that_goes_backwards_is_forgotten_and_an_unchanged_one_is_no_news() {
+async fn an_index_that_goes_backwards_is_forgotten_and_an_unchanged_one_is_not_new() {
     let replies =
         [(16, 1), (16, 1), (17, 2), (5, 3), (5, 3), (6, 4)].map(|(index, port)| reply(200, index, listing(port)));
     let (script, queries) = in_order(replies);
@@ -86,7 +86,7 @@ async fn a_refusal_ends_the_watch_whatever_index_it_has() {
 
 #[tokio::test]
 async fn what_is_not_consuls_answer_is_an_error_and_no_panic() {
-    for body in ["", "null?", "{}", "[{}]", "[1]", "\u{0}", r#"[{"Node":{},"ServiceName":{}}]"#] {
+    for body in ["", "null?", "{}", "[{}]", "[1]", "\u{0}", r#"[{"Node":{},"Service":{}}]"#] {
         let (script, _) = in_order([reply(200, 16, body)]);
         let error: Error = next(&mut consul(agent(script).await).watch(&project())).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{body:?}: {error:?}");
@@ -119,7 +119,7 @@ async fn an_agent_that_answers_at_once_for_ever_is_not_asked_without_a_pause() {
 
 /// A thousand that fail with each election, each by itself, would keep the servers from it.
 #[tokio::test]
-async fn while_there_is_no_leader_one_asks_for_all_and_all_hear_at_once_when_there_is() {
+async fn while_there_is_no_leader_one_request_asks_for_all_watches_and_all_go_on_when_there_is() {
     let (led, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let script = {
         let (led, asked) = (Arc::clone(&led), Arc::clone(&asked));
@@ -181,7 +181,7 @@ async fn a_check_that_an_old_agent_does_not_know_is_lost() {
     assert_eq!((error.kind(), error.service()), (ErrorKind::Lost, Some(&project())), "{error:?}");
 }
 
-/// An agent that cannot be told is told again and again, and the lease is lost no sooner than its time to live.
+/// A pass that fails is tried again and again, and the lease is lost no sooner than its time to live.
 #[tokio::test]
 async fn a_lease_is_lost_when_its_time_to_live_has_passed_in_vain() {
     let passes = Arc::new(Mutex::new(0));

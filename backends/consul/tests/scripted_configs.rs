@@ -77,7 +77,7 @@ async fn a_config_is_asked_for_where_the_service_is_watched() {
     assert_eq!(asked.queries()[0], "/v1/kv/ours/all/project-test/@config?dc=dc2&stale=&raw=");
 }
 
-/// There is no first set without a config: a channel would begin to call as nobody has asked for.
+/// There is no first set without the config: a channel would make its first calls without it.
 #[tokio::test]
 async fn a_first_set_waits_for_its_config() {
     let (mut watch, _) = watched([reply(200, 16, listing(1)), reply(200, 17, listing(2))], [None], |b| b).await;
@@ -86,7 +86,7 @@ async fn a_first_set_waits_for_its_config() {
     assert_eq!(next(&mut watch).await.unwrap_err().kind(), ErrorKind::Timeout);
 }
 
-/// Whoever is not let near the store finds the service as before.
+/// Without access to the store the service is found as before.
 #[tokio::test]
 async fn a_refusal_counts_as_no_config_and_costs_nothing_else() {
     for refusal in [

@@ -116,11 +116,11 @@ async fn a_weight_that_another_tool_changes_is_seen_in_place() {
             .as_array()
             .unwrap()
             .iter()
-            .find(|row| row["ServiceName"]["ID"] == "project-test:ours")
-            .unwrap()["ServiceName"]
+            .find(|row| row["Service"]["ID"] == "project-test:ours")
+            .unwrap()["Service"]
             .clone();
         ours["Weights"]["Passing"] = weight.into();
-        let body = serde_json::json!({"ID": ours["ID"], "Name": ours["ServiceName"], "Address": ours["Address"], "Port": ours["Port"], "Meta": ours["Meta"], "Weights": ours["Weights"]});
+        let body = serde_json::json!({"ID": ours["ID"], "Name": ours["Service"], "Address": ours["Address"], "Port": ours["Port"], "Meta": ours["Meta"], "Weights": ours["Weights"]});
         agents.put(REGISTER, &body.to_string()).await;
         let changed = |seen: &Seen| {
             ["ours", "plain"].iter().all(|id| seen.instance(id).is_some_and(|instance| instance.weight() == weight))
@@ -149,7 +149,7 @@ async fn what_is_watched_can_be_narrowed_and_widened() {
     let builder = || agents.builder();
     watcher(builder()).until_ids(SOON, "all that pass", &["one", "two"]).await;
     watcher(builder().tag("v1").tag("blue")).until_ids(SOON, "both tags", &["two"]).await;
-    watcher(builder().filter(r#"ServiceName.Meta.number == "one""#)).until_ids(SOON, "filter", &["one"]).await;
+    watcher(builder().filter(r#"Service.Meta.number == "one""#)).until_ids(SOON, "filter", &["one"]).await;
     watcher(builder().only_passing(false)).until_ids(SOON, "all", &["ill", "one", "two"]).await;
     watcher(builder().stale(true).near("_agent").datacenter("dc1")).until_ids(SOON, "others", &["one", "two"]).await;
     for (builder, why) in [(builder().filter("no filter"), "filter"), (builder().datacenter("mars"), "datacenter")] {

@@ -1,13 +1,26 @@
-//! Settings.
+//! The settings.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use callboard_core::{Error, Result};
 
-use crate::FileRegistry;
-use crate::failure::BACKEND;
-use crate::registry::Settings;
+use crate::error::BACKEND;
+use crate::registry::{FileRegistry, Settings};
+
+impl FileRegistry {
+    /// Begins to make one with its root: an absolute path of a directory that is there. A service `project/test` is
+    /// the directory `project/test` in it, which is made when the first instance registers or a config is put. A
+    /// root that is not there is a registry that is out of reach.
+    ///
+    /// ```
+    /// let directory = callboard_file::FileRegistry::builder("/run/callboard").mode(0o750).build()?;
+    /// # Ok::<(), callboard_core::Error>(())
+    /// ```
+    pub fn builder(root: impl Into<PathBuf>) -> FileRegistryBuilder {
+        FileRegistryBuilder::new(root.into())
+    }
+}
 
 /// What a [`FileRegistry`] is made with. See [`FileRegistry::builder`].
 #[derive(Clone, Debug)]
@@ -23,7 +36,7 @@ impl FileRegistryBuilder {
     }
 
     /// Sets the permissions of directories that are made; what the process's umask takes away is not given. Files have
-    /// the same, without those to execute. The owner must have all, and not everybody may write. 0o755 by default;
+    /// the same, without those to execute. The owner must have all, and other users may not write. 0o755 by default;
     /// 0o2775 lets the members of a group share a directory.
     #[must_use]
     pub fn mode(mut self, mode: u32) -> Self {
@@ -31,8 +44,8 @@ impl FileRegistryBuilder {
         self
     }
 
-    /// Sets how often a watch looks for what it was not told of, and a lease for its file: 50 ms to 1 min. 1 s by
-    /// default.
+    /// Sets how often a watch reads the directory without having noticed a change, and a lease looks for its file: 50 ms to
+    /// 1 min. 1 s by default.
     #[must_use]
     pub fn poll(mut self, poll: Duration) -> Self {
         self.poll = poll;
@@ -61,7 +74,7 @@ pub(crate) fn absolute(root: &Path) -> Result<(), &'static str> {
 
 pub(crate) fn mode(mode: u32) -> Result<(), &'static str> {
     let fits = mode <= 0o7777 && mode & 0o700 == 0o700 && mode & 0o002 == 0;
-    fits.then_some(()).ok_or("permissions such as 0755, all for the owner and none to write for everybody")
+    fits.then_some(()).ok_or("permissions such as 0755, all for the owner and no write permission for other users")
 }
 
 pub(crate) fn poll(poll: Duration) -> Result<(), &'static str> {

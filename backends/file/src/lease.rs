@@ -1,4 +1,6 @@
-//! The server's side: an entry that lives as long as its file is open.
+//! Registering, and the lease: an entry that lives as long as its file is open.
+
+mod sweep;
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
@@ -9,46 +11,44 @@ use async_trait::async_trait;
 use callboard_core::{Error, ErrorKind, Incarnation, Instance, Lease, Result, ServiceName, conflict, holder};
 use tokio::time::{Instant, sleep_until};
 
-use crate::failure::{BACKEND, blocking, error, failed};
-use crate::lock::{Turn, is_at};
-use crate::place::Place;
-use crate::record::{Found, look, remove, write};
-use crate::sweep::sweep;
+use self::sweep::sweep;
+use crate::error::{BACKEND, blocking, error, failed};
+use crate::record::{DirectoryLock, Found, Layout, is_at, look, remove, write};
 
 /// The claim on one file.
 #[derive(Debug)]
 pub(crate) struct FileLease {
     service: ServiceName,
     claim: Claim,
-    /// Its lock is what tells others that the owner lives. The work that replaces it is not stopped when nobody waits for it
+    /// Its lock tells other processes that the owner lives. The work that replaces the file goes on when it is not awaited
     /// any more, so it puts the new file here by itself.
     file: Arc<Mutex<File>>,
     poll: Duration,
     /// When to look next whether it is there.
     next: Instant,
-    /// Whether it could not be looked at the last time.
+    /// Whether the last look at it failed.
     unseen: bool,
 }
 
-/// Whose claim it is.
+/// What a lease claims: the file of an instance.
 #[derive(Clone, Debug)]
 struct Claim {
-    place: Place,
+    layout: Layout,
     id: String,
     incarnation: Incarnation,
 }
 
-/// Puts an instance's file there, if no newer one is.
+/// Writes an instance's file, unless a newer incarnation has it. One attempt.
 pub(crate) async fn register(
-    place: Place,
+    layout: Layout,
     service: &ServiceName,
     instance: &Instance,
     poll: Duration,
 ) -> Result<FileLease> {
-    let claim = Claim { place, id: instance.id().to_owned(), incarnation: instance.incarnation() };
+    let claim = Claim { layout, id: instance.id().to_owned(), incarnation: instance.incarnation() };
     let (taken, instance) = (claim.clone(), instance.clone());
-    // If this is dropped half-way, so is the file that the work returns, and its lock is free. Work that has not begun to
-    // write by then leaves alone what somebody else may have put there since.
+    // If this is dropped half-way, the file that the work returns is dropped too, and its lock is free. Work that has not
+    // begun to write by then does not write: another process may have written the file since.
     let waits = Arc::new(());
     let waiting = Arc::downgrade(&waits);
     let file = blocking(move || taken.take(&instance, &waiting)).await?;
@@ -64,41 +64,41 @@ pub(crate) async fn register(
 }
 
 impl Claim {
-    /// Nothing is done for who does not wait for it any more.
+    /// Writes the file, if `waiting` says that it is still wanted.
     fn take(&self, instance: &Instance, waiting: &Weak<()>) -> Result<File> {
         self.check_instance(instance)?;
-        let place = &self.place;
-        place.make()?;
-        place.check()?;
-        sweep(place)?;
-        let _turn = Turn::take(&place.folder)?;
+        let layout = &self.layout;
+        layout.make()?;
+        layout.check()?;
+        sweep(layout)?;
+        let _lock = DirectoryLock::take(&layout.folder)?;
         if waiting.strong_count() == 0 {
-            return Err(error(ErrorKind::Closed, "nobody waits for the entry any more"));
+            return Err(error(ErrorKind::Closed, "the entry is not wanted any more"));
         }
-        match look(&place.record(&self.id))? {
+        match look(&layout.record(&self.id))? {
             Some(there) => match self.other(&there, |there| there > self.incarnation) {
                 Some(newer) => Err(newer),
-                None => write(place, instance),
+                None => write(layout, instance),
             },
-            None => write(place, instance),
+            None => write(layout, instance),
         }
     }
 
-    /// Why the entry is another's, if that one lives and is of an incarnation that stays.
+    /// The error that the entry is another's, if that one lives and is of an incarnation that stays.
     fn other(&self, there: &Found, stays: impl Fn(Incarnation) -> bool) -> Option<Error> {
         let holder = there.stored.as_ref().ok().and_then(|stored| holder(&self.id, stored));
         let other = holder.filter(|other| there.held && stays(other.incarnation()))?;
         Some(conflict(self.incarnation, &other).in_backend(BACKEND))
     }
 
-    /// The file is where it was put.
+    /// Checks that the file is where it was put.
     fn check(&self, file: &File) -> Result<()> {
-        let path = self.place.record(&self.id);
+        let path = self.layout.record(&self.id);
         if is_at(file, &path)? {
             return Ok(());
         }
         // A root that is away may come back, with the file in it.
-        self.place.check_root()?;
+        self.layout.check_root()?;
         Err(match look(&path)? {
             // Of two claims that are equal, the later one stays.
             Some(there) => self
@@ -108,12 +108,12 @@ impl Claim {
         })
     }
 
-    /// The same from time to time. A file that cannot be looked at is held all the same, unless it was deleted.
-    fn watch(&self, file: &File) -> Result<()> {
+    /// The same, for a look from time to time. A file that cannot be looked at is held all the same, unless it was deleted.
+    fn check_held(&self, file: &File) -> Result<()> {
         let looked = self.check(file);
         match looked {
             Err(unseen) if !is_loss(&unseen) && is_deleted(file) => {
-                Err(error(ErrorKind::Lost, "the entry was deleted, and its place cannot be looked at")
+                Err(error(ErrorKind::Lost, "the entry was deleted, and its layout cannot be looked at")
                     .with_source(unseen))
             }
             looked => looked,
@@ -130,19 +130,19 @@ impl Claim {
 
     fn update(&self, file: &mut File, instance: &Instance) -> Result<()> {
         self.check_instance(instance)?;
-        let _turn = Turn::take(&self.place.folder)?;
+        let _lock = DirectoryLock::take(&self.layout.folder)?;
         self.check(file)?;
-        // The old one is let go of after the new one has taken its name.
-        *file = write(&self.place, instance)?;
+        // The old file is closed after the new one has its name.
+        *file = write(&self.layout, instance)?;
         Ok(())
     }
 
     fn revoke(&self, file: &File) -> Result<()> {
-        let Self { place, id, .. } = self;
-        let path = place.record(id);
-        let Some(_turn) = Turn::to_remove(place)? else { return Ok(()) };
+        let Self { layout, id, .. } = self;
+        let path = layout.record(id);
+        let Some(_lock) = DirectoryLock::to_remove(layout)? else { return Ok(()) };
         if !is_at(file, &path)? {
-            return place.check_root();
+            return layout.check_root();
         }
         remove(&path).map_err(|answer| failed("remove", &path, answer))
     }
@@ -158,14 +158,16 @@ impl FileLease {
         blocking(work).await.map_err(|error| error.for_service(&self.service))
     }
 
-    /// Says that the file cannot be looked at, and that it can again: once each.
+    /// Logs that the file cannot be looked at, and that it can again, once each.
     fn note(&mut self, error: Option<&Error>) {
         let (service, id) = (&self.service, &self.claim.id);
         match error {
             Some(error) if !self.unseen => {
-                tracing::warn!(backend = BACKEND, %service, id, error = error.chain(), "cannot look at the entry, which is kept");
+                tracing::warn!(backend = BACKEND, %service, id, error = error.chain(), "the entry's file cannot be looked at; the entry is kept");
             }
-            None if self.unseen => tracing::debug!(backend = BACKEND, %service, id, "the entry is seen again"),
+            None if self.unseen => {
+                tracing::debug!(backend = BACKEND, %service, id, "the entry's file can be looked at again");
+            }
             _ => {}
         }
         self.unseen = error.is_some();
@@ -177,8 +179,8 @@ impl Lease for FileLease {
     async fn lost(&mut self) -> Error {
         loop {
             sleep_until(self.next).await;
-            // Only afterwards is the next look put off, so that one that was cut short is made up for.
-            match self.with_file(|claim, file| claim.watch(file)).await {
+            // Set after the look, so that a look that was cancelled is made again at once.
+            match self.with_file(|claim, file| claim.check_held(file)).await {
                 Err(error) if is_loss(&error) => return error,
                 looked => self.note(looked.err().as_ref()),
             }
@@ -196,7 +198,7 @@ impl Lease for FileLease {
     }
 }
 
-/// The claim is over.
+/// Whether the claim has ended.
 fn is_loss(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Lost | ErrorKind::Conflict)
 }

@@ -1,4 +1,7 @@
-//! What a watch yields.
+//! Watching a service: its directory is read whenever it changes, and now and then.
+
+mod directory_watch;
+mod scan;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,24 +11,24 @@ use futures_util::{StreamExt, stream};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
-use crate::ear::Ear;
-use crate::failure::{blocking, error};
-use crate::place::Place;
-use crate::scan::{Board, scan, snapshot};
+use self::directory_watch::DirectoryWatch;
+use self::scan::{ServiceFiles, scan, snapshot};
+use crate::error::{blocking, error};
+use crate::record::Layout;
 
-/// How long a look waits after something was heard, so that changes that come together are seen together.
+/// How long it waits after a change before it reads, so that changes that come together are seen together.
 const SETTLE: Duration = Duration::from_millis(10);
 
-/// When it looks once more after it has heard something. A dead owner's file is closed, which is heard, an instant before
-/// its lock is free; on a busy machine that may be after the first look.
-const ECHO: Duration = Duration::from_millis(200);
+/// How long after a change it reads once more. When a process dies, the system closes its file, which is a change, an
+/// instant before it frees the lock. On a busy machine that may be after the first read.
+const READ_AGAIN: Duration = Duration::from_millis(200);
 
-/// How often the place to listen at may move while one is looked for: each directory on the way may be made meanwhile.
+/// How often the directory to watch may move on while a watch is made: each directory on the way may be made meanwhile.
 const MOST_MOVES: usize = 64;
 
-/// The sets of a service, until something fails.
-pub(crate) fn snapshots(place: Place, service: ServiceName, poll: Duration) -> Snapshots {
-    let watch = Watch { place, service, poll, changed: Arc::default(), echo: false, heard: None };
+/// The snapshots of a service, until something fails.
+pub(crate) fn watch(layout: Layout, service: ServiceName, poll: Duration) -> Snapshots {
+    let watch = Watch { layout, service, poll, changed: Arc::default(), read_again: false, seen: None };
     stream::try_unfold(watch, |mut watch| async move {
         let snapshot = watch.next().await.map_err(|error| error.for_service(&watch.service))?;
         Ok(Some((snapshot, watch)))
@@ -34,61 +37,61 @@ pub(crate) fn snapshots(place: Place, service: ServiceName, poll: Duration) -> S
 }
 
 struct Watch {
-    place: Place,
+    layout: Layout,
     service: ServiceName,
     poll: Duration,
     changed: Arc<Notify>,
-    /// Whether the last look was because something was heard.
-    echo: bool,
+    /// Whether the last read was because of a change.
+    read_again: bool,
     /// None before the first set.
-    heard: Option<Heard>,
+    seen: Option<Seen>,
 }
 
-/// Where it listens, and what there was last.
-struct Heard {
-    ear: Ear,
-    board: Board,
+/// The directory that is watched, and the files as they were read last.
+struct Seen {
+    watch: DirectoryWatch,
+    files: ServiceFiles,
 }
 
 impl Watch {
-    /// Looks until there is something new. The first time, anything is.
+    /// Reads until there is something new. The first time, anything is.
     async fn next(&mut self) -> Result<Snapshot> {
         loop {
-            if self.heard.is_some() {
-                let wait = if self.echo { self.poll.min(ECHO) } else { self.poll };
-                self.echo = timeout(wait, self.changed.notified()).await.is_ok();
-                if self.echo {
+            if self.seen.is_some() {
+                let wait = if self.read_again { self.poll.min(READ_AGAIN) } else { self.poll };
+                self.read_again = timeout(wait, self.changed.notified()).await.is_ok();
+                if self.read_again {
                     sleep(SETTLE).await;
                 }
             }
-            let (place, changed, heard) = (self.place.clone(), Arc::clone(&self.changed), self.heard.take());
-            let (heard, new) = blocking(move || look(&place, &changed, heard)).await?;
-            let heard = self.heard.insert(heard);
+            let (layout, changed, seen) = (self.layout.clone(), Arc::clone(&self.changed), self.seen.take());
+            let (seen, new) = blocking(move || look(&layout, &changed, seen)).await?;
+            let seen = self.seen.insert(seen);
             if new {
-                return Ok(snapshot(&self.place, &heard.board));
+                return Ok(snapshot(&self.layout, &seen.files));
             }
         }
     }
 }
 
-/// Listens where it should by now, and then reads: whatever happens after that is heard.
-fn look(place: &Place, changed: &Arc<Notify>, heard: Option<Heard>) -> Result<(Heard, bool)> {
-    let (ear, before) = heard.map(|Heard { ear, board }| (ear, board)).unzip();
-    let ear = listen(place, changed, ear)?;
-    let board = scan(place, before.as_ref())?;
-    let new = before.is_none_or(|before| before != board);
-    Ok((Heard { ear, board }, new))
+/// Makes sure that the right directory is watched, and then reads: a change after that is noticed.
+fn look(layout: &Layout, changed: &Arc<Notify>, seen: Option<Seen>) -> Result<(Seen, bool)> {
+    let (watch, before) = seen.map(|Seen { watch, files }| (watch, files)).unzip();
+    let watch = watch_nearest(layout, changed, watch)?;
+    let files = scan(layout, before.as_ref())?;
+    let new = before.is_none_or(|before| before != files);
+    Ok((Seen { watch, files }, new))
 }
 
-/// Keeps the ear, or makes another one, until it is known to be at the nearest directory that is there: what is made
-/// while an ear is made may not have been heard. If that goes on and on, the poll has to do.
-fn listen(place: &Place, changed: &Arc<Notify>, mut ear: Option<Ear>) -> Result<Ear> {
+/// Keeps the watch, or makes another one, until it is known to be on the nearest directory that is there. What is made
+/// while a watch is made may not have been noticed. If that goes on and on, the poll has to do.
+fn watch_nearest(layout: &Layout, changed: &Arc<Notify>, mut watch: Option<DirectoryWatch>) -> Result<DirectoryWatch> {
     for _ in 0..MOST_MOVES {
-        let (directory, identity) = place.check()?;
-        match ear {
-            Some(ear) if ear.is_at(&directory, identity) => return Ok(ear),
-            _ => ear = Some(Ear::at(directory, identity, &place.folder, changed)),
+        let (directory, identity) = layout.check()?;
+        match watch {
+            Some(watch) if watch.is_on(&directory, identity) => return Ok(watch),
+            _ => watch = Some(DirectoryWatch::new(directory, identity, &layout.folder, changed)),
         }
     }
-    ear.ok_or_else(|| error(ErrorKind::Unavailable, "the directories on the way change all the time"))
+    watch.ok_or_else(|| error(ErrorKind::Unavailable, "the directories on the way change all the time"))
 }

@@ -1,4 +1,4 @@
-//! A service's config as a file, which a person writes with whatever is at hand.
+//! A service's config as a file, which a person writes with any tool.
 #![allow(clippy::unwrap_used, reason = "clippy knows the tests here, but not what they share")]
 
 use std::fs::{self, File};
@@ -26,7 +26,7 @@ fn instance(id: &str) -> Instance {
     Instance::new(id, format!("{id}.test:1").parse().unwrap()).unwrap()
 }
 
-/// With polls of a minute: what is seen is heard.
+/// With polls of a minute: a change is seen by the system's watch alone.
 fn at(root: &Path) -> FileRegistry {
     FileRegistry::builder(root).poll(Duration::from_secs(60)).build().unwrap()
 }
@@ -104,7 +104,7 @@ async fn an_editor_that_moves_the_file_away_or_replaces_it_does_not_remove_the_c
     while next(&mut watch).await.config.is_some() {}
 }
 
-/// Nobody ever sees half of what callboard writes, nor nothing in between.
+/// What callboard writes is never seen half, and is there all the time.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_callboard_writes_is_there_at_once() {
     let root = TempDir::new().unwrap();
@@ -128,9 +128,9 @@ async fn what_callboard_writes_is_there_at_once() {
     assert_eq!(fs::read_dir(root.path().join("project/test")).unwrap().count(), 1, "no draft is left");
 }
 
-/// It is handed on as a config that says nothing, which no client takes for one, and costs nothing else.
+/// It is passed on as an empty config, which no client takes, and changes nothing else.
 #[tokio::test]
-async fn what_cannot_be_had_is_not_taken_for_no_config() {
+async fn a_config_that_cannot_be_read_is_not_taken_for_none() {
     let root = TempDir::new().unwrap();
     let (directory, path) = (at(root.path()), config(root.path()));
     let _lease = directory.register(&service(), &instance("a")).await.unwrap();
@@ -214,7 +214,7 @@ async fn directories_are_made_and_what_is_not_there_is_removed_without_an_error(
 }
 
 #[tokio::test]
-async fn what_nobody_would_believe_or_read_is_not_written() {
+async fn a_config_that_would_not_be_read_is_not_written() {
     let root = TempDir::new().unwrap();
     let directory = at(root.path());
     let error = directory.put_service_config(&service(), Some(&" ".repeat((1 << 20) + 1))).await.unwrap_err();

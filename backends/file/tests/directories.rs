@@ -77,7 +77,7 @@ fn what_a_url_or_a_builder_cannot_mean_is_refused_with_the_reason() {
         ("file://host/project/test", "without user and host"),
         ("file://user:hunter2@/project/test", "hunter2"),
         ("file:///project/test?root=run", "an absolute path"),
-        ("file:///project/test?mode=0757", "none to write for everybody"),
+        ("file:///project/test?mode=0757", "no write permission for other users"),
         ("file:///project/test?mode=+755", "octal"),
         ("file:///project/test?mode=0999", "octal"),
         ("file:///project/test?mode=0077", "all for the owner"),
@@ -102,7 +102,7 @@ fn what_a_url_or_a_builder_cannot_mean_is_refused_with_the_reason() {
 }
 
 #[tokio::test]
-async fn where_everybody_can_write_nobody_is_believed() {
+async fn a_directory_that_every_user_can_write_to_is_refused() {
     let root = TempDir::new().unwrap();
     let (directory, service) = (at(root.path()), service("project/test"));
     drop(directory.register(&service, &instance("a")).await.unwrap());
@@ -146,7 +146,7 @@ async fn a_root_that_is_not_there_is_out_of_reach_and_a_file_is_no_directory() {
     let error = refused(&at(&missing), &service("project/test")).await;
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
     assert!(error.to_string().contains(missing.to_str().unwrap()), "{error}");
-    assert!(!missing.exists(), "nobody makes the root");
+    assert!(!missing.exists(), "the root is not made");
     let error = refused(&at(&file), &service("project/test")).await;
     assert_eq!(error.kind(), ErrorKind::Invalid, "{error:?}");
     assert!(error.to_string().ends_with(&format!("{} is not a directory", file.display())), "{error}");
@@ -155,14 +155,14 @@ async fn a_root_that_is_not_there_is_out_of_reach_and_a_file_is_no_directory() {
     assert!(error.kind() == ErrorKind::Invalid && error.to_string().contains("is not a directory"), "{error:?}");
 }
 
-/// With polls of a minute, so that it is heard: at each step of the way to the directory, and when that is another one.
+/// With polls of a minute, so that only the system's watch can find it: at each step of the way to the directory, and when that is another one.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_watch_hears_of_a_directory_that_is_made_later_and_made_anew() {
+async fn a_watch_notices_a_directory_that_is_made_later_and_made_anew() {
     let root = TempDir::new().unwrap();
     let slow = FileRegistry::builder(root.path()).poll(Duration::from_secs(60)).build().unwrap();
     let service = service("a/b/c");
     let watcher = Watcher::new(Arc::new(slow), &service);
-    watcher.until_ids(SOON, "nobody has heard of it", &[]).await;
+    watcher.until_ids(SOON, "it is not there", &[]).await;
     fs::create_dir(root.path().join("a")).unwrap();
     let _first = at(root.path()).register(&service, &instance("first")).await.unwrap();
     watcher.until_ids(SOON, "made", &["first"]).await;
@@ -173,9 +173,9 @@ async fn a_watch_hears_of_a_directory_that_is_made_later_and_made_anew() {
     watcher.until_ids(SOON, "heard in the new one", &["second", "third"]).await;
 }
 
-/// What happens while a watch is set up is heard or read: with polls of a minute, nothing else would find it.
+/// A change while a watch is set up is noticed or read: with polls of a minute, nothing else would find it.
 #[tokio::test(flavor = "multi_thread")]
-async fn who_registers_while_a_watch_begins_is_seen() {
+async fn an_instance_that_registers_while_a_watch_begins_is_seen() {
     let root = TempDir::new().unwrap();
     let slow = FileRegistry::builder(root.path()).poll(Duration::from_secs(60)).build().unwrap();
     for round in 0..100 {
@@ -186,7 +186,7 @@ async fn who_registers_while_a_watch_begins_is_seen() {
     }
 }
 
-/// A file that is replaced again and again, by one process or by the next, is there whenever somebody looks.
+/// A file that is replaced again and again, by one process or by the next, is there at each look.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_update_looks_like_a_gap() {
     let root = TempDir::new().unwrap();
@@ -211,7 +211,7 @@ async fn no_update_looks_like_a_gap() {
     assert!(looks > 0);
 }
 
-/// Each takes its turn to look for a newer one and to write.
+/// Each holds the lock while it looks for a newer one and writes.
 #[tokio::test(flavor = "multi_thread")]
 async fn of_many_at_the_same_moment_the_newest_has_it() {
     let root = TempDir::new().unwrap();
@@ -237,7 +237,7 @@ async fn of_many_at_the_same_moment_the_newest_has_it() {
 
 /// As when a process is stopped while it changes something.
 #[tokio::test(flavor = "multi_thread")]
-async fn while_somebody_keeps_the_directory_locked_changes_fail_and_watches_go_on() {
+async fn while_another_process_keeps_the_directory_locked_changes_fail_and_watches_go_on() {
     let root = TempDir::new().unwrap();
     let (directory, service) = (at(root.path()), service("s"));
     let mut lease = directory.register(&service, &instance("a")).await.unwrap();
@@ -252,9 +252,9 @@ async fn while_somebody_keeps_the_directory_locked_changes_fail_and_watches_go_o
     lease.revoke().await.unwrap();
 }
 
-/// An attempt to register that was given up while it waited for the directory's lock takes no place later from who came after.
+/// An attempt to register that was given up while it waited for the directory's lock does not replace a later registration.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_attempt_that_was_given_up_takes_no_place_later() {
+async fn an_attempt_that_was_given_up_replaces_nothing_later() {
     let root = TempDir::new().unwrap();
     let (directory, service) = (at(root.path()), service("s"));
     fs::create_dir(root.path().join("s")).unwrap();
@@ -273,7 +273,7 @@ async fn an_attempt_that_was_given_up_takes_no_place_later() {
     }
 }
 
-/// Whatever lies there: it is skipped and counted, nobody waits for it, and nobody takes it away.
+/// Files of any kind: they are skipped and counted, without waiting, and stay.
 #[tokio::test]
 async fn what_is_no_file_of_callboard_is_skipped_and_stays() {
     let root = TempDir::new().unwrap();
@@ -300,7 +300,7 @@ async fn what_is_no_file_of_callboard_is_skipped_and_stays() {
 
 /// The file and its lock were there all the time, only not where they are looked for.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_root_that_is_away_for_a_while_costs_nobody_its_place() {
+async fn a_root_that_is_away_for_a_while_ends_no_registration() {
     let temporary = TempDir::new().unwrap();
     let (root, away) = (temporary.path().join("root"), temporary.path().join("away"));
     fs::create_dir(&root).unwrap();
@@ -331,7 +331,7 @@ async fn a_root_that_is_away_for_a_while_costs_nobody_its_place() {
     assert_eq!(timeout(SOON, lease.lost()).await.unwrap().kind(), ErrorKind::Lost);
 }
 
-/// A lease that is told to end does what it can, and says what it cannot.
+/// A lease that is revoked removes what it can, and returns an error for what it cannot.
 #[tokio::test]
 async fn revoking_where_the_directory_is_gone_is_no_error_unless_the_root_is_gone_too() {
     let temporary = TempDir::new().unwrap();

@@ -20,9 +20,9 @@ use tempfile::TempDir;
 const SOON: Duration = Duration::from_secs(30);
 /// A user who is not root.
 const NOBODY: u32 = 65534;
-/// A group that has nobody in it.
+/// A group without members.
 const SERVERS: u32 = 60_123;
-/// What says to the test `another_process` what to do: root, id and incarnation. The id `@config` has it put a config.
+/// The variable that tells the test `another_process` what to do: root, id and incarnation. The id `@config` has it put a config.
 const ORDER: &str = "CALLBOARD_FILE_TEST";
 
 fn service() -> ServiceName {
@@ -72,7 +72,7 @@ impl Other {
         Self { process, says }
     }
 
-    /// The next thing that it says: `registered`, or the kind of the error.
+    /// The next line that it prints: `registered`, or the kind of the error.
     fn says(&mut self) -> String {
         loop {
             let line = self.says.next().expect("it says more").unwrap();
@@ -132,7 +132,7 @@ fn kind(error: Error) -> String {
     format!("{:?}", error.kind())
 }
 
-/// Says how it went, and then how a change to a record of 40 KB does and why the claim ends, if it does.
+/// Prints how it went, and then how a change to a record of 40 KB does and why the claim ends, if it does.
 async fn register(directory: FileRegistry, instance: Instance) {
     match directory.register(&service(), &instance).await {
         Err(error) => say(kind(error)),
@@ -148,7 +148,7 @@ async fn register(directory: FileRegistry, instance: Instance) {
     }
 }
 
-/// Says what it sees: the ids, and why they may be out of date.
+/// Prints what it sees: the ids, and why they may be out of date.
 async fn say_what_is_seen(directory: FileRegistry) {
     let mut watcher = watch(Arc::new(directory), &service(), WatchSettings::default());
     loop {
@@ -174,10 +174,10 @@ async fn a_process_that_is_killed_is_gone_within_the_bound() {
     assert!(killed.elapsed() < Duration::from_secs(5), "{:?}", killed.elapsed());
 }
 
-/// The system closes the dead owner's file, which is heard: the poll has no part in it.
+/// The system closes the dead owner's file, which the watch notices without a poll.
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
-async fn the_death_of_a_process_is_heard() {
+async fn the_death_of_a_process_is_noticed() {
     let root = TempDir::new().unwrap();
     let watcher = watcher(root.path(), Duration::from_secs(60));
     let directory = FileRegistry::builder(root.path()).build().unwrap();
@@ -210,7 +210,7 @@ async fn what_a_killed_process_leaves_is_swept_by_the_next_that_registers() {
 
 /// An owner that is stopped lives.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_process_that_is_stopped_keeps_its_place() {
+async fn a_process_that_is_stopped_stays_registered() {
     let root = TempDir::new().unwrap();
     let mut other = Other::start(root.path(), "stops", 1);
     assert_eq!(other.says(), "registered");
@@ -247,7 +247,7 @@ fn is_root() -> bool {
     rustix::process::getuid().is_root()
 }
 
-/// Root may do anything, and so becomes somebody else; anybody else forbids it to itself.
+/// Root may do anything, and so becomes another user; any other user takes the right from itself.
 fn as_nobody(command: &mut Command) -> &mut Command {
     if is_root() { command.uid(NOBODY) } else { command }
 }
@@ -269,7 +269,7 @@ async fn a_user_who_may_not_write_is_denied() {
     assert!(!root.path().join("project").exists());
 }
 
-/// Made with `flock(1)` and a shell: a program that knows nothing of callboard, registered by who starts it.
+/// Made with `flock(1)` and a shell: a program that knows nothing of callboard, registered by the shell that starts it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_a_shell_writes_and_locks_is_a_record() {
     let root = TempDir::new().unwrap();
@@ -292,7 +292,7 @@ async fn a_file_that_a_shell_writes_and_locks_is_a_record() {
 
 /// What may not be seen is neither empty nor up to date, and is seen again when it may.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_right_to_read_that_is_taken_away_is_told() {
+async fn a_right_to_read_that_is_taken_away_makes_the_set_stale() {
     let root = TempDir::new().unwrap();
     chmod(root.path(), 0o755);
     let directory = FileRegistry::builder(root.path()).build().unwrap();
@@ -311,7 +311,7 @@ async fn a_right_to_read_that_is_taken_away_is_told() {
 
 /// A server that may not look at its own file any more still has it open, and locked.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_may_not_look_at_its_file_keeps_its_place() {
+async fn a_server_that_may_not_look_at_its_file_stays_registered() {
     let root = TempDir::new().unwrap();
     if is_root() {
         std::os::unix::fs::chown(root.path(), Some(NOBODY), None).unwrap();
@@ -356,7 +356,7 @@ async fn a_change_for_which_there_is_no_room_leaves_what_is_there() {
     assert_eq!(files, 1, "no draft is left");
 }
 
-/// As they stand in the guide's page: who is in the servers' group registers, and others watch.
+/// As they stand in the guide's page: the servers' group registers, and others watch.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_rights_that_the_guide_gives_are_enough_and_no_more() {
     let temporary = TempDir::new().unwrap();

@@ -34,15 +34,17 @@ pub(super) struct Pem {
     /// None if the text itself was given.
     file: Option<PathBuf>,
     text: Vec<u8>,
+    /// The certificates in it, in DER. None in a private key's.
+    certificates: Vec<Vec<u8>>,
 }
 
 impl Pem {
     pub(super) fn given(part: Part, text: Vec<u8>) -> Result<Self> {
-        Self { part, file: None, text }.checked()
+        Self { part, file: None, text, certificates: Vec::new() }.checked()
     }
 
     pub(super) fn in_file(part: Part, path: &Path) -> Result<Self> {
-        Self { part, file: Some(path.to_owned()), text: Vec::new() }.read()
+        Self { part, file: Some(path.to_owned()), text: Vec::new(), certificates: Vec::new() }.read()
     }
 
     /// The same, read again from its file.
@@ -56,6 +58,24 @@ impl Pem {
 
     pub(super) fn text(&self) -> &[u8] {
         &self.text
+    }
+
+    pub(super) fn certificates(&self) -> &[Vec<u8>] {
+        &self.certificates
+    }
+
+    /// What one of the certificates is: in a text with several, also which one, and the line in which it begins.
+    pub(super) fn certificate_name(&self, index: usize) -> String {
+        let begins = |line: &[u8]| line.trim_ascii().starts_with(b"-----BEGIN CERTIFICATE-----");
+        let lines = self.text.split(|byte| *byte == b'\n').enumerate();
+        let starts: Vec<usize> = lines.filter(|(_, line)| begins(line)).map(|(number, _)| number + 1).collect();
+        match starts.get(index) {
+            Some(line) if starts.len() > 1 => {
+                let count = starts.len();
+                format!("{}: certificate {} of {count}, which begins in line {line},", self.name(), index + 1)
+            }
+            _ => self.name().into_owned(),
+        }
     }
 
     /// What it is, and which file it is in.
@@ -72,9 +92,9 @@ impl Pem {
         self.checked()
     }
 
-    fn checked(self) -> Result<Self> {
+    fn checked(mut self) -> Result<Self> {
         match self.part {
-            Part::Ca | Part::Certificate => self.check_certificates()?,
+            Part::Ca | Part::Certificate => self.certificates = self.read_certificates()?,
             // The reader's own error could quote the text, which is secret.
             Part::Key if PrivateKeyDer::from_pem_slice(&self.text).is_err() => {
                 return Err(self.error("has no private key in PEM form"));
@@ -84,15 +104,16 @@ impl Pem {
         Ok(self)
     }
 
-    /// Whether there are certificates, and each is whole. What is in them is for the client library to say.
-    fn check_certificates(&self) -> Result<()> {
-        let mut found = false;
+    /// The certificates, of which each is whole. What is in them is for the client library to check.
+    fn read_certificates(&self) -> Result<Vec<Vec<u8>>> {
+        let mut found = Vec::new();
         for certificate in CertificateDer::pem_slice_iter(&self.text) {
-            // It could quote the text too, which may be a key by mistake.
-            certificate.map_err(|_| self.error("has something in it that is no whole PEM text"))?;
-            found = true;
+            // The reader's own error could quote the text, which may be a key by mistake.
+            let bad = |_| Error::invalid(format!("TLS: {} cannot be used", self.certificate_name(found.len())));
+            let certificate = certificate.map_err(bad)?;
+            found.push(certificate.to_vec());
         }
-        if found { Ok(()) } else { Err(self.error("has no certificate in PEM form")) }
+        if found.is_empty() { Err(self.error("has no certificate in PEM form")) } else { Ok(found) }
     }
 
     fn error(&self, why: &str) -> Error {

@@ -19,6 +19,16 @@ impl RegistryPems {
         self.ca.as_ref().map(Pem::text)
     }
 
+    /// The same certificates in DER, one by one.
+    pub fn ca_certificates(&self) -> Option<&[Vec<u8>]> {
+        self.ca.as_ref().map(Pem::certificates)
+    }
+
+    /// The client's certificate and those of its chain in DER, its own first. None if no certificate is shown.
+    pub fn identity_certificates(&self) -> Option<&[Vec<u8>]> {
+        self.identity.as_ref().map(|(chain, _)| chain.certificates())
+    }
+
     /// The client's certificate and its private key, which is secret. None if no certificate is shown.
     pub fn identity(&self) -> Option<(&[u8], &[u8])> {
         self.identity.as_ref().map(|(chain, key)| (chain.text(), key.text()))
@@ -29,6 +39,16 @@ impl RegistryPems {
     pub fn ca_unusable(&self, error: impl Into<BoxError>) -> Error {
         let name = self.ca.as_ref().map_or("the system's certificates".into(), Pem::name);
         unusable(&name, error)
+    }
+
+    /// The error for one of the CA's certificates that the client library cannot use, by its place among
+    /// [`ca_certificates`](Self::ca_certificates): [`Invalid`](crate::ErrorKind::Invalid), with the line in which it begins
+    /// if there are several, and the file if it is in one.
+    pub fn ca_certificate_unusable(&self, index: usize, error: impl Into<BoxError>) -> Error {
+        match &self.ca {
+            Some(ca) => unusable(&ca.certificate_name(index), error),
+            None => self.ca_unusable(error),
+        }
     }
 
     /// The error for a certificate and a key that the client library cannot use, or that do not belong together:

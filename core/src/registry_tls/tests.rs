@@ -93,7 +93,7 @@ fn what_is_no_pem_is_refused_and_never_shown() {
     let cut = format!("-----BEGIN CERTIFICATE-----\n{SECRET}\n");
     for (error, why) in [
         (RegistryTls::with_ca(SECRET), "the CA has no certificate"),
-        (RegistryTls::with_ca(cut), "the CA has something in it that is no whole PEM text"),
+        (RegistryTls::with_ca(cut), "the CA cannot be used"),
         (none().identity(SECRET, key(SECRET)), "the client certificate has no certificate"),
         (none().identity(certificate("AAAA"), SECRET), "private key has no private key"),
         (none().identity(certificate("AAAA"), certificate("AAAA")), "private key has no private key"),
@@ -101,6 +101,17 @@ fn what_is_no_pem_is_refused_and_never_shown() {
         let error = error.expect_err(why);
         assert!(error.to_string().contains(why) && !error.chain().contains(SECRET), "{error}");
     }
+}
+
+#[test]
+fn the_bad_certificate_of_several_is_named() {
+    let bad = "-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n";
+    let error = RegistryTls::with_ca(format!("# a\n{}# b\n{bad}", certificate("AAAA"))).expect_err("the second is bad");
+    assert_eq!(error.message(), "TLS: the CA: certificate 2 of 2, which begins in line 6, cannot be used");
+    let pems = RegistryTls::with_ca(certificate("AAAA").repeat(2)).expect("PEM").pems();
+    assert_eq!(pems.ca_certificates(), Some(&[vec![0; 3], vec![0; 3]][..]));
+    assert!(pems.ca_certificate_unusable(1, "expired").message().contains("certificate 2 of 2"));
+    assert_eq!(pems.identity_certificates(), None);
 }
 
 #[test]

@@ -1,19 +1,19 @@
 //! From JSON to a service config.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::IgnoredAny;
 
+use super::json::from_text;
 use super::methods::{Covers, Methods};
 use super::misspelt::{Shape, misspelt};
 use super::object::Object;
 use super::retry::{Policy, Throttling};
 use super::{MethodConfig, PolicyConfig, ServiceConfig};
 use crate::proto_duration::deserialize_proto_duration;
-use crate::{Error, Result, short};
+use crate::{Error, Result};
 
 /// With a timeout below this no call can be answered.
 const SHORTEST: Duration = Duration::from_micros(50);
@@ -151,23 +151,6 @@ impl Name {
             ("", _) => Err("a method without its service"),
             (service, method) => Ok(Covers::Named(format!("/{service}/{method}"))),
         }
-    }
-}
-
-/// Reads JSON; what is wrong is said with the path of the field.
-pub(super) fn from_text<T: DeserializeOwned>(text: &str) -> Result<T, String> {
-    let mut json = serde_json::Deserializer::from_str(text);
-    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| said(&error))?;
-    json.end().map_err(|error| error.to_string())?;
-    Ok(value)
-}
-
-/// The path of the field that could not be read, as far as it is known, and why.
-pub(super) fn said<E: fmt::Display>(error: &serde_path_to_error::Error<E>) -> String {
-    let (path, why) = (error.path().to_string(), error.inner());
-    match path.trim_end_matches(['.', '?']) {
-        "" => short(&why.to_string()).into_owned(),
-        path => format!("{}: {}", short(path), short(&why.to_string())),
     }
 }
 

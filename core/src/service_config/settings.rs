@@ -4,8 +4,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use super::json::{explained, from_text};
 use super::object::Object;
-use super::read;
 use crate::{Error, Result};
 
 /// One balancer that a service asks for, and its settings.
@@ -61,7 +61,7 @@ impl BalancerSettings {
     /// [`Invalid`](crate::ErrorKind::Invalid) if it is no JSON object.
     pub fn parse(balancer: impl Into<String>, json: &str) -> Result<Self> {
         let balancer = balancer.into();
-        match read::from_text(json) {
+        match from_text(json) {
             Ok(fields) => Ok(Self::of(balancer, fields)),
             Err(why) => Err(refused(&balancer, &why)),
         }
@@ -78,7 +78,7 @@ impl BalancerSettings {
     /// [`Invalid`](crate::ErrorKind::Invalid), naming the balancer and the field.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T> {
         let read = serde_path_to_error::deserialize(&self.fields);
-        read.map(|Object(settings)| settings).map_err(|error| refused(&self.balancer, &read::said(&error)))
+        read.map(|Object(settings)| settings).map_err(|error| refused(&self.balancer, &explained(&error)))
     }
 
     /// The error for settings that can be read but make no sense. `why` names the field.

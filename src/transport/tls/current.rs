@@ -82,18 +82,15 @@ fn connector(tls: &Tls, pems: Option<&RegistryPems>) -> Result<TlsConnector> {
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
-/// Whom the files say to trust.
+/// The certificate authorities in the files.
 fn roots(pems: Option<&RegistryPems>) -> Result<Arc<RootCertStore>> {
-    let Some((pems, ca)) = pems.and_then(|pems| Some((pems, pems.ca()?))) else {
-        return Ok(Arc::new(RootCertStore::empty()));
-    };
-    pem::roots(ca).map_err(|error| pems.ca_unusable(error))
+    pems.map_or_else(|| Ok(Arc::new(RootCertStore::empty())), pem::roots)
 }
 
 fn shown(shown: &Shown, pems: Option<&RegistryPems>) -> Result<Option<Arc<Identity>>> {
-    match (shown, pems.and_then(RegistryPems::identity)) {
+    match (shown, pems) {
         (Shown::Given(identity), _) => Ok(Some(Arc::clone(identity))),
-        (Shown::Files, Some((chain, key))) => Identity::read(chain, key).map(|identity| Some(Arc::new(identity))),
+        (Shown::Files, Some(pems)) => Ok(Identity::read(pems)?.map(Arc::new)),
         _ => Ok(None),
     }
 }

@@ -7,16 +7,13 @@ use callboard_core::{Error, Result, ServiceName};
 use reqwest::header::HeaderValue;
 
 use super::ConsulBuilder;
-use crate::Consul;
-use crate::agent::Agent;
-use crate::checks::Checks;
+use crate::client::{Agent, AgentAddress, FEWEST_CONNECTIONS, Http};
 use crate::config::Configs;
-use crate::consul::{Inner, Query};
-use crate::entries::Entries;
-use crate::guard::Guards;
-use crate::http::Http;
-use crate::turns::FEWEST;
-use crate::url::Place;
+use crate::error::BACKEND;
+use crate::lease::Leases;
+use crate::record::Checks;
+use crate::registry::Consul;
+use crate::watch::Watches;
 
 impl ConsulBuilder {
     /// Checks the settings and makes a backend of them, without asking the agent anything.
@@ -29,8 +26,8 @@ impl ConsulBuilder {
 
     /// The same in an environment that a test can choose.
     pub(crate) fn build_in(self, environment: impl Fn(&str) -> Option<String>) -> Result<Consul> {
-        let said = |name| environment(name).filter(|value| !value.is_empty());
-        self.checked().and_then(|settings| settings.made(said)).map_err(|error| error.in_backend("consul"))
+        let variable = |name| environment(name).filter(|value| !value.is_empty());
+        self.checked().and_then(|settings| settings.made(variable)).map_err(|error| error.in_backend(BACKEND))
     }
 
     fn checked(self) -> Result<Self> {
@@ -50,12 +47,13 @@ impl ConsulBuilder {
         if self.wait < second || self.wait > 600 * second {
             return Err(Error::invalid(format!("wait {:?}: expected 1 s to 10 min", self.wait)));
         }
-        if self.connections < FEWEST || self.connections > 10_000 {
-            return Err(Error::invalid(format!("connections {}: expected {FEWEST} to 10,000", self.connections)));
+        if self.connections < FEWEST_CONNECTIONS || self.connections > 10_000 {
+            return Err(Error::invalid(format!(
+                "connections {}: expected {FEWEST_CONNECTIONS} to 10,000",
+                self.connections
+            )));
         }
-        if self.tags.iter().any(String::is_empty) {
-            return Err(Error::invalid("tag: it is empty"));
-        }
+        self.tags.check()?;
         ServiceName::new(self.config_prefix.as_str()).map_err(|error| {
             Error::invalid(format!("config_prefix {:?}: expected segments as of a service's name", self.config_prefix))
                 .with_source(error)
@@ -66,25 +64,20 @@ impl ConsulBuilder {
         Ok(self)
     }
 
-    fn made(self, said: impl Fn(&'static str) -> Option<String>) -> Result<Consul> {
+    fn made(self, variable: impl Fn(&'static str) -> Option<String>) -> Result<Consul> {
         let Self { address, token, tls, scope, mut options, tags, stale, only_passing, wait, .. } = self;
-        let address = address.or_else(|| said("CONSUL_HTTP_ADDR")).unwrap_or_else(|| "127.0.0.1".to_owned());
-        let place = Place::parse(&address, tls.is_some())?;
-        let token = token.or_else(|| said("CONSUL_HTTP_TOKEN")).map(header).transpose()?;
-        options.extend(tags.iter().map(|tag| ("tag", tag.clone())));
+        let address = address.or_else(|| variable("CONSUL_HTTP_ADDR")).unwrap_or_else(|| "127.0.0.1".to_owned());
+        let agent = AgentAddress::parse(&address, tls.is_some())?;
+        let token = token.or_else(|| variable("CONSUL_HTTP_TOKEN")).map(header).transpose()?;
+        options.extend(tags.options());
         options.extend(stale.then(|| ("stale", String::new())));
         options.extend(only_passing.then(|| ("passing", "true".to_owned())));
-        let agent = Agent::new(Http::new(place, token, tls, scope)?, self.connections, self.config);
-        let configs = self.config.then(|| Arc::new(Configs::new(self.config_prefix, &options)));
-        let query = Query { options, wait, configs };
-        Ok(Consul::new(Inner {
-            agent,
-            query,
-            tags,
-            checks: self.checks,
-            guards: Guards::new(),
-            entries: Entries::new(),
-        }))
+        let http = Http::new(agent, token, tls, scope)?;
+        let agent = Arc::new(Agent::new(http, self.connections, self.config));
+        let configs = || Arc::new(Configs::new(Arc::clone(&agent), self.config_prefix, wait, &options));
+        let configs = self.config.then(configs);
+        let leases = Leases::new(Arc::clone(&agent), tags, self.checks);
+        Ok(Consul::new(leases, Watches { agent, options, wait, configs }))
     }
 }
 

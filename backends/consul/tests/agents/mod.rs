@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use callboard_conformance::{Bounds, Harness};
+use callboard_conformance::{Bounds, Harness, Server};
 use callboard_consul::{Consul, ConsulBuilder};
 use callboard_core::{Instance, Registry, Resolver, ServiceName};
 use callboard_servers::{Cluster, ask};
@@ -62,7 +62,7 @@ impl Agents {
     pub(crate) async fn until_listed(&self, name: &str, within: Duration) {
         let give_up = Instant::now() + within;
         while get(self.watching, &format!("/v1/health/service/{name}?passing=1")).await.trim() == "[]" {
-            assert!(Instant::now() < give_up, "nobody passes within {within:?}");
+            assert!(Instant::now() < give_up, "no instance passes within {within:?}");
             sleep(Duration::from_millis(10)).await;
         }
     }
@@ -128,24 +128,8 @@ impl Harness for Agents {
         self.keeps_data
     }
 
-    async fn kill(&self) {
-        self.cluster.kill().await;
-    }
-
-    async fn restart(&self) {
-        self.cluster.start().await;
-    }
-
-    async fn pause(&self) {
-        self.cluster.pause();
-    }
-
-    async fn resume(&self) {
-        self.cluster.resume();
-    }
-
-    async fn wipe(&self) {
-        self.cluster.wipe().await;
+    fn server(&self) -> &dyn Server {
+        &self.cluster
     }
 
     async fn put_config(&self, service: &ServiceName, config: Option<&[u8]>) {
@@ -167,7 +151,7 @@ impl Harness for Agents {
         self.put("/v1/agent/service/register", &body.to_string()).await;
     }
 
-    /// An entry that is meant for callboard, and says what none has ever said.
+    /// An entry that is meant for callboard, and has values in it that callboard has never written.
     async fn put_garbage(&self, service: &ServiceName) {
         let name = service.as_str().replace('/', "--");
         let body = format!(

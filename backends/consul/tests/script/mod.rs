@@ -72,7 +72,7 @@ pub(crate) fn reply(status: u16, index: u64, body: impl Into<String>) -> Reply {
 /// A list of one entry of this port.
 pub(crate) fn listing(port: u16) -> String {
     format!(
-        r#"[{{"Node":{{"Node":"n","Address":"127.0.0.1"}},"ServiceName":{{"ID":"a","ServiceName":"project-test","Port":{port}}}}}]"#
+        r#"[{{"Node":{{"Node":"n","Address":"127.0.0.1"}},"Service":{{"ID":"a","Service":"project-test","Port":{port}}}}}]"#
     )
 }
 
