@@ -13,7 +13,6 @@ use tokio::sync::watch;
 use tonic::Status;
 use tonic::body::Body;
 
-use crate::builder::ChannelBuilder;
 use crate::config::ConfigStatus;
 use crate::control::{EndpointStatus, Shared};
 use crate::lookaside::Lookaside;
@@ -23,7 +22,7 @@ use crate::lookaside::Lookaside;
 /// Made by [`dial`](crate::dial) or by a [builder](Self::builder). Cloning is cheap, and all clones are one channel;
 /// when the last one is dropped, its task ends, and its connections close after the calls in flight.
 ///
-/// As a [`tower_service::Service`] it is always ready, unless [it is to say](ChannelBuilder::backpressure) that too many
+/// As a [`tower_service::Service`] it is always ready, unless [it is to say](crate::ChannelBuilder::backpressure) that too many
 /// calls wait. Waiting happens inside the call, under the call's deadline, and
 /// the error of a call is a [`tonic::Status`]:
 ///
@@ -55,11 +54,6 @@ impl Clone for Channel {
 }
 
 impl Channel {
-    /// Starts to describe a channel to a service. See [`ChannelBuilder`].
-    pub fn builder(service: ServiceName) -> ChannelBuilder {
-        ChannelBuilder::new(service)
-    }
-
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Self { shared, room: None }
     }

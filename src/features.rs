@@ -2,10 +2,16 @@
 
 use std::sync::Arc;
 
-use callboard_core::{Balancer, Error, ErrorKind, Result, Target, TargetOptions};
+use callboard_core::{Balancer, Error, ErrorKind, Registry, Resolver, Result, Target, TargetOptions};
 
 use crate::config::{Balancers, Known, MakeBalancer};
-use crate::dial::{Both, MakeBackend};
+
+/// Both sides of a backend, which share its client.
+pub(crate) trait Both: Registry + Resolver {}
+impl<B: Registry + Resolver> Both for B {}
+
+/// Makes the client of a registry from a URL.
+pub(crate) type MakeBackend = dyn Fn(&Target, &mut TargetOptions<'_>) -> Result<Arc<dyn Both>> + Send + Sync;
 
 /// The balancer of a channel that names none: round robin, and nothing else if that is not compiled in.
 pub(crate) fn default_balancer() -> Result<Arc<dyn Balancer>> {

@@ -71,6 +71,13 @@ pub struct ChannelBuilder {
     max_dials: usize,
 }
 
+impl Channel {
+    /// Starts to describe a channel to a service. See [`ChannelBuilder`].
+    pub fn builder(service: ServiceName) -> ChannelBuilder {
+        ChannelBuilder::new(service)
+    }
+}
+
 impl ChannelBuilder {
     pub(crate) fn new(service: ServiceName) -> Self {
         Self {

@@ -4,6 +4,7 @@
 //! [`Published`] value behind an atomic pointer. Calls share nothing else with this task.
 
 mod connect_order;
+mod counts;
 mod dialing;
 mod oob_reports;
 mod picker;

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use callboard_core::{ConnectivityState, Endpoint, Error, ErrorKind};
 use tokio::time::Instant;
 
+use super::counts::Counts;
 use super::picker::{CurrentPicker, Picking};
 use super::source::Set;
 use super::subchannel::{Status, WhyNotConnected};
-use super::subchannels::{Counts, Subchannels};
+use super::subchannels::Subchannels;
 use super::summary::Summary;
 use crate::config::{ActiveConfig, ConfigStatus, Rules};
 

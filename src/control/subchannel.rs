@@ -44,7 +44,7 @@ pub(in crate::control) struct Subchannel {
     on_demand: bool,
     /// Whether it was connected, and there is no reason to doubt that it can be again.
     proven: bool,
-    /// See [`Due`](super::subchannels::Due).
+    /// See [`Due`](super::counts::Due).
     lot: u32,
     /// Set from a failure until the next success: gRPC's sticky TRANSIENT_FAILURE.
     last_error: Option<Error>,

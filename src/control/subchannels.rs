@@ -1,6 +1,5 @@
 //! All endpoints and their connections.
 
-mod counts;
 mod match_up;
 mod removed;
 
@@ -10,20 +9,11 @@ use std::sync::Arc;
 use callboard_core::{Backoff, Breaks, ConnectivityState, Endpoint, Instance, Member};
 use tokio::time::{Duration, Instant};
 
-pub(in crate::control) use self::counts::{Counted, Counts, Due, Hope};
 use self::match_up::match_up;
 use self::removed::Removed;
+use super::counts::{Bounds, Counts};
 use super::subchannel::{Status, Subchannel};
 use crate::grpc::Defaults;
-
-/// What the subchannels have to know of the channel's settings.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::control) struct Bounds {
-    /// How long a further connection may be idle.
-    pub(in crate::control) extra_idle: Duration,
-    /// How long an attempt to connect may take.
-    pub(in crate::control) connect_timeout: Duration,
-}
 
 /// Every endpoint and its subchannel, in the registry's order.
 #[derive(Debug)]

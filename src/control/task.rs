@@ -8,9 +8,10 @@ use tokio::task::yield_now;
 use tokio::time::{Duration, Instant, sleep_until};
 
 use super::connect_order::Plan;
+use super::counts::Bounds;
 use super::picker::CurrentPicker;
 use super::subchannel::Subchannel;
-use super::subchannels::{Bounds, Subchannels};
+use super::subchannels::Subchannels;
 use super::{Parts, Published, Set, Shared, Source, Standing, Summary};
 use crate::config::ActiveConfig;
 use crate::grpc::Defaults;

@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use callboard_core::{Registry, Resolver, Result, ServiceName, Target, TargetOptions};
 
-use super::clients::{Both, shared};
+use super::clients::shared;
 use super::{keys, schemes, target};
 use crate::config::{Known, Names};
-use crate::features;
+use crate::features::{self, Both, MakeBackend};
 
-pub(crate) type MakeBackend = dyn Fn(&Target, &mut TargetOptions<'_>) -> Result<Arc<dyn Both>> + Send + Sync;
 pub(crate) type MakeResolver = dyn Fn(&Target, &mut TargetOptions<'_>) -> Result<Arc<dyn Resolver>> + Send + Sync;
 
 /// The registry and the service that a URL names, to [`register`](crate::register) a server with.

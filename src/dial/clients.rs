@@ -3,11 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use callboard_core::{Registry, Resolver, Target, TargetOptions};
+use callboard_core::{Target, TargetOptions};
 
-/// Both sides of a backend, which share its client.
-pub(crate) trait Both: Registry + Resolver {}
-impl<B: Registry + Resolver> Both for B {}
+use crate::features::Both;
 
 /// Those that are in use. Who uses one holds it; this does not.
 static CLIENTS: Mutex<BTreeMap<Key, Weak<dyn Both>>> = Mutex::new(BTreeMap::new());
@@ -45,6 +43,7 @@ pub(super) fn shared(made: Arc<dyn Both>, target: &Target, options: &TargetOptio
 
 #[cfg(all(test, feature = "memory"))]
 mod tests {
+    use callboard_core::{Registry, Resolver};
     use callboard_memory::Memory;
 
     use super::*;

@@ -9,10 +9,8 @@ use std::sync::Arc;
 
 use callboard_core::{Balancer, BalancerSettings, Resolver, Result, Target, TargetOptions};
 
-pub(crate) use self::backend::MakeBackend;
 use self::backend::MakeResolver;
 pub use self::backend::{put_service_config, registry, resolver};
-pub(crate) use self::clients::Both;
 use crate::config::{Balancers, Known, Names};
 use crate::{Channel, ChannelBuilder, features};
 

@@ -6,13 +6,9 @@ use std::time::Duration;
 
 use callboard_core::{Address, Error, Result, Target};
 
+use super::advertised::{ADVERTISE, POD_IP, host_or_address, how_to_say_it, noted};
 use super::listener::{Bound, Listener};
 use super::way::Way;
-
-/// Where others reach it, as `host` or `host:port`.
-const ADVERTISE: &str = "CALLBOARD_ADVERTISE";
-/// What Kubernetes' downward API is asked to set.
-const POD_IP: &str = "POD_IP";
 
 /// The address at which others reach a server that listens here. The first of these that there is:
 /// 1. the bound address, unless it is unspecified (`0.0.0.0`, `[::]`, in any spelling); one with a zone (`[fe80::1%2]`) leads
@@ -110,24 +106,6 @@ pub(super) fn reach(bound: &Bound, place: &Place) -> Result<Reach> {
     })
 }
 
-/// Logs the address that others are told, and hands it back.
-pub(super) fn noted(address: Address, bound: &Bound, from: &str) -> Address {
-    tracing::info!(%address, %bound, from, "the address that others are told");
-    if has_zone(&address) {
-        tracing::warn!(%address, "the address has a zone, which means something on this machine alone");
-    }
-    address
-}
-
-/// What to do where nothing says it.
-pub(super) fn how_to_say_it() -> String {
-    format!(
-        "Say it by Serve::advertise or by the variable {ADVERTISE} (host or host:port; 127.0.0.1 if everybody is on this \
-         machine) or {POD_IP}, listen on a specific address, or sign in by a URL whose registry this machine has a way to \
-         that is not loopback"
-    )
-}
-
 /// What needs no way, and where it is from.
 fn told(bound: &Bound, variable: impl Fn(&str) -> Option<String>) -> Result<Option<(Address, &'static str)>> {
     let port = match bound {
@@ -145,25 +123,11 @@ fn told(bound: &Bound, variable: impl Fn(&str) -> Option<String>) -> Result<Opti
     Ok(None)
 }
 
-/// Reads a host, or a host and a port. IPv6 stands in brackets where a port follows.
-pub(super) fn host_or_address(text: &str, port: u16) -> Result<Address> {
-    let bare =
-        text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).filter(|v6| v6.parse::<Ipv6Addr>().is_ok());
-    match bare {
-        Some(v6) => Address::tcp(v6, port),
-        None if text.contains(':') && text.parse::<Ipv6Addr>().is_err() => text.parse(),
-        None => Address::tcp(text, port),
-    }
-}
-
-fn has_zone(address: &Address) -> bool {
-    address.host_and_port().is_some_and(|(host, _)| host.contains('%'))
-}
-
 #[cfg(test)]
 mod tests {
     use callboard_core::ErrorKind;
 
+    use super::super::advertised::has_zone;
     use super::*;
 
     fn bound(text: &str) -> Bound {

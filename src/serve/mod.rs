@@ -2,6 +2,7 @@
 
 mod address_first;
 mod advertise;
+mod advertised;
 mod incoming;
 mod listener;
 mod serving;

@@ -6,8 +6,6 @@ use std::task::{Context, Poll};
 
 use tokio::sync::watch;
 
-use super::streams::EndStreams;
-
 /// Resolves when the server has to shut down gracefully: to send GOAWAY, to accept no more connections, and to finish the
 /// calls in flight. For what tonic calls `signal` in `serve_with_incoming_shutdown`.
 ///
@@ -49,24 +47,6 @@ impl Shutdown {
     /// Whether it has begun.
     pub fn has_begun(&self) -> bool {
         self.asked.has_changed().is_err()
-    }
-
-    /// Wraps a service so that the streams of its responses end when the server shuts down, with
-    /// [`UNAVAILABLE`](tonic::Code::Unavailable): what the service has said before is sent before, for a second at most. A
-    /// response that has not begun is left alone, and so is one whose client does not read what it was sent. For services whose streams have no end of their own, such as the health service's `Watch`,
-    /// which has said NOT_SERVING [by then](crate::Serve::not_serving).
-    ///
-    /// ```
-    /// # use callboard::Shutdown;
-    /// # fn server(shutdown: &Shutdown) -> tonic::transport::server::Router {
-    /// let (health, service) = tonic_health::server::health_reporter();
-    /// let server = tonic::transport::Server::builder().add_service(shutdown.end_streams(service));
-    /// # drop(health);
-    /// # server
-    /// # }
-    /// ```
-    pub fn end_streams<S>(&self, service: S) -> EndStreams<S> {
-        EndStreams::new(service, self.clone())
     }
 }
 

@@ -7,7 +7,8 @@ use tokio::task::JoinSet;
 use tracing::Instrument;
 
 use super::address_first::{AddressFirst, identity};
-use super::advertise::{Reach, noted, reach};
+use super::advertise::{Reach, reach};
+use super::advertised::noted;
 use super::listener::{Bound, Listener};
 use super::serving::Serving;
 use super::setup::Serve;

@@ -23,6 +23,26 @@ pub struct EndStreams<S> {
     shutdown: Shutdown,
 }
 
+impl Shutdown {
+    /// Wraps a service so that the streams of its responses end when the server shuts down, with
+    /// [`UNAVAILABLE`](tonic::Code::Unavailable): what the service has said before is sent before, for a second at most. A
+    /// response that has not begun is left alone, and so is one whose client does not read what it was sent. For services whose streams have no end of their own, such as the health service's `Watch`,
+    /// which has said NOT_SERVING [by then](crate::Serve::not_serving).
+    ///
+    /// ```
+    /// # use callboard::Shutdown;
+    /// # fn server(shutdown: &Shutdown) -> tonic::transport::server::Router {
+    /// let (health, service) = tonic_health::server::health_reporter();
+    /// let server = tonic::transport::Server::builder().add_service(shutdown.end_streams(service));
+    /// # drop(health);
+    /// # server
+    /// # }
+    /// ```
+    pub fn end_streams<S>(&self, service: S) -> EndStreams<S> {
+        EndStreams::new(service, self.clone())
+    }
+}
+
 impl<S> EndStreams<S> {
     pub(super) fn new(inner: S, shutdown: Shutdown) -> Self {
         Self { inner, shutdown }

@@ -10,7 +10,7 @@ use callboard_core::{Address, Error, ErrorKind, Result};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
-use super::advertise::{host_or_address, how_to_say_it, noted};
+use super::advertised::{host_or_address, how_to_say_it, noted};
 use super::listener::Bound;
 
 /// The bound of looking up all names.

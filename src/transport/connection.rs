@@ -1,5 +1,10 @@
 //! One HTTP/2 connection, from dialling to its end.
 
+mod driver;
+mod queue;
+mod slot;
+mod streams;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -11,12 +16,13 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tracing::Instrument;
 
-use super::driver;
+pub(crate) use self::queue::{Turn, Wait};
+pub(crate) use self::slot::Slot;
+use self::streams::Streams;
 use super::progress::Progress;
 use super::seen::Seen;
 use super::settings::Http2Settings;
-use super::streams::Streams;
-use super::{Connector, Settings};
+use super::{Connector, End, Settings};
 
 /// What happens to a connection, in this order: `Failed`, or `Ready`, perhaps `Closing`, `Closed`.
 #[derive(Debug)]
@@ -29,29 +35,6 @@ pub(crate) enum Event {
     Closing(End),
     /// It is gone.
     Closed(End),
-}
-
-/// Why a connection ends.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct End {
-    pub(crate) why: String,
-    /// The peer asks for fewer PINGs: GOAWAY(ENHANCE_YOUR_CALM) with "too_many_pings".
-    pub(crate) calm: bool,
-    pub(crate) parting: Parting,
-}
-
-/// How a connection parts from its peer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Parting {
-    /// The peer has said that it ends in good order: GOAWAY(NO_ERROR).
-    Announced,
-    /// It was closed or cut.
-    #[default]
-    Lost,
-    /// What the peer has sent is not HTTP/2, or it did not answer a PING.
-    Broken,
-    /// The peer has flooded this side with frames that carry nothing.
-    Flooded,
 }
 
 /// An open connection. Dropping the last handle lets the requests in flight finish and closes it then.

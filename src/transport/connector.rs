@@ -1,6 +1,5 @@
 //! Getting from an address to a byte stream.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::future::poll_fn;
 use std::path::Path;
@@ -13,7 +12,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 use tower_service::Service;
 
-use super::progress::{Phase, Progress};
+use super::connect_error::failed;
+use super::phase::Phase;
+use super::progress::Progress;
 use super::tcp::Sockets;
 
 /// Any byte stream.
@@ -61,10 +62,6 @@ impl Connector for System {
 async fn connect_unix(path: &Path, progress: &Progress) -> Result<UnixStream> {
     progress.enter(Phase::Unix);
     UnixStream::connect(path).await.map_err(|error| failed("Unix socket: cannot connect", error))
-}
-
-pub(super) fn failed(what: impl Into<Cow<'static, str>>, error: impl Into<BoxError>) -> Error {
-    Error::new(ErrorKind::Unavailable, what).with_source(error)
 }
 
 /// A connector of the user's: a service that turns an address into a byte stream.

@@ -9,7 +9,8 @@ use h2::client::ResponseFuture;
 use http::HeaderMap;
 
 use super::expiry::Expiry;
-use super::hold::{Grip, Hold, Sender};
+use super::grip::Grip;
+use super::hold::{Hold, Sender};
 use super::pump::{Pump, SentBytes};
 use super::{Connection, Failure, Incoming, Outgoing, Slot};
 

@@ -8,10 +8,9 @@ use std::task::{Context, Poll, Wake, Waker};
 use tokio::task::unconstrained;
 use tokio::time::{Duration, Instant, Sleep, sleep_until};
 
-use super::Slot;
 use super::hold::Hold;
-use super::queue::Turn;
 use super::runtime::Runtime;
+use super::{Slot, Turn};
 
 /// What a call holds while it waits for others, which is taken from it when its time is up, even if nobody polls it any
 /// more: its stream ends and its place is free. It is the waker of the call's timer, so that takes no task.

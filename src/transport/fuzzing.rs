@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::failure::quoted;
 use super::greeting::Greeted;
-use super::progress::Phase;
+use super::phase::Phase;
 use super::read_on::ReadOn;
 use super::seen::{GoAway, Seen};
 use super::wire::Wire;

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::progress::Phase;
+use super::phase::Phase;
 
 /// How much is kept.
 const MOST: usize = 512;

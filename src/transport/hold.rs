@@ -7,7 +7,6 @@ use bytes::Bytes;
 use h2::{Reason, SendStream};
 use tokio::time::{Duration, Instant, sleep};
 
-use super::expiry::Expiry;
 use super::pump::Stop;
 use super::resets::{until_known, until_left};
 use super::{Connection, Slot};
@@ -123,56 +122,6 @@ impl Connection {
 impl fmt::Debug for Hold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Hold").field("open", &self.open.is_some()).field("number", &self.number).finish_non_exhaustive()
-    }
-}
-
-/// Who holds a stream: whoever polls it, or what ends it at its deadline. Dropping it ends the stream.
-#[derive(Debug)]
-pub(super) enum Grip {
-    Own(Hold, Arc<Connection>),
-    Until(Arc<Expiry>, Arc<Connection>),
-}
-
-impl Grip {
-    pub(super) fn new(hold: Hold, connection: Arc<Connection>, deadline: Option<&Arc<Expiry>>) -> Self {
-        match deadline {
-            None => Self::Own(hold, connection),
-            Some(expiry) => {
-                expiry.hold(hold);
-                Self::Until(Arc::clone(expiry), connection)
-            }
-        }
-    }
-
-    pub(super) fn connection(&self) -> &Arc<Connection> {
-        match self {
-            Self::Own(_, connection) | Self::Until(_, connection) => connection,
-        }
-    }
-
-    /// Notes that the stream has come to its end, and frees its place.
-    pub(super) fn finish(&mut self) {
-        match self {
-            Self::Own(hold, _) => hold.finish(),
-            Self::Until(expiry, _) => {
-                if let Some(mut hold) = expiry.release() {
-                    hold.finish();
-                }
-            }
-        }
-    }
-}
-
-impl Drop for Grip {
-    fn drop(&mut self) {
-        if let Self::Until(expiry, _) = self
-            && let Some(hold) = expiry.release()
-        {
-            match expiry.is_over() {
-                true => hold.expire(),
-                false => drop(hold),
-            }
-        }
     }
 }
 

@@ -8,7 +8,7 @@ use http::HeaderMap;
 use http_body::Frame;
 
 use super::Failure;
-use super::hold::Grip;
+use super::grip::Grip;
 use super::pump::Pump;
 
 /// A response body. Dropping it before its end resets the stream and frees its place.

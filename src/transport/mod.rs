@@ -5,9 +5,10 @@
 //! the last holder drops it, the requests in flight finish and the socket closes.
 
 mod bandwidth;
+mod connect_error;
 mod connection;
 mod connector;
-mod driver;
+mod end;
 mod exchange;
 mod expiry;
 mod failure;
@@ -17,32 +18,30 @@ mod frames;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod greeting;
+mod grip;
 mod hold;
 mod incoming;
 mod keepalive;
 mod outgoing;
+mod phase;
 mod progress;
 mod pump;
-mod queue;
 mod read_on;
 mod reading;
 mod resets;
 mod runtime;
-#[cfg(feature = "tls")]
-mod secured;
 mod seen;
 mod settings;
 mod share;
-mod slot;
-mod streams;
 mod tcp;
 mod tcp_keepalive;
 #[cfg(feature = "tls")]
 mod tls;
 mod wire;
 
-pub(crate) use connection::{Connection, ConnectionKey, End, Event, Opening, Parting, open};
+pub(crate) use connection::{Connection, ConnectionKey, Event, Opening, Slot, Turn, Wait, open};
 pub(crate) use connector::{Connector, Custom, System};
+pub(crate) use end::{End, Parting};
 pub(crate) use exchange::{Answered, Failed, Heard, Sent};
 pub(crate) use expiry::Expiry;
 pub(crate) use failure::{Failure, quoted};
@@ -50,10 +49,8 @@ pub(crate) use incoming::Incoming;
 pub use keepalive::Keepalive;
 pub(crate) use outgoing::Outgoing;
 pub(crate) use pump::{SentBytes, Streamed};
-pub(crate) use queue::{Turn, Wait};
 pub(crate) use runtime::Runtime;
 pub(crate) use settings::Settings;
-pub(crate) use slot::Slot;
 pub(crate) use tcp::Sockets;
 pub use tcp_keepalive::TcpKeepalive;
 #[cfg(feature = "tls")]

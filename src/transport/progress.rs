@@ -1,53 +1,12 @@
 //! How far an attempt to connect has come.
 
-use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use callboard_core::{Error, ErrorKind};
 
 use super::greeting::{Greeted, Greeting};
-
-/// What an attempt to connect is busy with.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Phase {
-    /// What comes before anything else is known: a connector of the user's.
-    #[default]
-    Connector,
-    /// Resolving the host's name.
-    Name,
-    Tcp,
-    Unix,
-    Tls,
-    Http2,
-}
-
-impl fmt::Display for Phase {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Connector => "connector",
-            Self::Name => "DNS",
-            Self::Tcp => "TCP",
-            Self::Unix => "Unix socket",
-            Self::Tls => "TLS",
-            Self::Http2 => "HTTP/2",
-        })
-    }
-}
-
-impl Phase {
-    /// What was waited for in vain.
-    fn missing(self) -> &'static str {
-        match self {
-            Self::Connector => "the connector gave no byte stream",
-            Self::Name => "the name was not resolved",
-            Self::Tcp => "no connection",
-            Self::Unix => "no connection",
-            Self::Tls => "the handshake was not finished",
-            Self::Http2 => "no SETTINGS that permit a request",
-        }
-    }
-}
+use super::phase::Phase;
 
 /// How far one attempt to connect has come, and what the peer has said meanwhile. Connectors note it; whoever ends the
 /// attempt makes an error of it that says in which phase it ended, and by what sort of peer.

@@ -10,8 +10,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::TcpKeepalive;
-use super::connector::failed;
-use super::progress::{Phase, Progress};
+use super::connect_error::failed;
+use super::phase::Phase;
+use super::progress::Progress;
 
 /// How long one address of a name is tried alone, if there is so much time: RFC 8305's number.
 const STAGGER: Duration = Duration::from_millis(250);

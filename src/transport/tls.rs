@@ -2,6 +2,7 @@
 
 pub(super) mod current;
 mod pem;
+mod secured;
 
 use std::fmt;
 use std::path::Path;
@@ -14,8 +15,8 @@ use tokio_rustls::rustls::{KeyLog, RootCertStore};
 
 use self::current::Current;
 use self::pem::Identity;
+use self::secured::Secured;
 use super::connector::Connector;
-use super::secured::Secured;
 
 /// How a channel trusts its servers, and how it shows itself to them.
 ///

@@ -6,7 +6,7 @@ use tokio::time::Duration;
 use super::Subchannel;
 use super::phase::Phase;
 use super::status::WhyNotConnected;
-use crate::control::subchannels::{Bounds, Counted, Due, Hope};
+use crate::control::counts::{Bounds, Counted, Due, Hope};
 
 impl Subchannel {
     /// How long calls that do not wait for ready may wait for it, if an attempt may take so long.

@@ -4,12 +4,12 @@
 mod expiry;
 mod hold;
 use crate::runtime;
-#[path = "../../../src/transport/queue.rs"]
+#[path = "../../../src/transport/connection/queue.rs"]
 mod queue;
-#[path = "../../../src/transport/slot.rs"]
+#[path = "../../../src/transport/connection/slot.rs"]
 #[allow(dead_code, reason = "not all of it is about places")]
 mod slot;
-#[path = "../../../src/transport/streams.rs"]
+#[path = "../../../src/transport/connection/streams.rs"]
 #[allow(dead_code, reason = "not all of it is about places")]
 mod streams;
 

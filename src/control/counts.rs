@@ -3,36 +3,45 @@
 use std::collections::BTreeSet;
 
 use callboard_core::ConnectivityState;
-use tokio::time::Instant;
+use tokio::time::{Duration, Instant};
+
+/// What the subchannels have to know of the channel's settings.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// How long a further connection may be idle.
+    pub(super) extra_idle: Duration,
+    /// How long an attempt to connect may take.
+    pub(super) connect_timeout: Duration,
+}
 
 /// What is counted of one subchannel.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(in crate::control) struct Counted {
-    pub(in crate::control) state: ConnectivityState,
-    pub(in crate::control) failing: bool,
-    pub(in crate::control) resting: bool,
+pub(super) struct Counted {
+    pub(super) state: ConnectivityState,
+    pub(super) failing: bool,
+    pub(super) resting: bool,
     /// Attempts to connect that are under way.
-    pub(in crate::control) attempts: usize,
+    pub(super) attempts: usize,
     /// Whether one of them is of doubtful outcome: it was not connected before, or its last attempt has failed.
-    pub(in crate::control) doubtful: bool,
-    pub(in crate::control) due: Option<Due>,
-    pub(in crate::control) hope: Hope,
+    pub(super) doubtful: bool,
+    pub(super) due: Option<Due>,
+    pub(super) hope: Hope,
     /// When to look after its further connections.
-    pub(in crate::control) extra_connections_at: Option<Instant>,
+    pub(super) extra_connections_at: Option<Instant>,
 }
 
 /// When a subchannel is to be dialled.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(in crate::control) struct Due {
-    pub(in crate::control) at: Instant,
+pub(super) struct Due {
+    pub(super) at: Instant,
     /// Decides between those that are due at one moment. Drawn for each, so that no place in the registry is the last.
-    pub(in crate::control) lot: u32,
-    pub(in crate::control) doubtful: bool,
+    pub(super) lot: u32,
+    pub(super) doubtful: bool,
 }
 
 /// Whether calls that do not wait for ready may wait for an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(in crate::control) enum Hope {
+pub(super) enum Hope {
     /// It fails, or there is nothing to wait for.
     None,
     /// Up to this time: its attempt has failed by then, or its turn has not come for as long as one takes.
@@ -45,7 +54,7 @@ type Queue = BTreeSet<(Instant, u32, usize)>;
 
 /// The counted of all subchannels, by their places.
 #[derive(Debug, Default)]
-pub(in crate::control) struct Counts {
+pub(super) struct Counts {
     counted: Vec<Counted>,
     /// How many are in each state, by the state's number.
     states: [usize; 5],
@@ -65,13 +74,13 @@ pub(in crate::control) struct Counts {
 
 impl Counts {
     /// Counts one more, in the next place.
-    pub(in crate::control) fn push(&mut self, counted: Counted) {
+    pub(super) fn push(&mut self, counted: Counted) {
         self.counted.push(counted);
         self.add(self.counted.len() - 1, counted);
     }
 
     /// Takes over what has become of one.
-    pub(in crate::control) fn note(&mut self, place: usize, counted: Counted) {
+    pub(super) fn note(&mut self, place: usize, counted: Counted) {
         let former = std::mem::replace(&mut self.counted[place], counted);
         if former != counted {
             self.remove(place, former);
@@ -132,38 +141,38 @@ impl Counts {
         if due.doubtful { &mut self.doubtful_due } else { &mut self.due }
     }
 
-    pub(in crate::control) fn of(&self, state: ConnectivityState) -> usize {
+    pub(super) fn of(&self, state: ConnectivityState) -> usize {
         self.states[state as usize]
     }
 
     /// Whether one that is not ready may become so soon.
-    pub(in crate::control) fn is_hopeful(&self, now: Instant) -> bool {
+    pub(super) fn is_hopeful(&self, now: Instant) -> bool {
         self.always > 0 || self.hopes > 0 && self.hopes_end.is_some_and(|end| now < end)
     }
 
     /// When there is nothing to hope for any more, if nothing happens until then.
-    pub(in crate::control) fn hopes_end_at(&self, now: Instant) -> Option<Instant> {
+    pub(super) fn hopes_end_at(&self, now: Instant) -> Option<Instant> {
         let only_hope = self.hopes > 0 && self.always == 0 && self.of(ConnectivityState::Ready) == 0;
         self.hopes_end.filter(|end| only_hope && now < *end)
     }
 
     /// The last one that fails.
-    pub(in crate::control) fn last_failing(&self) -> Option<usize> {
+    pub(super) fn last_failing(&self) -> Option<usize> {
         self.failing.last().copied()
     }
 
-    pub(in crate::control) fn resting(&self) -> impl Iterator<Item = usize> {
+    pub(super) fn resting(&self) -> impl Iterator<Item = usize> {
         self.resting.iter().copied()
     }
 
     /// Which one to dial next, while no more than so many attempts may be under way.
-    pub(in crate::control) fn next_due(&self, now: Instant, most: usize) -> Option<usize> {
+    pub(super) fn next_due(&self, now: Instant, most: usize) -> Option<usize> {
         let (at, _, place) = self.first_due(most)?;
         (at <= now).then_some(place)
     }
 
     /// When one is to be dialled next, if that does not hang on an attempt that is under way.
-    pub(in crate::control) fn due_at(&self, most: usize) -> Option<Instant> {
+    pub(super) fn due_at(&self, most: usize) -> Option<Instant> {
         self.first_due(most).map(|(at, ..)| at)
     }
 
@@ -180,19 +189,17 @@ impl Counts {
     }
 
     /// Whose further connections to look after.
-    pub(in crate::control) fn next_extra_connections(&self, now: Instant) -> Option<usize> {
+    pub(super) fn next_extra_connections(&self, now: Instant) -> Option<usize> {
         self.extra_connections.first().filter(|(at, _)| *at <= now).map(|(_, place)| *place)
     }
 
-    pub(in crate::control) fn extra_connections_at(&self) -> Option<Instant> {
+    pub(super) fn extra_connections_at(&self) -> Option<Instant> {
         self.extra_connections.first().map(|(at, _)| *at)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn due(at: Instant, doubtful: bool) -> Counted {

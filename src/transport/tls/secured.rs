@@ -9,20 +9,21 @@ use futures_core::future::BoxFuture;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{self, CertificateError};
 
-use super::connector::{Connector, Socket};
-use super::progress::{Phase, Progress};
-use super::tls::current::Current;
+use super::current::Current;
+use crate::transport::connector::{Connector, Socket};
+use crate::transport::phase::Phase;
+use crate::transport::progress::Progress;
 
 const NO_ALPN: &str = "TLS: the server did not agree to HTTP/2 (ALPN \"h2\"); if it speaks HTTP/2 all the same, say \
                        Tls::assume_http2";
 
 /// A connector whose byte streams are encrypted.
-pub(super) struct Secured {
-    pub(super) inner: Arc<dyn Connector>,
-    pub(super) current: Current,
-    pub(super) server_name: ServerName<'static>,
+pub(in crate::transport) struct Secured {
+    pub(in crate::transport) inner: Arc<dyn Connector>,
+    pub(in crate::transport) current: Current,
+    pub(in crate::transport) server_name: ServerName<'static>,
     /// Whether a server that agrees on no protocol speaks HTTP/2.
-    pub(super) assume_http2: bool,
+    pub(in crate::transport) assume_http2: bool,
 }
 
 impl Connector for Secured {

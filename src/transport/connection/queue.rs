@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use super::{Connection, Slot};
+use super::Connection;
+use super::slot::Slot;
 
 /// One call's turn, wherever it waits. The first place that becomes free is given to it.
 pub(crate) struct Turn {
@@ -31,7 +32,7 @@ impl Turn {
     }
 
     /// Gives up its turn, and its place if it has got one. For who will not come for it.
-    pub(super) fn give_up(&self) {
+    pub(in crate::transport) fn give_up(&self) {
         // The place is let go without the lock: it goes to the next one, whose lock is taken.
         let former = std::mem::replace(&mut *lock(&self.state), State::Over);
         drop(former);
@@ -88,7 +89,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Those who wait for a place on one connection. The lock is taken only while there are any.
 #[derive(Debug, Default)]
-pub(super) struct Queue {
+pub(in crate::transport) struct Queue {
     waiting: AtomicUsize,
     turns: Mutex<BTreeMap<u64, Entry>>,
 }
@@ -103,7 +104,7 @@ struct Entry {
 
 impl Queue {
     /// Whether anybody waits. Without a lock.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::transport) fn is_empty(&self) -> bool {
         self.waiting.load(Ordering::SeqCst) == 0
     }
 
@@ -126,7 +127,7 @@ impl Queue {
     }
 
     /// Gives places to those whose turn it is, as long as `take` gets one.
-    pub(super) fn serve(&self, take: impl Fn() -> bool, give_back: impl Fn()) {
+    pub(in crate::transport) fn serve(&self, take: impl Fn() -> bool, give_back: impl Fn()) {
         loop {
             let mut turns = lock(&self.turns);
             if turns.is_empty() || !take() {
@@ -186,8 +187,8 @@ mod tests {
 
     use tokio::io::{AsyncWriteExt, DuplexStream};
 
-    use super::super::failure::tests::connected;
     use super::*;
+    use crate::transport::failure::tests::connected;
 
     /// Tells the other thread that it is over, also when this one fails: the test is to fail then, not to hang.
     struct Ends<'a>(&'a AtomicBool);

@@ -10,11 +10,11 @@ pub(crate) struct Slot(Arc<Connection>);
 
 impl Slot {
     /// Of a place that was taken.
-    pub(super) fn new(connection: Arc<Connection>) -> Self {
+    pub(in crate::transport) fn new(connection: Arc<Connection>) -> Self {
         Self(connection)
     }
 
-    pub(super) fn connection(&self) -> &Arc<Connection> {
+    pub(in crate::transport) fn connection(&self) -> &Arc<Connection> {
         &self.0
     }
 }

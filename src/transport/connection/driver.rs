@@ -12,22 +12,24 @@ use h2::{Ping, PingPong};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::bandwidth::{Bandwidth, Next};
-use super::connector::Socket;
-use super::failure::describe;
-use super::greeting::Greeted;
-use super::keepalive::Heart;
-use super::progress::{Phase, Progress};
-use super::read_on::ReadOn;
-use super::seen::Seen;
+use super::Connection;
 use super::streams::Streams;
-use super::wire::Wire;
-use super::{Connection, Connector, End, Parting, Settings};
+use crate::transport::bandwidth::{Bandwidth, Next};
+use crate::transport::connector::Socket;
+use crate::transport::failure::describe;
+use crate::transport::greeting::Greeted;
+use crate::transport::keepalive::Heart;
+use crate::transport::phase::Phase;
+use crate::transport::progress::Progress;
+use crate::transport::read_on::ReadOn;
+use crate::transport::seen::Seen;
+use crate::transport::wire::Wire;
+use crate::transport::{Connector, End, Parting, Settings};
 
 type Http2 = h2::client::Connection<ReadOn<Wire<Greeted<Box<dyn Socket>>>>, Bytes>;
 
 /// Dials, shakes hands, and waits for the peer's SETTINGS. The caller bounds the time.
-pub(super) async fn handshake(
+pub(in crate::transport) async fn handshake(
     address: &Address,
     connector: &dyn Connector,
     settings: &Settings,
@@ -81,7 +83,7 @@ fn poll_settings(http2: &mut Http2, seen: &Seen, cx: &mut Context<'_>) -> Poll<R
 }
 
 /// Drives one connection to its end.
-pub(super) struct Driver {
+pub(in crate::transport) struct Driver {
     http2: Http2,
     /// Asked after each poll whether a request could still be sent: so a GOAWAY is noticed when it comes, not by the
     /// next request. Given up once nobody else can send, because it keeps the connection open.
@@ -101,7 +103,7 @@ pub(super) struct Driver {
 
 impl Driver {
     /// Runs until the connection is gone, and says why. `closing` is told once if the peer takes no new requests.
-    pub(super) async fn drive(mut self, closing: &(dyn Fn(End) + Sync)) -> End {
+    pub(in crate::transport) async fn drive(mut self, closing: &(dyn Fn(End) + Sync)) -> End {
         let end = poll_fn(|cx| self.poll(cx, closing)).await;
         // The order matters: streams learn from the drop of `http2` that the connection is gone, and then ask why.
         self.streams.end(end.why.clone());

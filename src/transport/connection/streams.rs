@@ -4,30 +4,30 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 use super::queue::Queue;
-use super::resets::Resets;
+use crate::transport::resets::Resets;
 
 /// The streams of one connection, shared by its driver and its users.
 #[derive(Debug, Default)]
-pub(super) struct Streams {
+pub(in crate::transport) struct Streams {
     /// The peer's MAX_CONCURRENT_STREAMS; 0 until its SETTINGS have arrived.
     limit: AtomicUsize,
     used: AtomicUsize,
     /// Calls that wait for a place. A place that becomes free is theirs first.
-    pub(super) queue: Queue,
+    pub(in crate::transport) queue: Queue,
     /// No new stream can be opened: a GOAWAY came, or the connection is gone.
     closing: AtomicBool,
     /// Whether a request was sent, and the last stream that was answered.
     begun: AtomicBool,
     answered: AtomicU32,
     /// Of streams that the peer may not know of yet.
-    pub(super) early_resets: Resets,
+    pub(in crate::transport) early_resets: Resets,
     /// Why the connection ended, once it has.
     ended: OnceLock<String>,
 }
 
 impl Streams {
     /// Takes the place of one request, if there is one and nobody waits for it.
-    pub(super) fn try_reserve(&self) -> bool {
+    pub(in crate::transport) fn try_reserve(&self) -> bool {
         self.queue.is_empty() && self.take()
     }
 
@@ -41,74 +41,74 @@ impl Streams {
         self.used.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fits).is_ok()
     }
 
-    pub(super) fn release(&self) {
+    pub(in crate::transport) fn release(&self) {
         self.used.fetch_sub(1, Ordering::SeqCst);
         self.serve();
     }
 
     /// Gives free places to those who wait.
-    pub(super) fn serve(&self) {
+    pub(in crate::transport) fn serve(&self) {
         if !self.queue.is_empty() {
             self.queue.serve(|| self.take(), || _ = self.used.fetch_sub(1, Ordering::SeqCst));
         }
     }
 
-    pub(super) fn used(&self) -> usize {
+    pub(in crate::transport) fn used(&self) -> usize {
         self.used.load(Ordering::SeqCst)
     }
 
-    pub(super) fn limit(&self) -> usize {
+    pub(in crate::transport) fn limit(&self) -> usize {
         self.limit.load(Ordering::SeqCst)
     }
 
     /// Notes what the peer allows. Whoever waits is served if that is more than before.
-    pub(super) fn set_limit(&self, limit: usize) {
+    pub(in crate::transport) fn set_limit(&self, limit: usize) {
         self.limit.store(limit, Ordering::SeqCst);
         self.serve();
     }
 
-    pub(super) fn is_closing(&self) -> bool {
+    pub(in crate::transport) fn is_closing(&self) -> bool {
         self.closing.load(Ordering::SeqCst)
     }
 
     /// Notes that no new stream can be opened. Whoever waits here is sent elsewhere by what is published next.
-    pub(super) fn close(&self) {
+    pub(in crate::transport) fn close(&self) {
         self.closing.store(true, Ordering::SeqCst);
     }
 
     /// Notes why the connection ended. Called before its streams learn that it has, so that they can tell.
-    pub(super) fn end(&self, why: String) {
+    pub(in crate::transport) fn end(&self, why: String) {
         // Only the driver calls this, once.
         let _ = self.ended.set(why);
         self.close();
     }
 
-    pub(super) fn ended(&self) -> Option<&str> {
+    pub(in crate::transport) fn ended(&self) -> Option<&str> {
         self.ended.get().map(String::as_str)
     }
 
     /// Notes that a request is sent.
-    pub(super) fn note_sent(&self) {
+    pub(in crate::transport) fn note_sent(&self) {
         self.begun.store(true, Ordering::Relaxed);
     }
 
     /// Notes that this stream was answered.
-    pub(super) fn note_answer(&self, stream: u32) {
+    pub(in crate::transport) fn note_answer(&self, stream: u32) {
         self.answered.fetch_max(stream, Ordering::Relaxed);
     }
 
     /// Whether anything was sent.
-    pub(super) fn was_used(&self) -> bool {
+    pub(in crate::transport) fn was_used(&self) -> bool {
         self.begun.load(Ordering::Relaxed)
     }
 
     /// Whether anything was answered.
-    pub(super) fn has_answered(&self) -> bool {
+    pub(in crate::transport) fn has_answered(&self) -> bool {
         self.has_answered_since(1)
     }
 
     /// Whether this stream, or one that was opened after it, was answered.
-    pub(super) fn has_answered_since(&self, stream: u32) -> bool {
+    pub(in crate::transport) fn has_answered_since(&self, stream: u32) -> bool {
         self.answered.load(Ordering::Relaxed) >= stream
     }
 }
