@@ -34,6 +34,10 @@ impl<B: Balancer> Balancer for SameZone<B> {
         self.child.watches_states()
     }
 
+    fn uses_weights(&self) -> bool {
+        self.child.uses_weights()
+    }
+
     fn refresh_interval(&self) -> Option<Duration> {
         self.child.refresh_interval()
     }

@@ -152,6 +152,7 @@ async fn a_call_that_is_told_to_wait_is_picked_for_again_when_the_endpoints_chan
     let call = tokio::spawn(async move { client.unary(request()).await });
     let status = echo(&channel).unary(within(Duration::from_millis(100), request())).await.unwrap_err();
     assert_eq!(status.code(), tonic::Code::DeadlineExceeded);
+    assert!(status.message().contains("a pick of the balancer \"custom\""), "{status:?}");
     assert!(!call.is_finished());
     let (_b, _b2) = stage.server("b").await;
     assert_eq!(in_time(call).await.unwrap().unwrap().into_inner().server, "b");

@@ -90,7 +90,7 @@ async fn what_no_channel_could_read_is_not_put() {
     assert!(error.to_string().contains("methodConfig[0].timeout"), "{error}");
     for (url, kind) in [
         ("memory:///project/test", ErrorKind::Unsupported),
-        ("file:///project/test?balancer=weighted", ErrorKind::Invalid),
+        ("file:///project/test?balancr=weighted", ErrorKind::Invalid),
         ("no URL", ErrorKind::Invalid),
     ] {
         assert_eq!(put_service_config(url, None).await.unwrap_err().kind(), kind, "{url}");

@@ -316,7 +316,7 @@ async fn a_server_whose_id_is_taken_serves_on_and_waits_for_it() {
     in_time(serving.ended()).await.unwrap();
 }
 
-/// Replicas behind one advertise_address address have one id. Neither that, nor a record that claims it for ever, ends any of them.
+/// Replicas behind one advertised address have one id. Neither that, nor a record that claims it for ever, ends any of them.
 #[tokio::test]
 async fn replicas_of_one_address_serve_on_whoever_claims_it() {
     let (stage, shared): (_, Address) = (Stage::new(), "10.9.9.9:50051".parse().unwrap());

@@ -29,6 +29,8 @@ async fn who_may_be_wrong_is_warned_of_once() {
     a_balancer_that_takes_over(&log).await;
     a_balancer_that_is_not_asked(&log).await;
     a_server_that_forgets_its_shutdown(&log).await;
+    weights_that_make_no_difference(&log).await;
+    a_channel_without_a_server_and_its_return(&log).await;
 }
 
 async fn a_bad_config(log: &Log) {
@@ -55,6 +57,41 @@ async fn a_bad_config(log: &Log) {
     stage.board.put(&stage.service, CONFIG_NAME, Some(misspelt.as_bytes()));
     until_config(&channel, Some(misspelt)).await;
     assert_one(&warnings(log), &["fields that mean nothing", "project/test", "methodConfg (methodConfig?)"]);
+}
+
+async fn weights_that_make_no_difference(log: &Log) {
+    let stage = Stage::new();
+    let (_a, _a2) = stage.weighted("a", 3).await;
+    let (_b, b_registered) = stage.weighted("b", 3).await;
+    let channel = stage.channel(stage.builder(), 2).await;
+    assert_eq!(warnings(log), [""; 0], "equal weights are as none");
+    for weight in [0, 1, 2] {
+        b_registered.update(|instance| instance.set_weight(weight));
+        until("it is known", || common::endpoint(&channel, "b").endpoint.weight() == weight).await;
+    }
+    assert_one(&warnings(log), &["does not look at weights", "\"b\"", "weight=0", "\"round_robin\""]);
+    let weighted = stage.builder().balancer(callboard::balancer::Weighted::new());
+    let _channel = stage.channel(weighted, 2).await;
+    assert_eq!(warnings(log), [""; 0]);
+}
+
+/// One line when no endpoint works, and one when one does again, whatever is tried meanwhile.
+async fn a_channel_without_a_server_and_its_return(log: &Log) {
+    let stage = Stage::new();
+    let (a, _a) = stage.server("a").await;
+    let (address, builder) = (a.address(), stage.builder().backoff(common::quick()));
+    let channel = stage.channel(builder, 1).await;
+    log.take();
+    a.kill().await;
+    let failing = || channel.state() == callboard::ConnectivityState::TransientFailure;
+    until("no endpoint works", failing).await;
+    until("it is dialled again", || common::endpoint(&channel, "a").connection_error.is_some()).await;
+    assert_one(&warnings(log), &["no endpoint works", "project/test", "1 TRANSIENT_FAILURE"]);
+    let _again = callboard_echo::EchoServer::start_at("a", address).await.unwrap();
+    until_ready(&channel, 1).await;
+    let lines = log.take();
+    let again: Vec<_> = lines.lines().filter(|line| line.contains("an endpoint works again")).collect();
+    assert!(again.len() == 1 && again[0].contains("INFO") && again[0].contains("after="), "{lines}");
 }
 
 async fn a_server_that_forgets_its_shutdown(log: &Log) {

@@ -76,6 +76,12 @@ pub trait Balancer: fmt::Debug + Send + Sync + 'static {
         false
     }
 
+    /// Whether the weights in the registry make a difference. True, unless overridden. If not, and weights differ, the channel
+    /// logs that once.
+    fn uses_weights(&self) -> bool {
+        true
+    }
+
     /// How often to make a new picker although nothing has changed, for a balancer that looks at live figures. Never,
     /// unless overridden. Times below 10 ms count as that.
     fn refresh_interval(&self) -> Option<Duration> {
@@ -106,6 +112,10 @@ impl<B: Balancer + ?Sized> Balancer for Arc<B> {
 
     fn watches_states(&self) -> bool {
         (**self).watches_states()
+    }
+
+    fn uses_weights(&self) -> bool {
+        (**self).uses_weights()
     }
 
     fn refresh_interval(&self) -> Option<Duration> {

@@ -3,7 +3,7 @@
 use std::future::{poll_fn, ready};
 use std::sync::Arc;
 
-use callboard_core::Code;
+use callboard_core::{Code, ConnectivityState};
 use futures_core::future::BoxFuture;
 use tokio::time::Instant;
 use tonic::Status;
@@ -212,7 +212,15 @@ fn unsent(deadline: Option<&Deadline>, shared: &Shared, mut attempt: Attempt) ->
 }
 
 fn unready(deadline: Option<&Deadline>, shared: &Shared, past: Option<&Retries>) -> Status {
-    let status = late(deadline, shared, &format!("a ready endpoint{}", Retries::report(past)));
+    let (ready, balancer) = {
+        let published = shared.published();
+        (published.state == ConnectivityState::Ready, published.config.balancer.clone())
+    };
+    let awaited = match ready {
+        true => format!("a pick of the balancer {balancer:?}, or a free place at what it picks"),
+        false => "a ready endpoint".to_owned(),
+    };
+    let status = late(deadline, shared, &format!("{awaited}{}", Retries::report(past)));
     grpc::local(status, Phase::Choosing, None)
 }
 

@@ -48,6 +48,8 @@ pub(super) struct Control {
     pub(super) dial_from: Instant,
     /// Since when no endpoint works. None while one does, or may soon.
     failing_since: Option<Instant>,
+    /// Whether it was said that the balancer does not look at weights.
+    weights_named: bool,
 }
 
 impl Control {
@@ -74,6 +76,7 @@ impl Control {
             take_from: Instant::now(),
             dial_from: Instant::now(),
             failing_since: None,
+            weights_named: false,
         }
     }
 
@@ -128,8 +131,19 @@ impl Control {
         let begun = Instant::now();
         if self.subchannels.take(&instances).await || switched || other_decides {
             self.replan();
+            self.warn_of_unused_weights();
         }
         self.take_from = Instant::now() + pause_after(begun.elapsed());
+    }
+
+    /// Says once that instances have different weights, and that the balancer does not look at them.
+    fn warn_of_unused_weights(&mut self) {
+        let endpoints = self.subchannels.endpoints();
+        let differs = endpoints.iter().find(|endpoint| endpoint.weight() != endpoints[0].weight());
+        let Some(one) = differs.filter(|_| !self.weights_named && !self.balancer().uses_weights()) else { return };
+        let (instance, weight, balancer) = (one.instance().id(), one.weight(), self.balancer().name());
+        tracing::warn!(instance, weight, balancer, "the balancer does not look at weights; `weighted` does");
+        self.weights_named = true;
     }
 
     /// Takes over the service's config, as soon as the registry has answered. True if it has brought another balancer.

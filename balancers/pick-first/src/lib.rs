@@ -96,6 +96,11 @@ impl Balancer for PickFirst {
         Connect::InOrder { order: order::order(members, self.seed), attempt_delay: self.attempt_delay }
     }
 
+    /// A shuffled order goes by them.
+    fn uses_weights(&self) -> bool {
+        self.seed.is_some()
+    }
+
     /// Of several that are ready, the first in the order is taken.
     fn picker(&self, members: &Members) -> Box<dyn Picker> {
         // What is ready comes first in the order.

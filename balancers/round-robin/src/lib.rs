@@ -26,6 +26,10 @@ impl Balancer for RoundRobin {
         "round_robin"
     }
 
+    fn uses_weights(&self) -> bool {
+        false
+    }
+
     fn picker(&self, members: &Members) -> Box<dyn Picker> {
         let ready = Arc::clone(members.ready());
         Box::new(Ring::starting_at(fastrand::u64(..ready.len().max(1) as u64), ready))
