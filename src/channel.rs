@@ -1,4 +1,4 @@
-//! What a generated client holds.
+//! The channel that generated clients use.
 
 use std::fmt;
 use std::pin::Pin;
@@ -45,7 +45,7 @@ use crate::lookaside::Lookaside;
 /// server, its message names the attempt.
 pub struct Channel {
     shared: Arc<Shared>,
-    /// A wait for room for one more call.
+    /// The pending wait of `poll_ready` for room for one more call.
     room: Option<Pin<Box<OwnedNotified>>>,
 }
 
@@ -60,13 +60,13 @@ impl Channel {
         Self { shared, room: None }
     }
 
-    /// The service that was dialled.
+    /// Returns the service that was dialled.
     pub fn service(&self) -> &ServiceName {
         &self.shared.service
     }
 
-    /// The state of the whole channel. `READY` if any endpoint is ready; `TRANSIENT_FAILURE` if calls that do not wait
-    /// fail.
+    /// Returns the state of the whole channel. It is `READY` if any endpoint is ready, and `TRANSIENT_FAILURE` if calls
+    /// that do not wait fail.
     pub fn state(&self) -> ConnectivityState {
         self.shared.published().state
     }
@@ -77,18 +77,19 @@ impl Channel {
         self.shared.state()
     }
 
-    /// The number of calls that wait now, for an endpoint or for a place on a connection.
+    /// Returns how many calls wait now, for an endpoint or for a place on a connection.
     pub fn waiting_calls(&self) -> usize {
         self.shared.waiting.count()
     }
 
-    /// The status of each endpoint: its state, its calls, and why it is not connected. The order is that of the
+    /// Returns the status of each endpoint: its state, its calls, and why it is not connected. The order is that of the
     /// registry, or of the list of the [external balancer](Self::lookaside) in use.
     pub fn endpoints(&self) -> Vec<EndpointStatus> {
         self.shared.published().statuses()
     }
 
-    /// The active service config, the balancer in use, and why the config in the registry was rejected, if it was.
+    /// Returns the active service config, the balancer in use, and why the config in the registry was rejected, if it
+    /// was.
     ///
     /// ```no_run
     /// # async fn doc(channel: callboard::Channel) {
@@ -102,14 +103,14 @@ impl Channel {
         (*self.shared.published().config).clone()
     }
 
-    /// Why and since when the set of endpoints may be out of date, with the registry's last error. None while the
-    /// registry can be reached. In the meantime, calls go on with the last good set.
+    /// Returns why and since when the set of endpoints may be out of date, with the registry's last error. None while
+    /// the registry can be reached. In the meantime, calls go on with the last good set.
     pub fn stale(&self) -> Option<Stale> {
         self.shared.published().summary.stale().cloned()
     }
 
-    /// The status of external balancers: what decides where calls go, and which balancer is connected. None while the
-    /// registry lists no balancer. See [`lookaside`](crate::lookaside).
+    /// Returns the status of external balancers: what decides where calls go, and which balancer is connected. None
+    /// while the registry lists no balancer. See [`lookaside`](crate::lookaside).
     pub fn lookaside(&self) -> Option<Lookaside> {
         self.shared.published().summary.source()?.as_any().downcast_ref().cloned()
     }

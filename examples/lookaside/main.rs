@@ -2,7 +2,7 @@
 //! the weights there and by the load that servers report. It registers itself as a balancer, so every client uses it:
 //!
 //! ```text
-//! cargo run --example lookaside -- "file:///project/test?root=$PWD/target/board" --listen 127.0.0.1:41300
+//! cargo run --example lookaside -- "file:///project/test?root=$PWD/target/registry" --listen 127.0.0.1:41300
 //! ```
 //!
 //! It prints `balancing 127.0.0.1:41300` once it listens, and each second how many calls clients reported, if they

@@ -179,7 +179,7 @@ impl Play {
 
     /// Changes the weight of a server in place.
     async fn change_weight(&mut self, id: &'static str, weight: u32) -> Result<()> {
-        let server = self.servers.get_mut(id).ok_or("nobody of that name serves")?;
+        let server = self.servers.get_mut(id).ok_or("no server has that name")?;
         self.table.say(&format!("{id} changes its weight from {} to {weight}", server.weight));
         server.weight = weight;
         let since = Instant::now();
@@ -223,7 +223,7 @@ impl Play {
 
     /// Removes a server from the running ones.
     fn take(&mut self, id: &'static str) -> Result<Server> {
-        let server = self.servers.remove(id).ok_or("nobody of that name serves")?;
+        let server = self.servers.remove(id).ok_or("no server has that name")?;
         self.accepted.insert(id, server.echo.accepted());
         Ok(server)
     }

@@ -94,8 +94,8 @@ impl Report {
         say("failed".to_owned(), other.len().to_string(), &other)?;
         say(format!("failed in flight on {id} when it was cut"), format!("{} of {at_risk}", excused.len()), &excused)?;
         say(format!("{}: from registering to first call", self.joined.0), millis(self.joined.1), &[])?;
-        say(format!("{}: from deregistering to last call tried", self.left.0), last(&self.left.1), &[])?;
-        say(format!("{id}: from death to last call tried"), last(aftermath), &[])?;
+        say(format!("{}: from deregistering to last attempt", self.left.0), last(&self.left.1), &[])?;
+        say(format!("{id}: from death to last attempt"), last(aftermath), &[])?;
         Ok(other.len())
     }
 

@@ -82,7 +82,7 @@ impl ChannelBuilder {
         self
     }
 
-    /// The credentials, if they may be sent as this channel sends them.
+    /// The credentials. An error if they require TLS and this channel has none.
     pub(super) fn credentials(&self) -> Result<Option<Credentials>> {
         match &self.credentials {
             Some(Credentials(given)) if given.requires_tls() && self.scheme() == Scheme::HTTP => {

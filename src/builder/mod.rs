@@ -156,10 +156,10 @@ impl ChannelBuilder {
             None => features::default_balancer()?,
         };
         if transport.connect_timeout.is_zero() {
-            return Err(Error::invalid("connect_timeout is 0, which no connection can meet").for_service(service));
+            return Err(Error::invalid("connect_timeout is 0, which allows no connection").for_service(service));
         }
         if self.most_connections == 0 {
-            return Err(Error::invalid("max_connections is 0, which leaves none to call on").for_service(service));
+            return Err(Error::invalid("max_connections is 0, which allows no connection").for_service(service));
         }
         if self.max_dials == 0 {
             return Err(Error::invalid("max_dials is 0, which allows no connection").for_service(service));

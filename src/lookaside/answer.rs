@@ -25,7 +25,7 @@ pub(super) struct Answer(Bytes);
 pub(super) enum Said {
     /// The first message, with the interval of reports.
     Initial(Duration),
-    /// A list. None if all of its entries are invalid.
+    /// A list. None if it has entries and none of them is valid.
     List(Option<Arc<List>>),
     Fallback,
     /// A message that this version does not know, or an empty one.

@@ -33,7 +33,8 @@ const SETTLED: Duration = Duration::from_secs(1);
 /// all the time must not keep every attempt from succeeding, nor cause dials without end.
 pub(super) const STEADY: Duration = Duration::from_secs(1);
 
-/// A list that comes sooner than this after the one before waits. If another one comes in the meantime, it is dropped.
+/// A list that comes sooner than this after the one before waits. If another one comes in the meantime, the waiting one
+/// is dropped.
 const COALESCE: Duration = Duration::from_millis(20);
 
 /// The shortest and the longest interval of reports, whatever a balancer asks for.
@@ -84,8 +85,8 @@ impl Talker {
         loop {
             let End { with, lasted, why } = self.converse(asked_last.as_ref()).await;
             match why.kind() {
-                ErrorKind::Closed => tracing::info!(why = why.chain(), "the conversation with a balancer is over"),
-                _ => tracing::warn!(error = why.chain(), "the conversation with a balancer is over"),
+                ErrorKind::Closed => tracing::info!(why = why.chain(), "the stream to a balancer has ended"),
+                _ => tracing::warn!(error = why.chain(), "the stream to a balancer has ended"),
             }
             asked_last = with.or(asked_last);
             self.tell(News::Lost(why)).await;
@@ -149,7 +150,7 @@ impl Talker {
         let mut silent = false;
         loop {
             if !self.balancers.borrow_and_update().contains(&begun.balancer) {
-                return Error::new(ErrorKind::Closed, format!("balancer {} was deregistered", begun.balancer));
+                return Error::new(ErrorKind::Closed, format!("balancer {} is no longer registered", begun.balancer));
             }
             let pass_on_at = last_list.map_or_else(Instant::now, |at: Instant| at + COALESCE);
             tokio::select! {

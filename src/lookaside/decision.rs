@@ -26,9 +26,9 @@ pub(super) enum News {
 pub(super) struct Decision {
     decides: Who,
     balancer: Option<Address>,
-    /// Set from the end of a stream to the begin of the next one.
+    /// Set from the end of a stream until the next one begins.
     lost: bool,
-    /// Set from when no balancer could be connected to the begin of the next stream.
+    /// Set once no balancer could be connected, until the next stream begins.
     unreachable: bool,
     error: Option<Error>,
 }
@@ -185,7 +185,7 @@ mod tests {
         decision.take(lost());
         assert!(!decision.note_ready(true, || true));
         assert!(decision.list().is_some() && decision.status().balancer.is_none());
-        assert!(!decision.note_ready(false, || false), "nobody to fall back to");
+        assert!(!decision.note_ready(false, || false), "there is nothing to fall back to");
         assert!(decision.note_ready(false, || true));
         assert_eq!(reason(&decision), Some(FallbackReason::Lost));
         decision.take(begun());
@@ -203,7 +203,10 @@ mod tests {
     #[test]
     fn a_balancer_that_cannot_be_connected_is_not_waited_for_while_there_are_backends() {
         let mut decision = decision([News::Unreachable(Error::new(ErrorKind::Unavailable, "refused"))]);
-        assert!(!decision.note_ready(false, || false) && decision.waits_for_first_list(), "nobody to fall back to");
+        assert!(
+            !decision.note_ready(false, || false) && decision.waits_for_first_list(),
+            "there is nothing to fall back to"
+        );
         assert!(decision.note_ready(false, || true));
         assert_eq!(reason(&decision), Some(FallbackReason::Unreachable));
         assert!(decision.status().error.is_some());

@@ -63,7 +63,7 @@ impl PartialEq for Entry {
 }
 
 impl List {
-    /// Decodes a list. None if all of its entries are invalid: such a list is ignored.
+    /// Decodes a list. None if it has entries and none of them is valid: such a list is ignored.
     pub(super) fn read(said: &[v1::Server], counts: &Arc<CallCounts>, subset: Subset) -> Option<Self> {
         let used = subset.apply(said).unwrap_or_else(|| said.iter().collect());
         if used.len() < said.len() {

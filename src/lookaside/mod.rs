@@ -7,7 +7,7 @@
 //!                 balancers and backends
 //!   registry ─────────────────────────────▶ channel ──── calls, with lb-token ───▶ servers
 //!                                            │    ▲
-//!                       name, figures of calls    │ list of servers
+//!                        name, call statistics    │ list of servers
 //!                                            ▼    │
 //!                                           balancer
 //! ```

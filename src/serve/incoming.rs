@@ -1,4 +1,4 @@
-//! The connections that a server accepts.
+//! The stream of connections that a server accepts.
 
 use std::io;
 use std::pin::Pin;

@@ -96,7 +96,7 @@ impl Way {
         let mut last = Error::new(ErrorKind::Unavailable, "it has no address");
         for remote in remotes {
             match local_towards(*remote) {
-                Err(error) => last = Error::new(ErrorKind::Unavailable, "there is no way to it").with_source(error),
+                Err(error) => last = Error::new(ErrorKind::Unavailable, "there is no route to it").with_source(error),
                 Ok(ip) => match self.complaint(ip) {
                     None => return Ok(ip),
                     Some(useless) => last = Error::invalid(useless),
@@ -115,7 +115,7 @@ impl Way {
             _ if ip.is_loopback() => Some("the way there is loopback, which would lead clients to themselves"),
             IpAddr::V4(v4) if v4.is_link_local() => Some("the address on the way there is link-local"),
             IpAddr::V6(v6) if v6.is_unicast_link_local() => Some("the address on the way there is link-local"),
-            _ if !heard => Some("the server does not listen on the way's family of addresses"),
+            _ if !heard => Some("the server does not listen on the address family of the way there"),
             _ => None,
         }
     }
@@ -216,7 +216,7 @@ mod tests {
         assert_eq!(within(Duration::MAX).limit, LOOKUP);
         let useless = BTreeMap::from([("b.example".to_owned(), Error::invalid("of no use"))]);
         let error = within(Duration::from_millis(1_500)).no_way(&useless);
-        assert_eq!(error.kind(), ErrorKind::Unavailable, "the other one may tell later");
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "the other one may answer later");
         let why = "(a.example: cannot look it up: no answer within 1.5s; b.example: of no use)";
         assert!(error.to_string().contains(why), "{error}");
     }

@@ -148,7 +148,7 @@ async fn copy(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin,
     let _ = to.shutdown().await;
 }
 
-/// Where a recording is.
+/// The path of a recording.
 pub fn recording(name: &str, side: &str) -> PathBuf {
     folder().join(format!("recorded/{name}.{side}.bin"))
 }
@@ -163,7 +163,7 @@ pub struct Frame {
     pub bytes: Vec<u8>,
 }
 
-/// The whole frames at the start of these bytes.
+/// The complete frames at the start of these bytes.
 pub fn frames(mut bytes: &[u8]) -> Vec<Frame> {
     let mut frames = Vec::new();
     while let Some(head) = bytes.get(..9) {

@@ -26,7 +26,7 @@ use callboard_echo::pb::echo_client::EchoClient;
 use callboard_echo::{EchoServer, client};
 use callboard_raw::{Peer, RawServer};
 
-/// Longer than anything here takes; only a hang reaches it.
+/// The bound of every wait. Only a hang reaches it.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A registry with one service.
@@ -149,7 +149,7 @@ pub fn tasks() -> usize {
     tokio::runtime::Handle::current().metrics().num_alive_tasks()
 }
 
-/// Polls once, as a caller that then turns to something else.
+/// Polls once, like a caller that then does something else.
 pub async fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
     std::future::poll_fn(|cx| Poll::Ready(std::pin::Pin::new(&mut *future).poll(cx))).await
 }

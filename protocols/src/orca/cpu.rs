@@ -107,7 +107,7 @@ fn allowed(status: &str) -> Option<Vec<(u32, u32)>> {
 /// How long these CPUs have been idle, waiting for disks included. None if there is none of them.
 fn idle_of(stat: &str, is_meant: impl Fn(u32) -> bool) -> Option<Duration> {
     let of_line = |line: &str| {
-        // Each is `cpu7 user nice system idle iowait …`; the first, of all together, has no number.
+        // A line is `cpu7 user nice system idle iowait …`; the first one, with the totals, has no number.
         let mut fields = line.strip_prefix("cpu")?.split(' ');
         fields.next()?.parse().ok().filter(|cpu| is_meant(*cpu))?;
         Some(fields.skip(3).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum::<u64>())
@@ -148,7 +148,7 @@ mod tests {
             (1.0, 250, 0, Some(250), 0.25 / 0.55),
             // Other processes use the rest, and this one waits for them.
             (1.0, 100, 300, Some(0), 0.4 / 0.19),
-            // It may have two of many CPUs.
+            // The process may use two of many CPUs.
             (2.0, 1_000, 0, Some(60_000), 0.5),
             (2.0, 500, 0, None, 0.25),
             (1.0, 0, 0, Some(0), 0.0),
@@ -159,7 +159,7 @@ mod tests {
         assert_eq!(zero(1.0).utilization_since(&times(1_000, 5, 5, Some(5), 1.0)), 0.0, "time goes forward");
     }
 
-    /// Real work of this process is seen, whatever else the machine does.
+    /// Real work of this process is measured, whatever else the machine does.
     #[test]
     fn work_of_this_process_is_seen() {
         let mut meter = CpuMeter::default();

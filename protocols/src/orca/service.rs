@@ -102,7 +102,7 @@ impl ServerStreamingService<OrcaLoadReportRequest> for Method {
     }
 }
 
-/// A report at once, and one after each interval.
+/// Sends a report at once, and one after each interval.
 #[derive(Debug)]
 struct Reports {
     recorder: LoadRecorder,
