@@ -1,12 +1,12 @@
-//! Callers of callboard's echo service, found in any registry that is compiled in:
+//! Calls callboard's echo service, found in any registry that is compiled in:
 //!
 //! ```text
 //! cargo run --features etcd --example client -- 'etcd://127.0.0.1:2379/project/test?balancer=round_robin' --callers 16 --for 30s [--wait-for-ready]
 //! ```
 //!
-//! It prints a line a second, all counts since the start: `t=3 calls=12345 failed=0 127.0.0.1:41233=6172 127.0.0.1:41234=6173`,
-//! each kind of failure once, and a total at the end. The exit status is 1 if a call has failed. Without `--for` it calls
-//! until Ctrl-C.
+//! It prints a line a second, with all counts since the start: `t=3 calls=12345 failed=0 127.0.0.1:41233=6172
+//! 127.0.0.1:41234=6173`. It prints each kind of failure once, and a total at the end. The exit status is 1 if a call
+//! has failed. Without `--for` it calls until Ctrl-C.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -26,7 +26,7 @@ use tonic::{Request, Status};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// No call takes longer, whatever happens.
+/// The deadline of each call.
 const DEADLINE: Duration = Duration::from_secs(10);
 
 struct Options {
@@ -52,13 +52,13 @@ fn options() -> Result<Options> {
     Ok(Options { url, callers, time, wait_for_ready })
 }
 
-/// How the calls went.
+/// The results of the calls.
 #[derive(Default)]
 struct Tally {
     calls: u64,
     failed: u64,
     by_server: BTreeMap<String, u64>,
-    /// The kinds of failure that were told: a code, and the message without its numbers.
+    /// The kinds of failure that were printed: a code, and the message without its numbers.
     told: Vec<(tonic::Code, String)>,
 }
 
@@ -98,7 +98,7 @@ async fn main() -> ExitCode {
     }
 }
 
-/// How many calls have failed.
+/// Returns how many calls have failed.
 async fn run() -> Result<u64> {
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into()))
@@ -127,7 +127,7 @@ async fn run() -> Result<u64> {
     Ok(tally.failed)
 }
 
-/// Calls without a pause, but for a short one after a failure.
+/// Calls without a pause, except for a short one after a failure.
 async fn call(channel: Channel, tally: Arc<Mutex<Tally>>, over: Arc<AtomicBool>) {
     let mut client = EchoClient::new(channel);
     while !over.load(Ordering::Relaxed) {
@@ -145,7 +145,7 @@ async fn call(channel: Channel, tally: Arc<Mutex<Tally>>, over: Arc<AtomicBool>)
     }
 }
 
-/// A line a second, for ever.
+/// Prints a line a second, for ever.
 async fn report(tally: &Mutex<Tally>) {
     let (start, mut seconds) = (Instant::now(), interval(Duration::from_secs(1)));
     seconds.tick().await;

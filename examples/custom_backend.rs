@@ -1,5 +1,5 @@
-//! A backend of one's own: a hosts file, one `address weight` in each line, which is read again and again. Whoever edits
-//! it moves the calls. (A registry of one's own would implement `Registry` and `Lease` beside this, for `register`.)
+//! A backend of your own: a hosts file, with one `address weight` in each line, which is read again and again. Editing
+//! it moves the calls. (A backend for `register` would also implement `Registry` and `Lease`.)
 
 use std::{error::Error, fs, io, path::PathBuf, time::Duration};
 
@@ -15,7 +15,7 @@ struct Hosts {
 
 impl Resolver for Hosts {
     /// Yields complete sets: the first at once, then one after each pause. This is one attempt, which ends with the
-    /// first error. callboard makes the next, for ever, and keeps the last good set meanwhile.
+    /// first error. callboard makes the next one, for ever, and keeps the last good set in the meantime.
     fn watch(&self, _: &ServiceName) -> Snapshots {
         stream::try_unfold((Duration::ZERO, self.clone()), |(pause, hosts)| async move {
             tokio::time::sleep(pause).await;
@@ -30,7 +30,7 @@ fn unreadable(error: io::Error) -> callboard::Error {
     callboard::Error::new(ErrorKind::Unavailable, "cannot read the file").in_backend("hosts").with_source(error)
 }
 
-/// A line that makes no sense is skipped and counted. It never fails the set.
+/// An invalid line is skipped and counted. It never fails the set.
 fn set(text: &str) -> Snapshot {
     let (good, bad): (Vec<_>, Vec<_>) = text.lines().map(instance).partition(Result::is_ok);
     let mut set = Snapshot::new(good.into_iter().flatten());
@@ -49,7 +49,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (a, b) = (EchoServer::start("a").await?, EchoServer::start("b").await?);
     let file = std::env::temp_dir().join(format!("callboard-hosts-{}", std::process::id()));
     let draft = file.with_extension("draft");
-    // Renamed, so that nobody reads one half of it.
+    // The file is renamed, so that a reader never sees a part of it.
     let edit = |text: String| fs::write(&draft, text).and_then(|()| fs::rename(&draft, &file));
     edit(a.address().to_string())?;
 

@@ -1,5 +1,5 @@
-//! A balancer of one's own: all calls of one user go to one server, which can keep in memory what it knows of that user.
-//! It is rendezvous hashing: a server that leaves moves its own users alone. Each response says who has served it.
+//! A balancer of your own: all calls of one user go to one server, which can keep that user's data in memory. It is
+//! rendezvous hashing: when a server is removed, only its own users move. Each response says which server answered.
 
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::{collections::BTreeMap, error::Error, sync::Arc, time::Duration};
@@ -9,7 +9,7 @@ use callboard::{RegistrationSettings, backend::Memory, register};
 use callboard_echo::{EchoServer, client, pb::EchoRequest};
 use http::{HeaderName, HeaderValue};
 
-/// A balancer has a name, and makes a picker whenever other endpoints are ready.
+/// A balancer has a name, and makes a picker whenever the ready endpoints change.
 #[derive(Debug)]
 struct ByUser;
 impl Balancer for ByUser {
@@ -34,7 +34,7 @@ impl Picker for Users {
     fn pick(&self, call: &Call<'_>) -> Pick {
         let user = call.headers().get("user");
         let score = |id: &String| BuildHasherDefault::<DefaultHasher>::default().hash_one((user, id));
-        // Where the call has failed, or finds no place, comes after all others.
+        // Members where the call has failed, or that have no free place, come after all others.
         let best = self.0.iter().max_by_key(|(member, id, _)| (!call.avoids(*member), score(id)));
         best.map_or(Pick::Wait, |(member, _, metadata)| Pick::With(*member, Arc::clone(metadata)))
     }

@@ -1,5 +1,5 @@
-//! An existing tonic server and client, moved to callboard. What changed is marked with `callboard:`; what it replaces
-//! stands beside it. The rest, generated code included, is as it was.
+//! An existing tonic server and client, moved to callboard. Changes are marked with `callboard:`, with the replaced
+//! code beside them. The rest, generated code included, is as it was.
 
 use std::collections::BTreeMap;
 use std::{error::Error, sync::Arc, time::Duration};
@@ -41,7 +41,7 @@ impl Echo for Greeter {
     }
 }
 
-/// A server, until it is told to stop.
+/// Runs a server until it is told to stop.
 async fn serve(
     name: &'static str,
     board: Memory,
@@ -52,15 +52,16 @@ async fn serve(
     health.set_service_status("", ServingStatus::Serving).await;
     let service = EchoServer::new(Greeter(name));
     let stopped = async { drop(stop.await) };
-    // callboard: new. It signs in once it listens, with the address at which others reach it. It leaves before it stops,
-    // and lets the news spread while it still serves. In real life, `callboard::serve("etcd://…")?` begins it.
+    // callboard: new. The server is registered once it listens, with the address at which clients reach it. It is
+    // deregistered before it stops, and still serves until clients have seen that. In real life, this begins with
+    // `callboard::serve("etcd://…")?`.
     callboard::Serve::new(Arc::new(board), "example/echo".parse()?)
         .instance(move |instance| instance.with_metadata("name", name))
         .not_serving(async move { health.set_service_status("", ServingStatus::NotServing).await })
         .deregister_delay(Duration::from_millis(200))
         .shutdown_signal(stopped)
-        // callboard: was the same `serve_with_incoming_shutdown`, with a `TcpListenerStream` and `stopped`. Watches of its
-        // health end with it, and one upload that nobody reads does not stop all other calls of its connection.
+        // callboard: was the same `serve_with_incoming_shutdown`, with a `TcpListenerStream` and `stopped`. Now health
+        // watches end at shutdown, and one upload that is not read does not stop all other calls of its connection.
         .run(listener, |listener, shutdown| {
             Server::builder()
                 .initial_stream_window_size(256 * 1024)
@@ -100,7 +101,7 @@ async fn run() -> Result<(), Box<dyn Error + Send + Sync>> {
         call(&mut client, &mut served_by).await?;
     }
     a.await??;
-    println!("a has left, and no call failed by that: {served_by:?}");
+    println!("a is deregistered, and no call failed: {served_by:?}");
 
     let before = served_by["a"];
     for _ in 0..100 {
@@ -109,7 +110,7 @@ async fn run() -> Result<(), Box<dyn Error + Send + Sync>> {
     println!("100 calls later: {served_by:?}");
     stop_b.send(()).map_err(|()| "b has ended by itself")?;
     b.await??;
-    if served_by["a"] == before { Ok(()) } else { Err("a was called after it had left".into()) }
+    if served_by["a"] == before { Ok(()) } else { Err("a was called after it was deregistered".into()) }
 }
 
 /// callboard: was `EchoClient<tonic::transport::Channel>`.

@@ -17,7 +17,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         [url] => show(url).await?,
         [url, "--remove"] => put_service_config(url, None).await?,
         [url, json] => {
-            // It would be put all the same: what gRPC does not know, it ignores.
+            // It would be put all the same: gRPC ignores unknown fields.
             let misspelt = ServiceConfig::parse(json.as_bytes())?.misspelt;
             if !misspelt.is_empty() {
                 return Err(format!("the config has fields that mean nothing: {}", misspelt.join(", ")).into());
@@ -33,7 +33,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 async fn show(url: &str) -> Result<(), Box<dyn Error>> {
     let channel = dial(url).await?;
     let mut state = channel.watch_state();
-    // The registry has answered, or cannot be reached, when the channel is more than connecting; or its servers hang.
+    // Once the channel is more than connecting, the registry has answered or cannot be reached, or the servers hang.
     let known = state.wait_for(|state| *state != ConnectivityState::Connecting);
     let _ = tokio::time::timeout(Duration::from_secs(10), known).await;
     if let Some(stale) = channel.stale() {

@@ -1,11 +1,12 @@
-//! A server of callboard's echo service that signs in on the board of any registry that is compiled in:
+//! A server of callboard's echo service, registered in any registry that is compiled in:
 //!
 //! ```text
 //! cargo run --features etcd --example server -- etcd://127.0.0.1:2379/project/test --listen 127.0.0.1:0 [--weight 3] [--id a] [--delay 3s]
 //! ```
 //!
-//! It prints `serving 127.0.0.1:41233` once it is on the board. Ctrl-C or SIGTERM makes it leave the board, go on serving
-//! while that gets around, and end; another one, a second later, ends it at once. `RUST_LOG=callboard=info` shows each step.
+//! It prints `serving 127.0.0.1:41233` once it is registered. At Ctrl-C or SIGTERM it deregisters, goes on serving
+//! until clients have seen that, and ends. Another signal, a second later, ends it at once. `RUST_LOG=callboard=info`
+//! shows each step.
 
 use std::error::Error;
 use std::io;
@@ -64,7 +65,7 @@ async fn run() -> Result<()> {
         .init();
     let Options { url, listen, weight, id, delay } = options()?;
 
-    // First it listens, then it signs in: nobody is sent to a server that is not there yet.
+    // The server listens first and is then registered, so that no client is sent to a server that is not there yet.
     let listener = TcpListener::bind(listen).await?;
     let mut setup = serve(&url)?.instance(move |instance| instance.with_weight(weight)).deregister_delay(delay);
     let name = id.clone().unwrap_or_default();
@@ -77,12 +78,12 @@ async fn run() -> Result<()> {
         server.stop().await;
         io::Result::Ok(())
     })?;
-    // It may be told to stop before it is on the board, too.
+    // It may be told to stop before it is registered, too.
     let ((), ended) = tokio::join!(say(&serving), serving.ended());
     Ok(ended?)
 }
 
-/// Says when it is on the board.
+/// Prints a line once the server is registered.
 async fn say(serving: &Serving) {
     let mut state = serving.watch_state();
     let known = |state: &RegistrationState| {

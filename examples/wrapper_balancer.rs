@@ -1,5 +1,5 @@
-//! A balancer of one's own with a child: calls stay in the client's zone as long as a server there is ready, and the child
-//! decides which one takes a call. It works with any child, as a member is the same in every view.
+//! A balancer of your own with a child: calls stay in the client's zone as long as a server there is ready, and the
+//! child decides which one takes a call. It works with any child, as a member is the same in every view.
 
 use std::{error::Error, sync::Arc, time::Duration};
 
@@ -8,7 +8,7 @@ use callboard::{Balancer, Channel, Connect, ConnectivityState, Instance, Member,
 use callboard::{RegistrationSettings, backend::Memory, register};
 use callboard_echo::{EchoServer, client, pb::EchoRequest};
 
-/// Leaves the choice to its child, among the servers of one zone.
+/// Lets its child choose among the servers of one zone.
 #[derive(Debug)]
 struct SameZone<B> {
     zone: &'static str,
@@ -20,7 +20,7 @@ impl<B: Balancer> Balancer for SameZone<B> {
         "same_zone"
     }
 
-    /// The others are connected too: they are needed as soon as the zone has none.
+    /// The others are connected too: they are needed as soon as the zone has no ready server.
     fn connect(&self, members: &Members) -> Connect {
         self.child.connect(members)
     }

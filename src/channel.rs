@@ -1,4 +1,4 @@
-//! What a generated client holds.
+//! The channel that generated clients use.
 
 use std::fmt;
 use std::pin::Pin;
@@ -17,33 +17,35 @@ use crate::config::ConfigStatus;
 use crate::control::{EndpointStatus, Shared};
 use crate::lookaside::Lookaside;
 
-/// What a generated tonic client holds instead of tonic's own channel: calls are balanced over whoever is signed in.
+/// A load-balanced connection to a service, which a generated tonic client takes in place of tonic's own channel. Calls
+/// are balanced over the registered instances.
 ///
-/// Made by [`dial`](crate::dial) or by a [builder](Self::builder). Cloning is cheap, and all clones are one channel;
-/// when the last one is dropped, its task ends, and its connections close after the calls in flight.
+/// It is made by [`dial`](crate::dial) or by a [builder](Self::builder). Cloning is cheap, and all clones are one
+/// channel. When the last clone is dropped, the channel's task ends, and its connections close after the calls in
+/// flight.
 ///
-/// As a [`tower_service::Service`] it is always ready, unless [it is to say](crate::ChannelBuilder::backpressure) that too many
-/// calls wait. Waiting happens inside the call, under the call's deadline, and
-/// the error of a call is a [`tonic::Status`]:
+/// As a [`tower_service::Service`] it is always ready, unless [`backpressure`](crate::ChannelBuilder::backpressure) is
+/// on and too many calls wait. A call waits inside its future, under its deadline. The error of a call is a
+/// [`tonic::Status`]:
 ///
 /// | what happened | status |
 /// |---|---|
 /// | no instances are registered, or every endpoint is failing, and the call does not [wait](crate::WaitForReady) | `UNAVAILABLE` |
 /// | the connection was lost with the call in flight | `UNAVAILABLE` |
-/// | the deadline passed, wherever the call was, be it between two attempts | `DEADLINE_EXCEEDED` |
+/// | the deadline passed, in an attempt or between two | `DEADLINE_EXCEEDED` |
 /// | the server reset the stream | as gRPC maps the HTTP/2 error |
-/// | the metadata is larger than the server says it takes | `INTERNAL`; the request is not sent |
-/// | the response's headers or trailers are larger than this side takes | `INTERNAL` |
-/// | a message is larger than the service's config permits, or more calls wait than may | `RESOURCE_EXHAUSTED` |
+/// | the metadata is larger than the server accepts | `INTERNAL`; the request is not sent |
+/// | the response's headers or trailers are larger than the channel accepts | `INTERNAL` |
+/// | a message is larger than the service config permits, or too many calls wait | `RESOURCE_EXHAUSTED` |
 ///
-/// A request that was never sent is sent elsewhere; one that the server refused unprocessed is sent once more,
-/// and one that the orderly end of a connection overtook up to four times. A call
-/// that fails otherwise before its response begins is sent again if the service's config has a retry policy that lists
-/// the status: up to five times in all, and the caller sees what the last attempt ended with. If that was told by
-/// callboard and not by a server, the message says which attempt it was.
+/// A request that was never sent is sent to another endpoint. One that the server refused unprocessed is sent once
+/// more. One that was lost to the orderly end of a connection is sent again up to four times. A call that fails
+/// otherwise before its response begins is sent again if the service config has a retry policy that lists the status:
+/// up to five attempts in all. The caller gets the status of the last attempt. If callboard made that status, and not a
+/// server, its message names the attempt.
 pub struct Channel {
     shared: Arc<Shared>,
-    /// A wait for room for one more call.
+    /// The pending wait of `poll_ready` for room for one more call.
     room: Option<Pin<Box<OwnedNotified>>>,
 }
 
@@ -58,34 +60,36 @@ impl Channel {
         Self { shared, room: None }
     }
 
-    /// The service that was dialled.
+    /// Returns the service that was dialled.
     pub fn service(&self) -> &ServiceName {
         &self.shared.service
     }
 
-    /// The state of the whole channel: `READY` if any endpoint is, `TRANSIENT_FAILURE` if calls that do not wait fail.
+    /// Returns the state of the whole channel. It is `READY` if any endpoint is ready, and `TRANSIENT_FAILURE` if calls
+    /// that do not wait fail.
     pub fn state(&self) -> ConnectivityState {
         self.shared.published().state
     }
 
-    /// The state as it is and every change of it. It ends when the last clone of the channel is dropped.
+    /// Watches the state: its current value and every change. The watch ends when the last clone of the channel is
+    /// dropped.
     pub fn watch_state(&self) -> watch::Receiver<ConnectivityState> {
         self.shared.state()
     }
 
-    /// How many calls wait now for an endpoint or for a place on a connection.
+    /// Returns how many calls wait now, for an endpoint or for a place on a connection.
     pub fn waiting_calls(&self) -> usize {
         self.shared.waiting.count()
     }
 
-    /// Every endpoint that is connected or to be, in the order of the registry, or of the list of the
-    /// [external balancer](Self::lookaside) that decides: its state, its calls, and why it is not connected.
+    /// Returns the status of each endpoint: its state, its calls, and why it is not connected. The order is that of the
+    /// registry, or of the list of the [external balancer](Self::lookaside) in use.
     pub fn endpoints(&self) -> Vec<EndpointStatus> {
         self.shared.published().statuses()
     }
 
-    /// Which service config is in force, by which balancer calls are shared out, and why the config that stands in the
-    /// registry is refused, if it is.
+    /// Returns the active service config, the balancer in use, and why the config in the registry was rejected, if it
+    /// was.
     ///
     /// ```no_run
     /// # async fn doc(channel: callboard::Channel) {
@@ -99,42 +103,42 @@ impl Channel {
         (*self.shared.published().config).clone()
     }
 
-    /// Why and since when the set of endpoints may be out of date: the registry's last error. None while it can be heard.
-    /// Calls go on meanwhile, on the last good set.
+    /// Returns why and since when the set of endpoints may be out of date, with the registry's last error. None while
+    /// the registry can be reached. In the meantime, calls go on with the last good set.
     pub fn stale(&self) -> Option<Stale> {
         self.shared.published().summary.stale().cloned()
     }
 
-    /// How it stands with external balancers: who decides where calls go, and who is talked to. None while the registry
-    /// lists no balancer, and the channel's own one decides. See [`lookaside`](crate::lookaside).
+    /// Returns the status of external balancers: what decides where calls go, and which balancer is connected. None
+    /// while the registry lists no balancer. See [`lookaside`](crate::lookaside).
     pub fn lookaside(&self) -> Option<Lookaside> {
         self.shared.published().summary.source()?.as_any().downcast_ref().cloned()
     }
 
-    /// Dials every endpoint now that waits for its backoff, and lets the next wait of each be the first one again: for a
-    /// program that knows better, because the network has just come back. grpc-go's `ResetConnectBackoff`. What is connected
-    /// or being dialled goes on, and the registry is asked again as it would be.
+    /// Dials every endpoint at once that waits for its backoff, and resets its backoff. This is grpc-go's
+    /// `ResetConnectBackoff`, for a program that knows that the network is back. Endpoints that are connected or being
+    /// dialled are left alone, and so are the queries to the registry.
     pub fn reset_connect_backoff(&self) {
         self.shared.urge.notify_one();
     }
 
-    /// Waits until an endpoint is ready, for as long as `timeout`. For programs that want to know at start; calls need
-    /// no such wait.
+    /// Waits until an endpoint is ready, for at most `timeout`. It is for programs that want to know at start; calls
+    /// need no such wait.
     ///
-    /// It does not wait for what waiting cannot bring: when the registry refuses to answer, or when every endpoint fails,
-    /// by what somebody has to change, it fails at once. Connections that are refused, names that are not found and a
-    /// registry out of reach are waited for, as is a service that nobody has signed in for: they may come up.
+    /// It fails at once if waiting cannot help: the registry rejects the request, or every endpoint fails for a reason
+    /// that needs a change of configuration. It does wait while connections are refused, a name is not found, the
+    /// registry is out of reach, or no instances are registered, as these can get better.
     ///
     /// # Errors
-    /// [`Timeout`](ErrorKind::Timeout). [`Denied`](ErrorKind::Denied), [`Invalid`](ErrorKind::Invalid) or
-    /// [`Unsupported`](ErrorKind::Unsupported), with the error of the registry or of an endpoint as its source, before the
-    /// time is over. [`Closed`](ErrorKind::Closed) if the channel's task has ended, by a panic of its balancer or with its
-    /// runtime. The message says how the channel stands.
+    /// [`Timeout`](ErrorKind::Timeout) if no endpoint is ready in time. [`Denied`](ErrorKind::Denied),
+    /// [`Invalid`](ErrorKind::Invalid) or [`Unsupported`](ErrorKind::Unsupported) if waiting cannot help, with the
+    /// error of the registry or of an endpoint as its source. [`Closed`](ErrorKind::Closed) if the channel's task has
+    /// ended, by a panic of its balancer or with its runtime. The message describes the state of the channel.
     ///
     /// # Cancel safety
-    /// Cancel-safe: it only looks.
+    /// Cancel-safe: it changes nothing.
     pub async fn wait_ready(&self, timeout: Duration) -> Result<()> {
-        // It may be awaited anywhere.
+        // The future may be polled outside a runtime.
         let bounded = {
             let _entered = self.shared.runtime.enter();
             tokio::time::timeout(timeout, self.ready_or_hopeless())

@@ -1,4 +1,4 @@
-//! What is compiled in. The only file but `lib.rs` that knows of features.
+//! The backends and balancers that are compiled in. This is the only file besides `lib.rs` that depends on features.
 
 use std::sync::Arc;
 
@@ -6,14 +6,14 @@ use callboard_core::{Balancer, Error, ErrorKind, Registry, Resolver, Result, Tar
 
 use crate::config::{Balancers, Known, MakeBalancer};
 
-/// Both sides of a backend, which share its client.
+/// Both sides of a backend. They share its client.
 pub(crate) trait Both: Registry + Resolver {}
 impl<B: Registry + Resolver> Both for B {}
 
 /// Makes the client of a registry from a URL.
 pub(crate) type MakeBackend = dyn Fn(&Target, &mut TargetOptions<'_>) -> Result<Arc<dyn Both>> + Send + Sync;
 
-/// The balancer of a channel that names none: round robin, and nothing else if that is not compiled in.
+/// The default balancer: round robin. An error if it is not compiled in.
 pub(crate) fn default_balancer() -> Result<Arc<dyn Balancer>> {
     #[cfg(feature = "round-robin")]
     return Ok(Arc::new(callboard_round_robin::RoundRobin::new()));
@@ -35,11 +35,12 @@ pub(crate) fn backends() -> [Known<MakeBackend>; 5] {
     ]
 }
 
-/// A board in memory is a value of the program's; no URL can find it.
+/// A registry in memory is a value of the program, so no URL can name it.
 fn no_board(_: &Target, _: &mut TargetOptions<'_>) -> Result<Arc<dyn Both>> {
     Err(Error::new(
         ErrorKind::Unsupported,
-        "a memory board is a value in this process: give it to a Dialer with `.resolver(\"memory\", board)`, and to `register`",
+        "a memory registry is a value in this process: pass it to a Dialer with `.resolver(\"memory\", memory)`, and to \
+         `register`",
     ))
 }
 

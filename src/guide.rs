@@ -1,12 +1,12 @@
-//! The guide: pages about the whole, beside what stands at each item.
+//! The guide: pages on topics that span several items.
 //!
 //! | to learn about | read |
 //! |---|---|
-//! | etcd, ZooKeeper, Consul, directories, and what is stored in them | [`registries`] |
+//! | etcd, ZooKeeper, Consul, files, and what is stored in them | [`registries`] |
 //! | balancers, weights, and what a call costs | [`balancing`] |
-//! | the config of a service in its registry, deadlines and retries | [`service_config_and_retries`] |
-//! | servers that report their load | [`load_reports`] |
-//! | balancers outside of the clients | [`external_balancers`] |
+//! | service configs, deadlines and retries | [`service_config_and_retries`] |
+//! | servers that report their load to clients | [`load_reports`] |
+//! | balancers that run outside the clients | [`external_balancers`] |
 //! | running a server, and stopping it without losing a call | [`serving_and_draining`] |
 //! | TLS, and the name that a certificate must have | [`tls`] |
 //! | what happens when something fails | [`failures`] |
@@ -14,10 +14,10 @@
 //! | tests of your own service | [`testing`] |
 //! | a registry of your own | [`writing_a_backend`] |
 //! | a balancer of your own | [`writing_a_balancer`] |
-//! | the way from tonic's own channel | [`coming_from_tonic`] |
+//! | moving from tonic's own channel | [`coming_from_tonic`] |
 //! | which rights to give in a registry | [`who_may_write_what`] |
-// The pages link to each other by files, for those who read them in the repository. Here the same names are defined
-// before each page, as the first definition of a link counts.
+// The pages link to each other by file names, which work in the repository. In rustdoc, the definitions before each
+// page replace those links: the first definition of a link counts.
 
 /// [external-balancers]: external_balancers
 /// [load-reports]: load_reports
@@ -64,7 +64,7 @@ pub mod serving_and_draining {}
 #[doc = include_str!("../docs/guide/testing.md")]
 pub mod testing {}
 
-// Its code needs the feature.
+// The page's code needs the feature.
 #[cfg_attr(feature = "tls", doc = include_str!("../docs/guide/tls.md"))]
 #[cfg_attr(not(feature = "tls"), doc = "TLS of the calls. The page is there with the feature `tls`.")]
 pub mod tls {}

@@ -108,7 +108,7 @@ async fn what_is_not_known_is_refused_and_what_is_known_is_named() {
         ),
         ("board://http://h:1/project/test", ErrorKind::Invalid, ["a second '://'", "host and port", "registry_tls"]),
         ("board://h:1", ErrorKind::Invalid, ["path", "names the service", "missing"]),
-        ("memory:///project/test", ErrorKind::Unsupported, ["Dialer", "resolver", "board"]),
+        ("memory:///project/test", ErrorKind::Unsupported, ["Dialer", "resolver", "memory registry"]),
     ] {
         let error = refused(&dialer, url).await;
         assert_eq!(error.kind(), kind, "{error}");

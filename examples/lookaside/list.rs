@@ -1,21 +1,21 @@
-//! From who is signed in to a list.
+//! Makes a list from the registered backends.
 
 use std::net::{IpAddr, SocketAddr};
 
 use callboard::lookaside::v1::Server;
 use callboard::{Address, Instance};
 
-/// How long a list may be, in entries. Of many servers each may stand there a few times all the same.
+/// How many entries a list may have. With many servers, each may still have a few.
 const LONGEST: usize = 400;
 
-/// A list in which each backend stands as often as its weight says, spread evenly. The protocol knows no names, so those
-/// at a host's name or a Unix socket are left out.
+/// A list with as many entries for each backend as its weight says, spread evenly. The protocol has no host names, so
+/// backends at a host name or a Unix socket are left out.
 pub(crate) fn of(backends: &[Instance]) -> Vec<Server> {
     let backends = backends.iter().filter(|backend| backend.weight() > 0);
     let servers: Vec<_> =
         backends.filter_map(|instance| Some((socket(instance.address())?, instance.weight()))).collect();
     let weights = reduced(servers.iter().map(|(_, weight)| *weight).collect());
-    // The finest share there is: of two servers, one gets at most so many times the calls of the other.
+    // The finest share: one server gets at most this many times the calls of another.
     let most = (LONGEST / servers.len().max(1)).clamp(4, 100) as u32;
     let heaviest = weights.iter().copied().max().unwrap_or(1);
     let scale = |weight: u32| (u64::from(weight) * u64::from(most) / u64::from(heaviest)).max(1) as u32;
@@ -25,7 +25,7 @@ pub(crate) fn of(backends: &[Instance]) -> Vec<Server> {
         places.extend((0..copies).map(|copy| ((f64::from(copy) + 0.5) / f64::from(copies), *address)));
     }
     places.sort_by(|(one, _), (other, _)| one.total_cmp(other));
-    // The token comes back with each call: here it says who sent it.
+    // The token comes back with each call. Here it names this example.
     places.into_iter().map(|(_, address)| Server::at(address, "lookaside")).collect()
 }
 
@@ -34,7 +34,7 @@ fn socket(address: &Address) -> Option<SocketAddr> {
     Some(SocketAddr::new(host.parse::<IpAddr>().ok()?, port))
 }
 
-/// Without a common factor, so that lists are as short as can be.
+/// Removes the common factor, so that lists are as short as possible.
 fn reduced(weights: Vec<u32>) -> Vec<u32> {
     let common = weights.iter().copied().fold(0, greatest_common_divisor).max(1);
     weights.into_iter().map(|weight| weight / common).collect()

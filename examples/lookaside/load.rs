@@ -1,4 +1,4 @@
-//! How much each backend can take, by what it reports of its load.
+//! How much each backend can take, by its load reports.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,16 +8,16 @@ use callboard::balancer::{WeightedRoundRobin, WeightedRoundRobinSettings};
 use callboard::{Address, Channel, Instance, InstanceKind, Load, Resolver, Result, ServiceName, Snapshots};
 use futures_util::StreamExt;
 
-/// A report that is older does not count: gRPC's number.
+/// An older report does not count: gRPC's value.
 const EXPIRY: Duration = Duration::from_secs(180);
 
-/// What the weights in the registry are multiplied by, so that load can change small ones too.
+/// The factor of the weights in the registry, so that the load can change small ones too.
 const FINE: f64 = 100.0;
 
-/// How many steps there are from one share to 2.7 times that share. Fewer make lists change less often.
+/// The number of steps from one share to 2.7 times that share. With fewer, lists change less often.
 const STEPS: f64 = 5.0;
 
-/// A channel that makes no calls. It is there for what backends report on its connections, every second if they will.
+/// A channel that makes no calls. It receives the load reports of backends, every second if they agree.
 pub(crate) fn listen(resolver: Arc<dyn Resolver>, service: &ServiceName) -> Result<Channel> {
     let mut settings = WeightedRoundRobinSettings::default();
     (settings.enable_oob_load_report, settings.oob_reporting_period) = (true, Duration::from_secs(1));
@@ -25,7 +25,7 @@ pub(crate) fn listen(resolver: Arc<dyn Resolver>, service: &ServiceName) -> Resu
     Channel::builder(service.clone()).resolver(Backends(resolver)).balancer(balancer).service_config(false).build()
 }
 
-/// Without the balancers, of which this is one: it would ask itself.
+/// The service without its balancers: otherwise this balancer would ask itself.
 #[derive(Debug)]
 struct Backends(Arc<dyn Resolver>);
 
@@ -41,8 +41,8 @@ impl Resolver for Backends {
     }
 }
 
-/// The backends, each with the weight that the registry and its load give it together. One that reports nothing counts as
-/// the mean of those that do.
+/// The backends, each with the weight from the registry and its load. One that reports nothing counts as the mean of
+/// those that do.
 pub(crate) fn weighed(instances: &[Arc<Instance>], channel: &Channel) -> Vec<Instance> {
     let loads: HashMap<Address, Load> = channel
         .endpoints()
@@ -61,12 +61,13 @@ pub(crate) fn weighed(instances: &[Arc<Instance>], channel: &Channel) -> Vec<Ins
     backends.iter().zip(capacities).map(weigh).collect()
 }
 
-/// What it could serve, by a report that is not too old.
+/// What a backend could serve, by a report that is not too old.
 fn capacity(load: &Load) -> Option<f64> {
     load.report().capacity(1.0).filter(|_| load.at.elapsed() < EXPIRY)
 }
 
-/// Rounded, within a tenth and ten times: who gets no calls could not show that it has become better.
+/// Rounds a relative weight, and keeps it between 0.1 and 10: a backend without calls could not show that it has
+/// recovered.
 fn in_steps(relative: f64) -> f64 {
     ((relative.clamp(0.1, 10.0).ln() * STEPS).round() / STEPS).exp()
 }

@@ -1,14 +1,13 @@
-//! An external balancer for the service that a URL names. It watches the service's registry, shares calls out by the
-//! weights that stand there and by the load that servers report, and signs itself in as a balancer, whereupon every client
-//! asks it:
+//! An external balancer for the service that a URL names. It watches the service's registry, and shares calls out by
+//! the weights there and by the load that servers report. It registers itself as a balancer, so every client uses it:
 //!
 //! ```text
-//! cargo run --example lookaside -- "file:///project/test?root=$PWD/target/board" --listen 127.0.0.1:41300
+//! cargo run --example lookaside -- "file:///project/test?root=$PWD/target/registry" --listen 127.0.0.1:41300
 //! ```
 //!
-//! It prints `balancing 127.0.0.1:41300` once it listens, and each second in which clients report calls, how many.
-//! Ctrl-C makes it leave the board and end its conversations; clients go on with its last list. Clients of grpc-go, Java
-//! and C++ can ask it as well: the protocol is gRPC's grpclb.
+//! It prints `balancing 127.0.0.1:41300` once it listens, and each second how many calls clients reported, if they
+//! reported any. At Ctrl-C it deregisters and ends its streams; clients go on with its last list. Clients of grpc-go,
+//! Java and C++ can use it as well: the protocol is gRPC's grpclb.
 
 mod list;
 mod load;
@@ -31,7 +30,7 @@ use tonic::transport::Server;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// The latest list. Its end ends all conversations.
+/// The latest list. When it is dropped, all streams end.
 type Lists = watch::Receiver<LoadBalanceResponse>;
 
 #[tokio::main]
@@ -41,7 +40,7 @@ async fn main() -> Result<()> {
     let calls = Arc::<AtomicI64>::default();
     let (say, lists) = watch::channel(LoadBalanceResponse::default());
 
-    // The weigher: a list whenever the board changes, or the load.
+    // This task makes a list whenever the registry or the load changes.
     let listening = load::listen(Arc::clone(&resolver), &service)?;
     let counted = Arc::clone(&calls);
     let mut watcher = watch(resolver, &service, WatchSettings::default());
@@ -71,7 +70,7 @@ async fn main() -> Result<()> {
     serve(&url)?
         .instance(|instance| instance.with_kind(InstanceKind::Balancer))
         .run(listener, |listener, shutdown| {
-            // The lists end when the balancer is to shut down, and with them the conversations, which else would not.
+            // The lists end at shutdown, and with them the streams, which have no end of their own.
             let weighing = async {
                 tokio::select! { () = weigh => {}, () = shutdown => {} }
             };
@@ -82,7 +81,7 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-/// What one client is told: each list, as it is made. What it reports is counted.
+/// The stream of lists for one client. Its reports are counted.
 fn answers(asked: Asked, lists: Lists, calls: Arc<AtomicI64>) -> Answers {
     let mut reports = asked.into_reports();
     tokio::spawn(async move {
@@ -95,7 +94,7 @@ fn answers(asked: Asked, lists: Lists, calls: Arc<AtomicI64>) -> Answers {
         let list = lists.borrow_and_update().clone();
         Some((list, lists))
     };
-    // Whoever comes later begins with the list that there is.
+    // A later client begins with the current list.
     let mut lists = lists;
     lists.mark_changed();
     stream::unfold(lists, next).filter(|list| std::future::ready(list.load_balance_response_type.is_some())).boxed()

@@ -1,4 +1,4 @@
-//! What a channel still sends to a server that has gone.
+//! The calls that a channel still sends to a server that has gone.
 
 use std::time::Duration;
 
@@ -6,17 +6,17 @@ use callboard::{ConnectivityState, Endpoint};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-/// Figures of an endpoint since a moment. Looked at every millisecond until this is dropped, so a time may be told
-/// that much too late, never too early.
+/// Figures of an endpoint since a point in time. They are read every millisecond until this is dropped, so a time may
+/// be that much too late, never too early.
 pub(crate) struct Aftermath(watch::Receiver<Figures>);
 
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Figures {
     /// Calls that the channel sent to it.
     pub(crate) tried: u64,
-    /// From the moment to the last of them.
+    /// The time up to the last of them.
     pub(crate) last: Duration,
-    /// From the moment to when the channel no longer took its connection for a good one.
+    /// The time until the channel saw that its connection was lost.
     pub(crate) lost: Option<Duration>,
 }
 

@@ -1,4 +1,4 @@
-//! Those who call, and the ledger in which they write how it went.
+//! The callers, and the ledger with their results.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -12,19 +12,19 @@ use callboard_echo::pb::echo_client::EchoClient;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-/// How many call at a time.
+/// The number of callers.
 pub(crate) const CALLERS: usize = 32;
-/// How long a server thinks about a call.
+/// How long a server takes for a call.
 const THINKING_MS: u32 = 2;
 
 /// Calls by the id of the server that answered.
 pub(crate) type Calls = BTreeMap<String, u64>;
 
-/// How the calls went.
+/// The results of the calls.
 #[derive(Clone, Default)]
 pub(crate) struct Tally {
     pub(crate) answered: Calls,
-    /// The same for each scene, of calls that began in it. What begins between two scenes is in the first entry.
+    /// The same for each scene: the calls that began in it. The first entry has the calls that began between scenes.
     pub(crate) by_scene: Vec<Calls>,
     pub(crate) failed: Vec<Failed>,
 }
@@ -38,7 +38,7 @@ pub(crate) struct Failed {
 /// Shared by all callers.
 #[derive(Default)]
 pub(crate) struct Ledger {
-    /// 0 between two scenes.
+    /// The number of the current scene; 0 between scenes.
     scene: AtomicUsize,
     over: AtomicBool,
     tally: Mutex<Tally>,
@@ -54,7 +54,7 @@ impl Ledger {
         self.scene.store(0, Ordering::SeqCst);
     }
 
-    /// Lets each caller end with the call that it makes.
+    /// Lets each caller end after its current call.
     pub(crate) fn finish(&self) {
         self.over.store(true, Ordering::SeqCst);
     }

@@ -1,9 +1,9 @@
-//! Servers join, leave, die and change while one client calls them without a pause. A live table shows who serves;
-//! the end says what was measured, and the exit status is 0 only if no call failed that need not have failed and every
-//! server had its share.
+//! Servers join, leave, die and change while one client calls them without a pause. A live table shows which servers
+//! get calls, and a report at the end shows what was measured. The exit status is 0 only if no call failed that need
+//! not have failed and every server had its share.
 //!
-//! Everything is real but the registry, which is a board in memory: tonic servers on loopback TCP, and a generated
-//! tonic client. Run it with `cargo run --release --example quickstart`.
+//! Everything is real except the registry, which is in memory: tonic servers on loopback TCP, and a generated tonic
+//! client. Run it with `cargo run --release --example quickstart`.
 
 mod aftermath;
 mod callers;
@@ -33,11 +33,11 @@ pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error + S
 
 /// How long the shares of one set of servers are measured.
 const SCENE: Duration = Duration::from_secs(2);
-/// How long the entry of a server that died stays on the board, as a registry's time to live would let it.
+/// How long the entry of a dead server stays in the registry, like a registry's time to live.
 const TIME_TO_LIVE: Duration = Duration::from_secs(1);
-/// No single wait takes longer, unless something is wrong.
+/// The bound of each wait.
 const PATIENCE: Duration = Duration::from_secs(4);
-/// Nor does the whole.
+/// The bound of the whole run.
 const LONGEST: Duration = Duration::from_secs(20);
 
 #[tokio::main]
@@ -59,7 +59,7 @@ async fn play() -> Result<Report> {
         .build()?;
     let mut play = Play::new(board, service, channel);
 
-    play.table.say("anna (weight 3), boris and clara (weight 1) sign in");
+    play.table.say("anna (weight 3), boris and clara (weight 1) are registered");
     for (id, weight) in [("anna", 3), ("boris", 1), ("clara", 1)] {
         play.sign_in(id, weight).await?;
     }
@@ -86,10 +86,10 @@ async fn play() -> Result<Report> {
     Ok(play.report(joined, left, cut))
 }
 
-/// A server and its entry on the board.
+/// A server and its entry in the registry.
 struct Server {
     echo: EchoServer,
-    /// Dropping this takes the entry off the board.
+    /// Dropping this deregisters the server.
     registration: Registration,
     weight: u32,
 }
@@ -109,11 +109,11 @@ struct Play {
     channel: Channel,
     ledger: Arc<Ledger>,
     table: Arc<Table>,
-    /// Those that serve, by id.
+    /// The running servers, by id.
     servers: BTreeMap<&'static str, Server>,
-    /// How many connections each server has ever accepted, noted when it ends.
+    /// How many connections each server has accepted in all, noted when it ends.
     accepted: BTreeMap<&'static str, u64>,
-    /// What the client was to follow, and how long that took.
+    /// Each change, and how long the client took to follow it.
     followed: Vec<Duration>,
     scenes: Vec<Scene>,
 }
@@ -126,7 +126,7 @@ impl Play {
         Self { board, service, channel, ledger, table, servers, accepted, followed, scenes }
     }
 
-    /// Starts a server, and puts it on the board once it listens.
+    /// Starts a server, and registers it once it listens.
     async fn sign_in(&mut self, id: &'static str, weight: u32) -> Result<()> {
         let echo = EchoServer::start(id).await?;
         let instance = Instance::new(id, echo.address().try_into()?)?.with_weight(weight);
@@ -136,9 +136,9 @@ impl Play {
         Ok(())
     }
 
-    /// A server joins. Returns the time from signing in to its first call, as the server saw it.
+    /// Adds a server. Returns the time from its registration to its first call, as the server saw it.
     async fn join(&mut self, id: &'static str) -> Result<(&'static str, Duration)> {
-        self.table.say(&format!("{id} (weight 1) signs in"));
+        self.table.say(&format!("{id} (weight 1) is registered"));
         let since = Instant::now();
         self.sign_in(id, 1).await?;
         let called = timeout(PATIENCE, self.servers[id].echo.until(|server| server.calls() > 0)).await;
@@ -148,20 +148,20 @@ impl Play {
         Ok((id, first_call))
     }
 
-    /// A server leaves: first the board, and only then, when clients have heard of it, the network.
+    /// Stops a server: it is deregistered first, and stops only when clients have seen that.
     async fn leave(&mut self, id: &'static str) -> Result<(&'static str, Aftermath)> {
-        self.table.say(&format!("{id} leaves the board, and then stops"));
+        self.table.say(&format!("{id} is deregistered, and then stops"));
         let Server { echo, registration, .. } = self.take(id)?;
         let since = Instant::now();
         let aftermath = Aftermath::watch(self.endpoint(id)?, since);
         registration.deregister().await?;
-        // A server cannot see its clients; one of its own would wait for as long as news takes to spread.
+        // A real server cannot see its clients, so it would wait for a fixed time instead.
         self.followed(since).await?;
         timeout(PATIENCE, echo.stop()).await.map_err(|_| format!("{id} did not stop within {PATIENCE:?}"))?;
         Ok((id, aftermath))
     }
 
-    /// A server dies: its sockets are reset with calls in flight. Its entry stays on the board for a while.
+    /// Kills a server: its sockets are reset with calls in flight. Its entry stays in the registry for a while.
     async fn cut(&mut self, id: &'static str) -> Result<Cut> {
         self.table.say(&format!("{id} is cut off without warning; its entry stays for {TIME_TO_LIVE:?}"));
         let Server { echo, registration, .. } = self.take(id)?;
@@ -177,9 +177,9 @@ impl Play {
         Ok(Cut { id, address, at, in_flight, aftermath })
     }
 
-    /// A server changes its weight in place.
+    /// Changes the weight of a server in place.
     async fn change_weight(&mut self, id: &'static str, weight: u32) -> Result<()> {
-        let server = self.servers.get_mut(id).ok_or("nobody of that name serves")?;
+        let server = self.servers.get_mut(id).ok_or("no server has that name")?;
         self.table.say(&format!("{id} changes its weight from {} to {weight}", server.weight));
         server.weight = weight;
         let since = Instant::now();
@@ -187,7 +187,7 @@ impl Play {
         self.followed(since).await
     }
 
-    /// Lets the callers call for a while, and counts these calls apart from those in times of change.
+    /// Lets the callers call for a while, and counts these calls apart from those during changes.
     async fn scene(&mut self, title: &'static str) -> Result<()> {
         let weights = self.servers.iter().map(|(id, server)| (*id, server.weight)).collect();
         self.scenes.push(Scene { title, weights });
@@ -197,7 +197,7 @@ impl Play {
         Ok(())
     }
 
-    /// Waits until the ready endpoints of the channel are those that serve, with their weights.
+    /// Waits until the ready endpoints of the channel are the running servers, with their weights.
     async fn followed(&mut self, since: Instant) -> Result<()> {
         let wanted: BTreeMap<String, u32> = self.servers.iter().map(|(id, s)| ((*id).to_owned(), s.weight)).collect();
         while self.ready() != wanted {
@@ -221,9 +221,9 @@ impl Play {
         Ok(endpoints.find(|endpoint| endpoint.instance().id() == id).ok_or("the client does not know it")?)
     }
 
-    /// Takes a server off the list of those that serve.
+    /// Removes a server from the running ones.
     fn take(&mut self, id: &'static str) -> Result<Server> {
-        let server = self.servers.remove(id).ok_or("nobody of that name serves")?;
+        let server = self.servers.remove(id).ok_or("no server has that name")?;
         self.accepted.insert(id, server.echo.accepted());
         Ok(server)
     }

@@ -1,4 +1,4 @@
-//! What was measured, and whether it is as it should be.
+//! The measurements, and whether they are as expected.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
@@ -11,10 +11,10 @@ use crate::table::grouped;
 
 /// How many percentage points a share may be off.
 const TOLERANCE: f64 = 2.0;
-/// How soon a change has to show in the calls.
+/// How soon a change has to affect the calls.
 const SOON: Duration = Duration::from_millis(500);
 
-/// A time in which nothing changed, and who served.
+/// A time without changes, and the servers that ran.
 pub(crate) struct Scene {
     pub(crate) title: &'static str,
     pub(crate) weights: BTreeMap<&'static str, u32>,
@@ -25,12 +25,12 @@ pub(crate) struct Report {
     pub(crate) took: Duration,
     pub(crate) tally: Tally,
     pub(crate) scenes: Vec<Scene>,
-    /// Connections that each server has ever accepted.
+    /// The connections that each server has accepted.
     pub(crate) accepted: BTreeMap<&'static str, u64>,
     pub(crate) most_in_flight: u64,
     /// How long the client took to follow each change.
     pub(crate) followed: Vec<Duration>,
-    /// Who joined, and the time from signing in to the first call.
+    /// The server that was added, and the time from its registration to its first call.
     pub(crate) joined: (&'static str, Duration),
     pub(crate) left: (&'static str, Aftermath),
     pub(crate) cut: Cut,
@@ -44,7 +44,7 @@ struct Share<'a> {
 }
 
 impl Report {
-    /// Prints all of it, and returns whether everything is as it should be.
+    /// Prints the report, and returns whether everything is as expected.
     pub(crate) fn print(&self, out: &mut dyn Write) -> io::Result<bool> {
         writeln!(out, "\nshares in percent: measured (expected by weight)")?;
         let off = self.print_shares(out)?;
@@ -57,7 +57,7 @@ impl Report {
         Ok(fine)
     }
 
-    /// Returns the largest difference from what was expected, in percentage points.
+    /// Returns the largest difference from the expected share, in percentage points.
     fn print_shares(&self, out: &mut dyn Write) -> io::Result<f64> {
         let none = Calls::new();
         let mut off: f64 = 0.0;
@@ -93,21 +93,21 @@ impl Report {
         };
         say("failed".to_owned(), other.len().to_string(), &other)?;
         say(format!("failed in flight on {id} when it was cut"), format!("{} of {at_risk}", excused.len()), &excused)?;
-        say(format!("{}: from signing in to first call", self.joined.0), millis(self.joined.1), &[])?;
-        say(format!("{}: from leaving to last call tried", self.left.0), last(&self.left.1), &[])?;
-        say(format!("{id}: from death to last call tried"), last(aftermath), &[])?;
+        say(format!("{}: from registering to first call", self.joined.0), millis(self.joined.1), &[])?;
+        say(format!("{}: from deregistering to last attempt", self.left.0), last(&self.left.1), &[])?;
+        say(format!("{id}: from death to last attempt"), last(aftermath), &[])?;
         Ok(other.len())
     }
 
-    /// Whether the call was on the connection of the server that was cut, and begun before the client could know of
-    /// the cut. Such a call may have been processed, so it must not be made again unasked.
+    /// Whether the call was on the connection of the server that was cut, and began before the client could know of the
+    /// cut. Such a call may have been processed, so it must not be sent again without a retry policy.
     fn is_excused(&self, failed: &Failed) -> bool {
         let Some(lost) = self.cut.aftermath.figures().lost else { return false };
         let names_it = failed.status.message().contains(&self.cut.address);
         failed.status.code() == tonic::Code::Unavailable && names_it && failed.begun <= self.cut.at + lost
     }
 
-    /// The four questions, answered by what was measured. Returns whether each answer is the right one.
+    /// Prints the answers to the four questions, from the measurements. Returns whether each answer is the right one.
     fn print_answers(&self, off: f64, out: &mut dyn Write) -> io::Result<bool> {
         let (left, cut) = (&self.left.1, &self.cut.aftermath);
         let slowest = self.followed.iter().max().copied().unwrap_or_default();
@@ -116,13 +116,13 @@ impl Report {
                 question: "Does a new server get calls?",
                 right: self.joined.1 < SOON,
                 words: ["Yes", "LATE"],
-                text: format!("the first {} after it began to sign in", millis(self.joined.1)),
+                text: format!("the first {} after it began to register", millis(self.joined.1)),
             },
             Answer {
                 question: "Does a gone one still get them?",
                 right: left.figures().last < SOON && cut.figures().last < SOON,
                 words: ["No", "YES"],
-                text: format!("last call after leaving: {}; after death: {}", last(left), last(cut)),
+                text: format!("last call after deregistering: {}; after death: {}", last(left), last(cut)),
             },
             Answer {
                 question: "How are several connections kept?",
@@ -150,7 +150,7 @@ impl Report {
     }
 }
 
-/// The answer to a question, with the word for when it is right and the one for when it is not.
+/// An answer to a question, with one word for a right answer and one for a wrong answer.
 struct Answer {
     question: &'static str,
     right: bool,
@@ -168,13 +168,13 @@ impl Scene {
             measured: percent(calls.get(id).copied().unwrap_or_default() as f64, all as f64),
             expected: percent(f64::from(self.weights.get(id).copied().unwrap_or_default()), f64::from(weights)),
         };
-        // Whoever answered is listed, also if nothing was expected of it.
+        // Every server that answered is listed, even if no calls were expected there.
         let ids: BTreeSet<&str> = self.weights.keys().copied().chain(calls.keys().map(String::as_str)).collect();
         ids.into_iter().map(share).collect()
     }
 }
 
-/// What calls failed with, and how many of them.
+/// The errors of failed calls, with their number.
 fn statuses(failed: &[&Failed]) -> BTreeMap<String, usize> {
     let mut statuses = BTreeMap::new();
     for Failed { status, .. } in failed {

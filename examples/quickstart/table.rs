@@ -25,11 +25,11 @@ pub(crate) struct Table {
 
 #[derive(Default)]
 struct Screen {
-    /// Lines that the next table is written over.
+    /// The number of lines that the next table overwrites.
     drawn: usize,
-    /// Every endpoint that was ever seen, in the order of its coming, and whether it is on the board.
+    /// Every endpoint seen so far, in order, and whether it is registered.
     endpoints: Vec<(Endpoint, bool)>,
-    /// The calls that were answered, as of some moments in the window.
+    /// The answered calls at several points in the window.
     past: VecDeque<(Instant, Calls)>,
     most_in_flight: u64,
 }
@@ -51,7 +51,7 @@ impl Table {
         Self { channel, ledger, started: Instant::now(), in_place, screen: Mutex::default() }
     }
 
-    /// Draws it again and again, until the task is aborted.
+    /// Draws the table again and again, until the task is aborted.
     pub(crate) fn start(table: &Arc<Self>) -> JoinHandle<()> {
         let table = Arc::clone(table);
         tokio::spawn(async move {
@@ -67,12 +67,12 @@ impl Table {
         self.started.elapsed()
     }
 
-    /// The most calls that were ever seen in flight on one connection.
+    /// The most calls in flight seen on one connection.
     pub(crate) fn most_in_flight(&self) -> u64 {
         self.screen().most_in_flight
     }
 
-    /// Says something that stays.
+    /// Prints a line that stays.
     pub(crate) fn say(&self, line: &str) {
         let mut screen = self.screen();
         let mut text = screen.back();
@@ -121,7 +121,7 @@ impl Table {
         format!("{:5.1} s    {}\n", self.elapsed().as_secs_f64(), rows.join(" | "))
     }
 
-    /// A reader that has gone is no reason to stop measuring.
+    /// Prints a table. A reader that has gone is no reason to stop measuring.
     fn write(&self, text: &str) {
         let text = if self.in_place { text.to_owned() } else { text.replace("\x1b[K", "") };
         let mut out = stdout().lock();
@@ -172,7 +172,7 @@ impl Screen {
             Row {
                 id: id.to_owned(),
                 weight: if *on_board { endpoint.weight().to_string() } else { "-".to_owned() },
-                state: if *on_board { endpoint.state().to_string() } else { "off the board".to_owned() },
+                state: if *on_board { endpoint.state().to_string() } else { "deregistered".to_owned() },
                 share: if all > 0 { 100.0 * fresh / all as f64 } else { 0.0 },
                 rate: if seconds > 0.0 { fresh / seconds } else { 0.0 },
                 calls,

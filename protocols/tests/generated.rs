@@ -1,7 +1,7 @@
-//! Holds that the messages in `src/generated` are what the files in `proto` say.
+//! Checks that the messages in `src/generated` match the files in `proto`.
 //!
-//! They are checked in, so that whoever uses the crate needs no build script and no compiler of protobuf. After a change
-//! of a `.proto` file, or of the generator's version, renew them:
+//! They are checked in, so that users of the crate need no build script and no protobuf compiler. After a change of a
+//! `.proto` file, or of the generator's version, renew them:
 //!
 //! ```sh
 //! RENEW=1 cargo test -p callboard-protocols --test generated

@@ -1,4 +1,4 @@
-//! How calls are made.
+//! Settings of calls.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,38 +10,38 @@ use super::ChannelBuilder;
 use crate::grpc::{CallCredentials, Credentials};
 
 impl ChannelBuilder {
-    /// The deadline of calls that set none, or a later one. None by default. It runs from the call to the end of its
-    /// response, so it ends streams as well.
+    /// Sets the deadline of calls that set none, or a later one. None by default. It covers the call up to the end of
+    /// its response, so it ends streams as well.
     ///
-    /// As everywhere in gRPC, the earlier one of two deadlines counts: [`tonic::Request::set_timeout`] cannot give a call
-    /// longer than this. [`Timeout`](crate::Timeout) in a request's extensions can, as it stands in the place of this.
-    /// Where the service's config gives a method a timeout, that stands in the place of this one, too.
+    /// As in all of gRPC, the earlier of two deadlines counts: [`tonic::Request::set_timeout`] cannot give a call
+    /// longer than this. [`Timeout`](crate::Timeout) in a request's extensions replaces this one, and so does a timeout
+    /// in the service config for the call's method.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
     }
 
-    /// Whether calls wait until an endpoint is ready, unless they say otherwise with
-    /// [`WaitForReady`](crate::WaitForReady), or the service's config does for their method. They fail fast by default.
+    /// Sets whether calls wait until an endpoint is ready. The default is `false`: they fail fast.
+    /// [`WaitForReady`](crate::WaitForReady) on a call, or the service config for its method, overrides this.
     pub fn wait_for_ready(mut self, wait: bool) -> Self {
         self.wait_for_ready = wait;
         self
     }
 
-    /// How many calls may wait at once: for an endpoint, or for a place on a connection. One more fails at once with
-    /// `RESOURCE_EXHAUSTED`, and the message says how many wait. No bound by default, as in gRPC: then each call that
-    /// waits costs some 10 KB of memory until its deadline.
+    /// Sets how many calls may wait at once, for an endpoint or for a place on a connection. One more fails at once
+    /// with `RESOURCE_EXHAUSTED`, and the message says how many wait. There is no bound by default, as in gRPC. Each
+    /// call that waits takes some 10 KB of memory until its deadline.
     ///
-    /// Calls that find an endpoint and a place at once do not count. 0 lets no call wait.
+    /// A call that finds an endpoint and a place at once does not count. With 0, no call waits.
     pub fn max_waiting_calls(mut self, most: usize) -> Self {
         self.max_waiting_calls = Some(most);
         self
     }
 
-    /// Whether the channel, as a [`Service`](tower_service::Service), is not ready while
-    /// [as many calls wait as may](Self::max_waiting_calls). Not by default: then it is always ready, and one call too many
-    /// fails. It is for layers that look at readiness, such as tower's `LoadShed`. A generated client awaits readiness
-    /// before its call's deadline begins, so use a layer that does not wait, or a timeout of your own.
+    /// Sets whether the channel, as a [`Service`](tower_service::Service), is not ready while [as many calls wait as
+    /// allowed](Self::max_waiting_calls). The default is `false`: the channel is always ready, and one call too many
+    /// fails. This is for layers that look at readiness, such as tower's `LoadShed`. A generated client awaits
+    /// readiness before its call's deadline begins, so use a layer that does not wait, or a timeout of your own.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> callboard::Result<()> {
@@ -56,33 +56,33 @@ impl ChannelBuilder {
         self
     }
 
-    /// How many bytes of a request are kept until its response begins, so that it can be sent again. 256 KiB by default,
-    /// as in grpc-go. A larger request is not retried by the service's retry policy; a streamed one is not sent again for
-    /// any reason once more of it than that has been sent.
+    /// Sets how many bytes of a request are kept until its response begins, so that it can be sent again. 256 KiB by
+    /// default, as in grpc-go. A larger request is not retried by a retry policy. A streamed one is not sent again for
+    /// any reason once more than that has been sent.
     ///
-    /// It bounds each call. As in grpc-go, nothing bounds what all calls of a channel keep together.
+    /// The bound is per call. As in grpc-go, there is no bound on all calls of a channel together.
     pub fn retry_buffer(mut self, bytes: usize) -> Self {
         self.retry_buffer = bytes;
         self
     }
 
-    /// The `:authority` of requests, for servers and proxies that go by it. By default the service's name with `.` for
-    /// `/`. It never comes from the registry.
+    /// Sets the `:authority` of requests, for servers and proxies that route by it. The default is the service's name
+    /// with `.` for `/`. It never comes from the registry.
     pub fn authority(mut self, authority: impl Into<String>) -> Self {
         self.authority = Some(authority.into());
         self
     }
 
-    /// What is asked for metadata, such as a fresh token, for each attempt of each call. Nothing by default.
+    /// Sets the credentials, which add metadata such as a fresh token to each attempt of each call. None by default.
     ///
-    /// A channel without TLS is not built with credentials that
-    /// [require it](crate::CallCredentials::requires_tls), which they do by default.
+    /// [`build`](Self::build) fails if the credentials [require TLS](crate::CallCredentials::requires_tls), as they do
+    /// by default, and the channel has none.
     pub fn call_credentials(mut self, credentials: impl CallCredentials) -> Self {
         self.credentials = Some(Credentials(Arc::new(credentials)));
         self
     }
 
-    /// The credentials, if they may be sent as this channel sends them.
+    /// The credentials. An error if they require TLS and this channel has none.
     pub(super) fn credentials(&self) -> Result<Option<Credentials>> {
         match &self.credentials {
             Some(Credentials(given)) if given.requires_tls() && self.scheme() == Scheme::HTTP => {
@@ -94,8 +94,8 @@ impl ChannelBuilder {
         }
     }
 
-    /// What stands in front of callboard's own name in the `user-agent` header. Nothing by default. A user agent that a
-    /// request has itself stands before both.
+    /// Sets what precedes callboard's own name in the `user-agent` header. Nothing by default. A user agent that a
+    /// request has itself precedes both.
     pub fn user_agent(mut self, name: impl Into<String>) -> Self {
         self.user_agent = Some(name.into());
         self

@@ -1,4 +1,4 @@
-//! Who else may say where calls go.
+//! Settings of external balancers.
 
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use super::ChannelBuilder;
 use crate::lookaside::Terms;
 
 impl ChannelBuilder {
-    /// Whether the external balancers are asked that the registry lists. They are by default: gRPC's rule.
+    /// Sets whether the channel uses external balancers that the registry lists. It does by default, as in gRPC.
     ///
-    /// One record of kind [balancer](crate::InstanceKind::Balancer) decides where all calls of the service go, at once and
-    /// for all clients that ask; the log says at `WARN` who has taken over, and where it is. Where others can write to the
-    /// registry, and no balancer is meant to be, `false` ignores such records; the log says once which. A URL says
-    /// `external_balancers=false`. See [`lookaside`](crate::lookaside).
+    /// A single record of kind [balancer](crate::InstanceKind::Balancer) decides where all calls of the service go, for
+    /// all clients that use external balancers. The log names a balancer and its address at `WARN` when it takes over.
+    /// Where others can write to the registry and no balancer is expected, set this to `false`: the channel ignores
+    /// such records, and logs once which. In a URL: `external_balancers=false`. See [`lookaside`](crate::lookaside).
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> callboard::Result<()> {
@@ -29,15 +29,16 @@ impl ChannelBuilder {
         self
     }
 
-    /// How long calls wait for the first list of an external balancer, if the registry lists any; after that they go to the
-    /// backends that it lists itself, and at once if no balancer can be connected. It is also how long a balancer may take to answer before the next one is asked. 10 s
-    /// by default, as in gRPC. See [`lookaside`](crate::lookaside).
+    /// Sets how long calls wait for the first list of an external balancer, if the registry lists any. After that,
+    /// calls go to the backends in the registry; they do so at once if no balancer can be connected. It is also how
+    /// long a balancer may take to answer before the next one is tried. 10 s by default, as in gRPC. See
+    /// [`lookaside`](crate::lookaside).
     pub fn fallback_timeout(mut self, patience: Duration) -> Self {
         self.fallback_timeout = patience;
         self
     }
 
-    /// How balancers are asked, if they are.
+    /// The settings for talking to balancers. None if they are not used.
     pub(super) fn terms(&self) -> Result<Option<Terms>> {
         let patience = self.fallback_timeout;
         if patience.is_zero() {

@@ -1,4 +1,4 @@
-//! Describing a channel.
+//! The builder of channels.
 
 mod calls;
 mod connections;
@@ -25,16 +25,16 @@ use crate::{Channel, features};
 
 const USER_AGENT: &str = concat!("callboard/", env!("CARGO_PKG_VERSION"));
 
-/// Describes a [`Channel`]: the resolver is required, the rest has defaults.
+/// Builds a [`Channel`]. The resolver is required; everything else has a default.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> callboard::Result<()> {
 /// use std::time::Duration;
 /// use callboard::{Channel, balancer::RoundRobin, backend::Memory};
 ///
-/// let board = Memory::default();
+/// let registry = Memory::default();
 /// let channel = Channel::builder("project/test".parse()?)
-///     .resolver(board)
+///     .resolver(registry)
 ///     .balancer(RoundRobin::new())
 ///     .timeout(Duration::from_secs(2))
 ///     .build()?;
@@ -72,7 +72,7 @@ pub struct ChannelBuilder {
 }
 
 impl Channel {
-    /// Starts to describe a channel to a service. See [`ChannelBuilder`].
+    /// Starts to build a channel to a service. See [`ChannelBuilder`].
     pub fn builder(service: ServiceName) -> ChannelBuilder {
         ChannelBuilder::new(service)
     }
@@ -110,40 +110,41 @@ impl ChannelBuilder {
         }
     }
 
-    /// Where to learn who serves. Required.
+    /// Sets the resolver, which finds the service's instances. Required.
     pub fn resolver(mut self, resolver: impl Resolver) -> Self {
         self.resolver = Some(Arc::new(resolver));
         self
     }
 
-    /// How calls are shared out, unless the service's config says. Round robin by default, if that feature is on. A
-    /// config can choose it by its name too, if no other balancer is known by that.
+    /// Sets the balancer, unless the service config chooses one. The default is round robin, if that feature is on. A
+    /// config can choose this balancer by its name too, unless another balancer has that name.
     pub fn balancer(mut self, balancer: impl Balancer) -> Self {
         self.balancer = Some(Arc::new(balancer));
         self
     }
 
-    /// How the resolver is supervised: grace periods and backoff. See [`WatchSettings`] for the defaults.
+    /// Sets how the resolver is supervised: grace periods and backoff. See [`WatchSettings`] for the defaults.
     pub fn watch_settings(mut self, settings: WatchSettings) -> Self {
         self.watch = settings;
         self
     }
 
-    /// How many instances of the service are used. 10,000 by default; 0 counts as 1. Of more, be they in the registry or in
-    /// the list of an [external balancer](crate::lookaside), a part is used that each channel draws for itself, and the log
-    /// says so. A URL says `max_instances=10000`.
+    /// Sets how many instances of the service are used at most. 10,000 by default; 0 counts as 1. If the registry, or
+    /// the list of an [external balancer](crate::lookaside), has more, each channel uses a random subset, and the log
+    /// says so. In a URL: `max_instances=10000`.
     ///
-    /// It is [`WatchSettings::max_instances`]: what is given last counts, this or [`watch_settings`](Self::watch_settings).
+    /// This is [`WatchSettings::max_instances`]: the last call counts, of this method and of
+    /// [`watch_settings`](Self::watch_settings).
     pub fn max_instances(mut self, most: usize) -> Self {
         self.watch.max_instances = most;
         self
     }
 
-    /// Makes the channel and starts its task. No I/O happens here, and no server and no registry has to be up.
+    /// Makes the channel and starts its task. This does no I/O; neither a server nor the registry has to be up.
     ///
     /// # Errors
-    /// [`Invalid`](ErrorKind::Invalid), naming the setting, if one is missing or malformed, or if this is not called
-    /// within a Tokio runtime. [`Unsupported`](ErrorKind::Unsupported) if no balancer is given and the default one is
+    /// [`Invalid`](ErrorKind::Invalid), naming the setting, if one is missing or malformed, or if this is called
+    /// outside a Tokio runtime. [`Unsupported`](ErrorKind::Unsupported) if no balancer is set and the default one is
     /// not compiled in.
     pub fn build(self) -> Result<Channel> {
         let Self { service, resolver, balancer, watch: settings, transport, backoff, .. } = &self;
@@ -155,13 +156,13 @@ impl ChannelBuilder {
             None => features::default_balancer()?,
         };
         if transport.connect_timeout.is_zero() {
-            return Err(Error::invalid("connect_timeout is 0, which no connection can meet").for_service(service));
+            return Err(Error::invalid("connect_timeout is 0, which allows no connection").for_service(service));
         }
         if self.most_connections == 0 {
-            return Err(Error::invalid("max_connections is 0, which leaves none to call on").for_service(service));
+            return Err(Error::invalid("max_connections is 0, which allows no connection").for_service(service));
         }
         if self.max_dials == 0 {
-            return Err(Error::invalid("max_dials is 0, which leaves nobody to call").for_service(service));
+            return Err(Error::invalid("max_dials is 0, which allows no connection").for_service(service));
         }
         let terms = self.terms()?;
         transport.http2.check().map_err(|error| error.for_service(service))?;

@@ -1,4 +1,4 @@
-//! What the service's config may do to a channel.
+//! Settings of the service config.
 
 use std::sync::Arc;
 
@@ -8,9 +8,9 @@ use super::ChannelBuilder;
 use crate::config::{ActiveConfig, Balancers};
 
 impl ChannelBuilder {
-    /// Adds a balancer that the service's config can choose by this name, or replaces the one of that name. `make` is
-    /// given what the config says beside the name, and is called again when that changes; an error or a panic in it
-    /// refuses the config. It is called by the channel's task, so it must not block.
+    /// Adds a balancer that the service config can choose by this name, or replaces the one of that name. `make` gets
+    /// the balancer's settings from the config. It is called again when they change. An error or a panic in it makes
+    /// the channel reject the config. The channel's task calls it, so it must not block.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> callboard::Result<()> {
@@ -48,21 +48,20 @@ impl ChannelBuilder {
         self
     }
 
-    /// Whether the service's config in the registry is obeyed: its balancer, and what it says of methods. It is by
-    /// default. If not, only what is set here and on calls counts, and calls that begin before the registry has answered
-    /// need not wait for it to know their deadline.
+    /// Sets whether the channel uses the service config in the registry: its balancer, and its settings for methods. It
+    /// does by default. With `false`, only the settings of the channel and of each call count, and calls that begin
+    /// before the registry has answered need not wait for it to know their deadline.
     pub fn service_config(mut self, obey: bool) -> Self {
         self.service_config = obey;
         self
     }
 
-    /// The service config that holds while the registry gives none: JSON, as a [`ServiceConfig`](crate::ServiceConfig) is read from it. None by
-    /// default. With it there are retries, timeouts by method and the rest without a registry that has configs.
+    /// Sets the service config for when the registry has none: JSON, as [`ServiceConfig`](crate::ServiceConfig) reads
+    /// it. None by default. It gives retries, timeouts by method and the rest without a registry that stores configs.
     ///
-    /// As in gRPC, it is all or nothing: a config in the registry replaces the whole of it. It holds before the registry
-    /// has answered only where [`service_config(false)`](Self::service_config) has the registry's ignored; else calls wait
-    /// for that answer. A balancer that it chooses comes before [`balancer`](Self::balancer). What cannot be read refuses
-    /// [`build`](Self::build).
+    /// As in gRPC, a config in the registry replaces it as a whole. Before the registry has answered, it applies only
+    /// with [`service_config(false)`](Self::service_config); otherwise calls wait for the answer. A balancer that it
+    /// chooses comes before [`balancer`](Self::balancer). [`build`](Self::build) fails if it cannot be read.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> callboard::Result<()> {
@@ -71,7 +70,7 @@ impl ChannelBuilder {
     /// let channel = Channel::builder("project/test".parse()?)
     ///     .resolver(Memory::default())
     ///     .default_service_config(
-    ///         r#"{"methodConfig": [{"name": [{}], "timeout": "2s", "retryActiveConfig": {
+    ///         r#"{"methodConfig": [{"name": [{}], "timeout": "2s", "retryPolicy": {
     ///             "maxAttempts": 3, "initialBackoff": "0.1s", "maxBackoff": "1s", "backoffMultiplier": 2,
     ///             "retryableStatusCodes": ["UNAVAILABLE"]}}]}"#,
     ///     )
@@ -83,7 +82,8 @@ impl ChannelBuilder {
         self
     }
 
-    /// What the service's config can choose among, unless it is not to choose; and the balancer to begin with.
+    /// The state of the config at the start, with the balancers that a config can choose, and the balancer to begin
+    /// with.
     pub(super) fn active_config(&self, own: Arc<dyn Balancer>) -> Result<(ActiveConfig, Arc<dyn Balancer>)> {
         let mut known = self.balancers.clone();
         if !known.knows(own.name()) {

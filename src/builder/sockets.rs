@@ -1,4 +1,4 @@
-//! How sockets of the operating system are set up.
+//! Settings of the operating system's sockets.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -9,22 +9,21 @@ use super::ChannelBuilder;
 use crate::transport::{Connector, Sockets, System, TcpKeepalive};
 
 impl ChannelBuilder {
-    /// When the system asks a silent TCP connection for a sign of life, and when it gives one up. See
-    /// [`TcpKeepalive`] for the default.
+    /// Sets when the system probes a silent TCP connection, and when it gives up. See [`TcpKeepalive`] for the default.
     pub fn tcp_keepalive(mut self, keepalive: TcpKeepalive) -> Self {
         self.sockets.keepalive = keepalive;
         self
     }
 
-    /// The local IP address that TCP connections come from. By default, and with `None`, the system chooses by the way
-    /// to the server. Of a name's addresses only those of the same family are tried. It is for all endpoints that
-    /// are reached over TCP; an attempt fails if this machine does not have the address.
+    /// Sets the local IP address of TCP connections. By default, and with `None`, the system chooses it by its route to
+    /// the server. If a name has several addresses, only those of the same family are tried. The setting applies to all
+    /// endpoints that are reached over TCP; an attempt fails if this machine does not have the address.
     pub fn local_address(mut self, address: impl Into<Option<IpAddr>>) -> Self {
         self.sockets.local_address = address.into();
         self
     }
 
-    /// The way from an address to a byte stream, without TLS.
+    /// The connector without TLS.
     pub(super) fn plain_connector(&self) -> Result<Arc<dyn Connector>> {
         self.sockets.keepalive.check().map_err(|error| error.for_service(&self.service))?;
         match &self.connector {

@@ -1,4 +1,4 @@
-//! From a URL to a backend.
+//! Makes a backend from a URL.
 
 use std::sync::Arc;
 
@@ -11,15 +11,17 @@ use crate::features::{self, Both, MakeBackend};
 
 pub(crate) type MakeResolver = dyn Fn(&Target, &mut TargetOptions<'_>) -> Result<Arc<dyn Resolver>> + Send + Sync;
 
-/// The registry and the service that a URL names, to [`register`](crate::register) a server with.
+/// Returns the registry and the service that a URL names, to [`register`](crate::register) a server with.
 ///
-/// The URL is that of [`dial`](crate::dial). Its query keys about calls, such as `balancer`, are a client's, and passed over
-/// here: what they say is not checked. No I/O happens here but the reading of files that it names, and the registry need not be up.
+/// The URL is that of [`dial`](crate::dial). Query keys about calls, such as `balancer`, are for clients: they are
+/// accepted here, and their values are not checked. Apart from reading files that the URL names, this does no I/O, and
+/// the registry need not be up.
 ///
-/// Whatever a process makes by URLs that say the same of the registry (scheme, user, password, hosts, and the backend's own
-/// keys, word by word; not the service) shares one client of it, and so its connections: this, [`resolver`], [`put_service_config`],
-/// [`dial`](crate::dial) and [`serve`](crate::serve). The client ends when the last that was made of it is dropped. For a
-/// client of its own, make a backend by its builder.
+/// URLs with the same settings for the registry share one client of it, and so its connections, within a process: this
+/// function, [`resolver`], [`put_service_config`], [`dial`](crate::dial) and [`serve`](crate::serve). The settings are
+/// the scheme, the user, the password, the hosts, and the backend's own keys, compared as text; the service does not
+/// count. The client ends when the last value made from it is dropped. To get a client of its own, use the backend's
+/// builder.
 ///
 /// ```no_run
 /// # async fn doc() -> callboard::Result<()> {
@@ -34,7 +36,7 @@ pub(crate) type MakeResolver = dyn Fn(&Target, &mut TargetOptions<'_>) -> Result
 /// ```
 ///
 /// # Errors
-/// [`Invalid`](callboard_core::ErrorKind::Invalid) if the URL is malformed or has a key that nobody knows;
+/// [`Invalid`](callboard_core::ErrorKind::Invalid) if the URL is malformed or has an unknown key;
 /// [`Unsupported`](callboard_core::ErrorKind::Unsupported) if the scheme is not known, or needs a feature that is off:
 /// the message says which.
 pub fn registry(url: &str) -> Result<(Arc<dyn Registry>, ServiceName)> {
@@ -42,10 +44,10 @@ pub fn registry(url: &str) -> Result<(Arc<dyn Registry>, ServiceName)> {
     Ok((backend, service))
 }
 
-/// The resolver and the service that a URL names, to [`watch`](callboard_core::watch) who serves without calling them:
-/// for dashboards, and for [external balancers](crate::lookaside).
+/// Returns the resolver and the service that a URL names, to [`watch`](callboard_core::watch) the service's instances
+/// without calling them: for dashboards, and for [external balancers](crate::lookaside).
 ///
-/// The URL is that of [`registry`], and so are the rules.
+/// The URL and the rules are those of [`registry`].
 ///
 /// ```no_run
 /// # async fn doc() -> callboard::Result<()> {
@@ -75,17 +77,17 @@ fn both(url: &str) -> Result<(Arc<dyn Both>, ServiceName)> {
     Ok((backend, target.service()?))
 }
 
-/// The backend that a URL means: the one that is in use already, if there is one.
+/// The backend for a URL: the one in use already, if there is one.
 fn made(make: &MakeBackend, target: &Target, options: &mut TargetOptions<'_>) -> Result<Arc<dyn Both>> {
     Ok(shared(make(target, options)?, target, options))
 }
 
-/// Puts a service's config into the registry that a URL names, or removes it with None. What channels could not read is
-/// refused here, but for the settings of balancers, which only those can read.
+/// Puts a service config into the registry that a URL names, or removes it with None. A config that channels could not
+/// read is rejected here. The settings of balancers are not checked, as only the balancers can read them.
 ///
-/// The URL is that of [`registry`]. Channels to the service obey the config as soon as they hear of it, unless they are
-/// told not to ([`service_config`](crate::ChannelBuilder::service_config)). It stays until it is replaced or removed. To
-/// put it into a [`Registry`] that you hold, call its `put_service_config`.
+/// The URL is that of [`registry`]. Channels to the service apply the config as soon as they receive it, unless
+/// [`service_config`](crate::ChannelBuilder::service_config) is off. The config stays until it is replaced or removed.
+/// With a [`Registry`] at hand, call its `put_service_config` instead.
 ///
 /// ```no_run
 /// # async fn doc() -> callboard::Result<()> {
@@ -96,15 +98,16 @@ fn made(make: &MakeBackend, target: &Target, options: &mut TargetOptions<'_>) ->
 /// ```
 ///
 /// # Errors
-/// As [`registry`] says; [`Invalid`](callboard_core::ErrorKind::Invalid), naming the field, if the config cannot be read;
-/// [`Timeout`](callboard_core::ErrorKind::Timeout) after 10 s without an answer; what the registry answers, and
-/// [`Unsupported`](callboard_core::ErrorKind::Unsupported) if it keeps no configs.
+/// As [`registry`] says; [`Invalid`](callboard_core::ErrorKind::Invalid), naming the field, if the config cannot be
+/// read; [`Timeout`](callboard_core::ErrorKind::Timeout) after 10 s without an answer;
+/// [`Unsupported`](callboard_core::ErrorKind::Unsupported) if the registry stores no configs; and the registry's own
+/// errors.
 pub async fn put_service_config(url: &str, config: Option<&str>) -> Result<()> {
     let (registry, service) = registry(url)?;
     callboard_core::put_service_config(&*registry, &service, config).await
 }
 
-/// The client's side of each backend that is compiled in, by scheme.
+/// The resolver of each backend that is compiled in, by scheme.
 pub(super) fn resolvers() -> impl Iterator<Item = Known<MakeResolver>> {
     features::backends().into_iter().map(|Known { name, feature, make }| {
         let resolver = |make: Arc<MakeBackend>| -> Arc<MakeResolver> {

@@ -1,4 +1,4 @@
-//! One client of a registry for everything in the process that means the same by its URL.
+//! Shares one client of a registry within a process among all URLs with the same settings.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -7,11 +7,11 @@ use callboard_core::{Target, TargetOptions};
 
 use crate::features::Both;
 
-/// Those that are in use. Who uses one holds it; this does not.
+/// The clients in use. They are held by their users, not by this map.
 static CLIENTS: Mutex<BTreeMap<Key, Weak<dyn Both>>> = Mutex::new(BTreeMap::new());
 
-/// All that a URL has said to a backend: everything but the service and what others have read. It holds secrets, and
-/// is never printed.
+/// Everything in a URL that a backend has read: all but the service and the keys of others. It holds secrets, and is
+/// never printed.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
     scheme: String,
@@ -21,8 +21,8 @@ struct Key {
     options: Vec<(String, String)>,
 }
 
-/// The client that is in use already with these settings, or else the one that was just made. `options` has been asked
-/// by the backend, and by nobody else yet.
+/// The client that is in use with these settings, or else `made`. At this point only the backend may have read from
+/// `options`.
 pub(super) fn shared(made: Arc<dyn Both>, target: &Target, options: &TargetOptions<'_>) -> Arc<dyn Both> {
     let key = Key {
         scheme: target.scheme().to_owned(),
@@ -31,7 +31,7 @@ pub(super) fn shared(made: Arc<dyn Both>, target: &Target, options: &TargetOptio
         hosts: target.hosts().to_vec(),
         options: options.taken().into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
     };
-    // Nothing here can leave it half changed.
+    // No panic can leave the map half changed.
     let mut clients = CLIENTS.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(client) = clients.get(&key).and_then(Weak::upgrade) {
         return client;
@@ -48,7 +48,7 @@ mod tests {
 
     use super::*;
 
-    /// What a URL gives whose backend reads the keys `ttl` and `token`.
+    /// The client for a URL whose backend reads the keys `ttl` and `token`.
     fn client(url: &str) -> Arc<dyn Both> {
         let target: Target = url.parse().expect(url);
         let mut options = target.options();
@@ -85,7 +85,7 @@ mod tests {
         drop(resolver);
         assert!(held.upgrade().is_some(), "its registry is in use");
         drop(registry);
-        assert!(held.upgrade().is_none(), "nobody uses it");
+        assert!(held.upgrade().is_none(), "it is not in use");
         drop(client(url));
     }
 }

@@ -1,11 +1,11 @@
-//! The query keys of a URL that are about calls, and the same for every scheme.
+//! The query keys about calls, which are the same for every scheme.
 
 use callboard_core::{BalancerSettings, Result, TargetOptions};
 
 use super::Balancers;
 use crate::ChannelBuilder;
 
-/// All of them.
+/// All of these keys.
 const KEYS: [&str; 9] = [
     "balancer",
     "shuffle",
@@ -18,14 +18,14 @@ const KEYS: [&str; 9] = [
     "max_dials",
 ];
 
-/// Takes them unread, on the side that has no calls to make, so that one URL serves both sides.
+/// Accepts the keys without reading them. For servers, so that one URL serves both sides.
 pub(super) fn pass_over(options: &mut TargetOptions<'_>) {
     for key in KEYS {
         options.text(key);
     }
 }
 
-/// Sets what they say.
+/// Applies the keys to a builder.
 pub(super) fn apply(
     mut builder: ChannelBuilder,
     balancers: &Balancers,
@@ -58,7 +58,7 @@ pub(super) fn apply(
     Ok(builder)
 }
 
-/// A number of things, of which there has to be at least one.
+/// Reads a count, which must be at least 1.
 fn count(key: &'static str, options: &mut TargetOptions<'_>) -> Result<Option<usize>> {
     match options.number(key)? {
         Some(0) => Err(options.invalid(key, "at least 1")),
@@ -66,7 +66,7 @@ fn count(key: &'static str, options: &mut TargetOptions<'_>) -> Result<Option<us
     }
 }
 
-/// The settings of a balancer that a URL has a key for.
+/// The settings of a balancer, from the URL's keys for it.
 fn settings_in(balancer: &str, options: &mut TargetOptions<'_>) -> Result<BalancerSettings> {
     match balancer {
         "pick_first" => {

@@ -1,4 +1,4 @@
-//! From a URL to a channel.
+//! Makes a channel from a URL.
 
 mod backend;
 mod clients;
@@ -14,47 +14,47 @@ pub use self::backend::{put_service_config, registry, resolver};
 use crate::config::{Balancers, Known, Names};
 use crate::{Channel, ChannelBuilder, features};
 
-/// Schemes of URLs that people have from elsewhere. No other text before a '://' is repeated if the URL cannot be read: it
-/// may be a secret in the wrong place.
+/// Well-known schemes of other programs, which an error may repeat. Any other text before a `://` may be a secret in
+/// the wrong place, so an error for an unreadable URL does not repeat it.
 const OTHERS: [&str; 6] = ["http", "https", "grpc", "grpcs", "dns", "tcp"];
 
-/// What a scheme of a [`Dialer`] gives.
+/// The resolver that a scheme of a [`Dialer`] makes.
 pub type Resolved = Arc<dyn Resolver>;
 
-/// Makes a channel to the service that a URL names, with what is compiled in.
+/// Makes a channel to the service that a URL names, with the backends and balancers that are compiled in.
 ///
-/// The URL is `scheme://[user[:password]@]host[:port][,…]/service[?key=value&…]`; the scheme is the backend. Keys that
-/// every scheme knows:
+/// The URL is `scheme://[user[:password]@]host[:port][,…]/service[?key=value&…]`. The scheme names the backend. These
+/// keys work with every scheme:
 ///
 /// | key | meaning | default |
 /// |---|---|---|
-/// | `balancer` | how calls are shared out, unless the service's config says: `round_robin`, `weighted`, `weighted_round_robin`, `pick_first` | `round_robin` |
-/// | `shuffle` | with `pick_first`: whether each client tries the endpoints in an order of its own | `false` |
-/// | `timeout` | the deadline of calls that set none, nor their method's config, up to the end of a stream; the earlier of this and the call's own counts, unless the call has a [`Timeout`](crate::Timeout) | none |
-/// | `wait_for_ready` | whether calls wait for a ready endpoint instead of failing fast, unless their method's config says | `false` |
-/// | `connect_timeout` | the bound of one attempt to connect | `20s` |
-/// | `service_config` | whether the service's config in the registry is obeyed | `true` |
-/// | `external_balancers` | whether [external balancers](crate::lookaside) that the registry lists are asked | `true` |
-/// | `max_instances` | how many instances are used; of more, a part that each channel draws for itself | `10000` |
-/// | `max_dials` | how many attempts to connect may be under way at once | `100` |
+/// | `balancer` | how calls are shared out, unless the service config chooses: `round_robin`, `weighted`, `weighted_round_robin`, `pick_first` | `round_robin` |
+/// | `shuffle` | with `pick_first`: whether each client tries the endpoints in a random order | `false` |
+/// | `timeout` | the deadline of calls, up to the end of a stream, unless the service config sets one for the method; the earlier of this and the call's own counts, unless the call has a [`Timeout`](crate::Timeout) | none |
+/// | `wait_for_ready` | whether calls wait for a ready endpoint instead of failing fast, unless the service config sets it for the method | `false` |
+/// | `connect_timeout` | how long one attempt to connect may take | `20s` |
+/// | `service_config` | whether the service config in the registry is used | `true` |
+/// | `external_balancers` | whether [external balancers](crate::lookaside) that the registry lists are used | `true` |
+/// | `max_instances` | how many instances are used; if there are more, each channel uses a random subset | `10000` |
+/// | `max_dials` | how many attempts to connect may run at once | `100` |
 ///
-/// A server may be given the same URL ([`serve`](crate::serve()), [`registry`]): it passes over these keys. TLS to the
-/// registry is the backend's key `registry_tls`. No key says TLS to the servers, which is the program's to decide:
-/// `Dialer::new().builder(url)?.tls(…)`, see [`ChannelBuilder`].
+/// A server can use the same URL ([`serve`](crate::serve()), [`registry`]): it ignores these keys. The backend's key
+/// `registry_tls` sets TLS to the registry. There is no key for TLS to the servers, as that is for the program to
+/// decide: `Dialer::new().builder(url)?.tls(…)`, see [`ChannelBuilder`].
 ///
-/// Like [`ChannelBuilder::build`] it does no I/O; neither the registry nor a server has to be up. Channels to services of
-/// one registry share one client of it, as [`registry`] says. To give it schemes and
-/// balancers of your own, use a [`Dialer`].
+/// Like [`ChannelBuilder::build`], this does no I/O; neither the registry nor a server has to be up. Channels to
+/// services in one registry share one client of it, as [`registry`] says. For schemes and balancers of your own, use a
+/// [`Dialer`].
 ///
 /// # Errors
-/// [`Invalid`](callboard_core::ErrorKind::Invalid) if the URL is malformed or has a key that nobody knows;
+/// [`Invalid`](callboard_core::ErrorKind::Invalid) if the URL is malformed or has an unknown key;
 /// [`Unsupported`](callboard_core::ErrorKind::Unsupported) if the scheme or the balancer is not known, or needs a
 /// feature that is off: the message says which.
 pub async fn dial(url: &str) -> Result<Channel> {
     channel(url)
 }
 
-/// The same as [`dial`], where nothing can be awaited: as with tonic's `connect_lazy`, the channel connects by itself.
+/// Does the same as [`dial`] without `async`. As with tonic's `connect_lazy`, the channel connects by itself.
 ///
 /// ```no_run
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> callboard::Result<()> {
@@ -63,22 +63,22 @@ pub async fn dial(url: &str) -> Result<Channel> {
 /// ```
 ///
 /// # Errors
-/// As [`dial`] says; and [`Invalid`](callboard_core::ErrorKind::Invalid) outside a tokio runtime, as
+/// As [`dial`] says; [`Invalid`](callboard_core::ErrorKind::Invalid) outside a Tokio runtime, as
 /// [`ChannelBuilder::build`] says.
 pub fn channel(url: &str) -> Result<Channel> {
     Dialer::new().channel(url)
 }
 
-/// Dials URLs with schemes and balancers of your own, beside those that are compiled in.
+/// Dials URLs with schemes and balancers of your own, in addition to those that are compiled in.
 ///
-/// It is a value, not a global table: two libraries in one program cannot meet in it.
+/// A dialer is a value, not a global table, so two libraries in one program cannot conflict.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> callboard::Result<()> {
 /// use callboard::{Dialer, backend::Memory};
 ///
-/// let dialer = Dialer::new().resolver("board", Memory::default());
-/// let channel = dialer.dial("board:///project/test?balancer=weighted").await?;
+/// let dialer = Dialer::new().resolver("memory", Memory::default());
+/// let channel = dialer.dial("memory:///project/test?balancer=weighted").await?;
 /// assert_eq!(channel.service().as_str(), "project/test");
 /// # Ok(()) }
 /// ```
@@ -89,14 +89,14 @@ pub struct Dialer {
 }
 
 impl Dialer {
-    /// Knows what is compiled in.
+    /// Makes a dialer with the schemes and balancers that are compiled in.
     pub fn new() -> Self {
         Self { schemes: schemes(backend::resolvers()), balancers: features::balancers() }
     }
 
-    /// Adds a scheme, or replaces the one of that name. `make` is called for each URL of that scheme, and what it gives is that
-    /// channel's alone unless `make` itself gives the same several times; it reads what it needs from the
-    /// target, and its own query keys from the options.
+    /// Adds a scheme, or replaces the one of that name. `make` is called for each URL of that scheme. It reads what it
+    /// needs from the target, and its own query keys from the options. Each channel has the resolver to itself, unless
+    /// `make` returns the same one several times.
     #[must_use]
     pub fn scheme(
         mut self,
@@ -107,15 +107,15 @@ impl Dialer {
         self
     }
 
-    /// Adds a scheme that always means this resolver, whatever the URL's host says.
+    /// Adds a scheme for this resolver, whatever the URL's host is.
     #[must_use]
     pub fn resolver(self, scheme: &str, resolver: impl Resolver) -> Self {
         let resolver: Resolved = Arc::new(resolver);
         self.scheme(scheme, move |_, _| Ok(Arc::clone(&resolver)))
     }
 
-    /// Adds a balancer under its own name, or replaces the one of that name. All channels that choose it share it, be it
-    /// by `?balancer=` or by the service's config. It has no settings; what a config says beside its name is ignored.
+    /// Adds a balancer under its own name, or replaces the one of that name. All channels that choose it share it, by
+    /// `?balancer=` or by the service config. It has no settings; those in a config are ignored.
     #[must_use]
     pub fn balancer(mut self, balancer: impl Balancer) -> Self {
         self.balancers.add_made(Arc::new(balancer));
@@ -134,7 +134,7 @@ impl Dialer {
         self
     }
 
-    /// Reads a URL into a builder, for what no URL can say. The URL's settings can be overridden there.
+    /// Makes a builder from a URL, for settings that have no query key. The builder can override the URL's settings.
     ///
     /// # Errors
     /// As [`dial`] says.
@@ -156,7 +156,7 @@ impl Dialer {
         self.channel(url)
     }
 
-    /// The same as [`dial`](Self::dial), where nothing can be awaited. See [`channel`](channel()).
+    /// Does the same as [`dial`](Self::dial) without `async`. See [`channel`](channel()).
     ///
     /// # Errors
     /// As [`channel`](channel()) says.
@@ -165,13 +165,13 @@ impl Dialer {
     }
 }
 
-/// Names of schemes.
+/// The schemes by name.
 fn schemes<Make: ?Sized>(known: impl IntoIterator<Item = Known<Make>>) -> Names<Make> {
     Names::new("scheme", known).hint(": a URL names a registry and a service in it, such as etcd://127.0.0.1:2379/a/b")
 }
 
-/// Reads a URL. Where it cannot be read, a scheme that is not known here counts as the reason: the rest is then another
-/// program's, as in `https://host:port`.
+/// Reads a URL. If it cannot be read and its scheme is another program's, as in `https://host:port`, the error is that
+/// the scheme is not known.
 fn target<Make: ?Sized>(url: &str, schemes: &Names<Make>) -> Result<Target> {
     url.parse().or_else(|error| {
         let scheme = url.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());

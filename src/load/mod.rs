@@ -1,11 +1,11 @@
-//! Load reports of servers to clients: gRPC's ORCA.
+//! Load reports from servers to clients: gRPC's ORCA.
 //!
-//! A server says how busy it is: with each response, in the trailer `endpoint-load-metrics-bin`, and to clients that ask
-//! for it on a stream of `xds.service.orca.v3.OpenRcaService`. A channel keeps the latest report on each
-//! [`Endpoint`](crate::Endpoint::load), where any picker can read it; the balancer `weighted_round_robin` goes by it.
-//! Servers and clients of Go, Java, C++ and Envoy speak the same.
+//! A server reports its load with each response, in the trailer `endpoint-load-metrics-bin`. It also reports on a
+//! stream of `xds.service.orca.v3.OpenRcaService` to clients that ask for it. A channel keeps the latest report on each
+//! [`Endpoint`](crate::Endpoint::load), where any picker can read it. The balancer `weighted_round_robin` uses it. The
+//! protocol is the one of gRPC in Go, Java and C++, and of Envoy.
 //!
-//! This module is the servers' side. A channel needs nothing of it.
+//! This module is the server's side. A channel needs nothing from it.
 //!
 //! ```no_run
 //! use callboard::load::{LoadRecorder, LoadReportLayer, LoadReportServer};

@@ -1,4 +1,4 @@
-//! What a balancer has sent, which is read beside the channel if it is long.
+//! Messages of a balancer. A long one is decoded on a thread for blocking work.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,20 +14,21 @@ use super::list::List;
 use super::subset::Subset;
 use super::v1::{LoadBalanceRequest, LoadBalanceResponse, Response};
 
-/// An answer larger than this, in bytes, is not read on the thread that calls may be made on. It has a thousand entries.
+/// An answer larger than this, in bytes, is not decoded on a thread that calls may use. It has about a thousand
+/// entries.
 const LONG: usize = 16 << 10;
 
-/// One message, not read yet.
+/// One message, not decoded yet.
 pub(super) struct Answer(Bytes);
 
-/// What it says.
+/// What a message says.
 pub(super) enum Said {
-    /// The first message, with how often to report.
+    /// The first message, with the interval of reports.
     Initial(Duration),
-    /// A list. None if there are entries and not one makes sense.
+    /// A list. None if it has entries and none of them is valid.
     List(Option<Arc<List>>),
     Fallback,
-    /// Something that this version does not know, or nothing.
+    /// A message that this version does not know, or an empty one.
     Unknown,
 }
 
@@ -38,7 +39,7 @@ impl Answer {
         Self(message.into())
     }
 
-    /// Reads it, without holding up who else runs on this thread.
+    /// Decodes the message, without delaying other tasks on this thread.
     pub(super) async fn read(self, counts: &Arc<CallCounts>, subset: Subset) -> Result<Said, Status> {
         if self.0.len() <= LONG {
             return read(self.0, counts, subset);
@@ -59,7 +60,7 @@ fn read(bytes: Bytes, counts: &Arc<CallCounts>, subset: Subset) -> Result<Said, 
     })
 }
 
-/// The protocol's codec, but for the reading of answers.
+/// The protocol's codec, except that answers are not decoded.
 pub(super) struct Unread;
 
 impl Codec for Unread {

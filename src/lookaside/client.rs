@@ -21,11 +21,12 @@ use crate::control::{self, EndpointStatus, MAX_DIALS, Parts, Shared};
 use crate::grpc::{Answer, Defaults};
 use crate::transport::{Connector, Keepalive, Settings};
 
-/// How long an attempt to connect to one balancer runs alone. The one of gRPC's `pick_first`.
+/// How long an attempt to connect to one balancer runs before the next one is tried beside it. The value of gRPC's
+/// `pick_first`.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// What a channel to balancers has in common with the one that it is for: the way to get from an address to an encrypted
-/// stream, and the name that a certificate must be for. Neither the registry nor a balancer has a say in that.
+/// What a channel to balancers shares with the channel that uses them: the connector, with TLS, and the name that a
+/// certificate must have. Neither the registry nor a balancer can change these.
 #[derive(Clone)]
 pub(crate) struct Way {
     pub(crate) service: ServiceName,
@@ -36,20 +37,21 @@ pub(crate) struct Way {
     pub(crate) terms: Terms,
 }
 
-/// How far a balancer is heard.
+/// The limits of what a balancer may do.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Terms {
-    /// How long calls wait for the first list, and a balancer has to answer.
+    /// How long calls wait for the first list, and how long a balancer may take to answer.
     pub(crate) patience: Duration,
     /// How many servers of a list are used.
     pub(crate) most: usize,
 }
 
 impl Way {
-    /// A channel to one of these, in this order: the first that connects, tried one after the other.
+    /// Makes a channel to one of these balancers: the first that connects. They are tried one after the other, in this
+    /// order.
     pub(super) fn open(&self, balancers: Vec<Address>) -> BalancerChannel {
         let mut settings = self.settings.clone();
-        // gRPC's numbers for balancers: one that is gone is noticed within 30 s.
+        // gRPC's values for balancers: a dead one is noticed within 30 s.
         settings.keepalive = Keepalive::every(Duration::from_secs(20)).timeout(Duration::from_secs(10));
         let balancer: Arc<dyn Balancer> = Arc::new(FirstThatConnects);
         let parts = Parts {
@@ -66,7 +68,7 @@ impl Way {
             wait_for_ready: true,
             several_connections: false,
             max_waiting_calls: None,
-            // They are for the service, not for who says where it is.
+            // The credentials are for the service, not for its balancers.
             credentials: None,
             ..self.defaults.clone()
         };
@@ -107,8 +109,8 @@ impl tower_service::Service<http::Request<Body>> for BalancerChannel {
     }
 }
 
-/// The order in which a client asks balancers: its own, so that many clients do not all ask the same one; whichever was
-/// asked last comes last.
+/// The order in which a client tries balancers. It is random, so that many clients do not all use the same one. The
+/// balancer that was used last comes last.
 pub(super) fn order(balancers: &[Address], asked_last: Option<&Address>) -> Vec<Address> {
     let mut order: VecDeque<_> = balancers.iter().cloned().collect();
     fastrand::shuffle(order.make_contiguous());
@@ -120,7 +122,7 @@ pub(super) fn order(balancers: &[Address], asked_last: Option<&Address>) -> Vec<
     order.into()
 }
 
-/// gRPC's `pick_first`, in the order that there is.
+/// gRPC's `pick_first`, without changing the order.
 #[derive(Debug)]
 struct FirstThatConnects;
 
@@ -147,7 +149,7 @@ impl Picker for First {
     }
 }
 
-/// Yields one set, and nothing after it.
+/// A resolver that yields one set, and nothing after it.
 #[derive(Clone, Debug)]
 struct These(Vec<Address>);
 

@@ -1,4 +1,4 @@
-//! Talking to balancers, one at a time, for as long as there are any.
+//! Streams to balancers, one at a time, while there are any.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -25,25 +25,26 @@ use super::subset::Subset;
 use super::v1::{InitialLoadBalanceRequest, LoadBalanceRequest, Request};
 use crate::control::EndpointStatus;
 
-/// The second conversation in a row that was over sooner than this counts as one that did not come about: a balancer
-/// that answers and hangs up is not asked without a pause.
+/// If two streams in a row end sooner than this, the second counts as failed, so that a balancer that answers and hangs
+/// up is retried after a backoff.
 const SETTLED: Duration = Duration::from_secs(1);
 
-/// How long an attempt to connect to a balancer is not begun anew because others have come or gone: records that do so all
-/// the time must not keep anybody from being connected, nor have everybody dialled all the time.
+/// How long an attempt to connect to a balancer goes on although the set of balancers has changed. Records that change
+/// all the time must not keep every attempt from succeeding, nor cause dials without end.
 pub(super) const STEADY: Duration = Duration::from_secs(1);
 
-/// A list that comes sooner than this after the one before waits, and is forgotten if another one comes meanwhile.
+/// A list that comes sooner than this after the one before waits. If another one comes in the meantime, the waiting one
+/// is dropped.
 const COALESCE: Duration = Duration::from_millis(20);
 
-/// Reports are not sent more often than this, nor more seldom, whatever a balancer asks for.
+/// The shortest and the longest interval of reports, whatever a balancer asks for.
 const MOST_OFTEN: Duration = Duration::from_millis(100);
 const LEAST_OFTEN: Duration = Duration::from_secs(86_400);
 
-/// Who the balancers are, as the registry says.
+/// The balancers that the registry lists.
 pub(super) type Balancers = watch::Receiver<Arc<[Address]>>;
 
-/// One side of all conversations of a channel.
+/// A channel's side of its streams to balancers.
 pub(super) struct Talker {
     way: Way,
     balancers: Balancers,
@@ -52,15 +53,15 @@ pub(super) struct Talker {
     news: mpsc::Sender<News>,
 }
 
-/// How a conversation ended.
+/// How a stream to a balancer ended.
 struct End {
     with: Option<Address>,
-    /// How long it went on. None if it did not come about.
+    /// How long it lasted. None if it never began.
     lasted: Option<Duration>,
     why: Error,
 }
 
-/// A conversation that has begun.
+/// A stream to a balancer that has answered.
 struct Begun {
     balancer: Address,
     report_every: Option<Duration>,
@@ -76,7 +77,7 @@ impl Talker {
         Self { way, balancers, counts: Arc::default(), subset, news }
     }
 
-    /// One conversation after the other, from this time on. Whoever drops this future ends the one that there is.
+    /// Opens one stream after the other, from this time on. Dropping this future ends the current one.
     pub(super) async fn run(mut self, from: Instant) -> Infallible {
         sleep_until(from).await;
         let mut retry = BackoffState::new(self.way.backoff.clone());
@@ -84,8 +85,8 @@ impl Talker {
         loop {
             let End { with, lasted, why } = self.converse(asked_last.as_ref()).await;
             match why.kind() {
-                ErrorKind::Closed => tracing::info!(why = why.chain(), "the conversation with a balancer is over"),
-                _ => tracing::warn!(error = why.chain(), "the conversation with a balancer is over"),
+                ErrorKind::Closed => tracing::info!(why = why.chain(), "the stream to a balancer has ended"),
+                _ => tracing::warn!(error = why.chain(), "the stream to a balancer has ended"),
             }
             asked_last = with.or(asked_last);
             self.tell(News::Lost(why)).await;
@@ -126,7 +127,7 @@ impl Talker {
         End { with: Some(with), lasted: Some(since.elapsed()), why }
     }
 
-    /// Waits for a connection to any of the balancers, whoever these are meanwhile.
+    /// Waits for a connection to any of the balancers, following changes of the set.
     async fn connect(&mut self, asked_last: Option<&Address>) -> BalancerChannel {
         loop {
             let channel = self.way.open(order(&self.balancers.borrow_and_update(), asked_last));
@@ -142,14 +143,14 @@ impl Talker {
         }
     }
 
-    /// Listens and reports until it is over; says why.
+    /// Reads lists and sends reports until the stream is over. Returns the reason.
     async fn go_on(&mut self, mut begun: Begun) -> Error {
         let (mut list, mut last_list): (Option<Arc<List>>, Option<Instant>) = (None, None);
         let mut report_at = begun.report_every.map(|every| later(Instant::now(), every));
         let mut silent = false;
         loop {
             if !self.balancers.borrow_and_update().contains(&begun.balancer) {
-                return Error::new(ErrorKind::Closed, format!("balancer {} has left the registry", begun.balancer));
+                return Error::new(ErrorKind::Closed, format!("balancer {} is no longer registered", begun.balancer));
             }
             let pass_on_at = last_list.map_or_else(Instant::now, |at: Instant| at + COALESCE);
             tokio::select! {
@@ -173,7 +174,7 @@ impl Talker {
                 }
                 _ = self.balancers.changed() => {}
             }
-            // However fast a balancer talks, others have their turn.
+            // A balancer that sends without a pause must not block other tasks.
             tokio::task::consume_budget().await;
         }
     }
@@ -181,18 +182,18 @@ impl Talker {
     async fn take(&self, said: Said, list: &mut Option<Arc<List>>) {
         match said {
             Said::List(Some(read)) => *list = Some(read),
-            Said::List(None) => tracing::warn!("a balancer's list is ignored: no entry of it makes sense"),
+            Said::List(None) => tracing::warn!("a balancer's list is ignored: all of its entries are invalid"),
             Said::Fallback => {
                 *list = None;
                 self.tell(News::Fallback).await;
             }
-            // A second first message says nothing new, and what this version does not know it skips.
-            Said::Initial(_) | Said::Unknown => tracing::debug!("a message of the balancer's is ignored"),
+            // A second initial message is ignored, as is a message that this version does not know.
+            Said::Initial(_) | Said::Unknown => tracing::debug!("a message of the balancer is ignored"),
         }
     }
 
-    /// Sends a report, unless it and the last one say that nothing has happened. One that the balancer has no ear for
-    /// waits: what is to be reported is in the next one.
+    /// Sends a report, unless it and the last one are empty. If the balancer does not read, nothing is sent, and the
+    /// figures go into the next report.
     fn report(&self, requests: &mpsc::Sender<LoadBalanceRequest>, silent: &mut bool) {
         let Ok(place) = requests.try_reserve() else { return };
         let mut stats = self.counts.take();
@@ -204,7 +205,7 @@ impl Talker {
     }
 }
 
-/// Waits until one of the balancers is connected, and tells when none of them can be.
+/// Waits until one of the balancers is connected. Reports if none of them can be.
 async fn until_ready(channel: &BalancerChannel, news: &mpsc::Sender<News>) {
     let mut state = channel.watch_state();
     loop {
@@ -214,12 +215,12 @@ async fn until_ready(channel: &BalancerChannel, news: &mpsc::Sender<News>) {
             ConnectivityState::TransientFailure => drop(news.send(News::Unreachable(unreachable(channel))).await),
             _ => {}
         }
-        // The sender is in the channel.
+        // The channel holds the sender.
         let _ = state.changed().await;
     }
 }
 
-/// Why none of them is connected: what is wrong with one, and how many there are.
+/// The error if no balancer is connected: the error of one, and their number.
 fn unreachable(channel: &BalancerChannel) -> Error {
     let statuses = channel.endpoints();
     let failed = statuses.iter().find_map(|EndpointStatus { endpoint, connection_error, .. }| {
@@ -229,13 +230,13 @@ fn unreachable(channel: &BalancerChannel) -> Error {
     Error::new(ErrorKind::Unavailable, format!("none of {} balancers can be reached{why}", statuses.len()))
 }
 
-/// Whom it is connected to.
+/// The address of the connected balancer.
 fn ready(channel: &BalancerChannel) -> Option<Address> {
     let ready = |status: &EndpointStatus| status.endpoint.state() == ConnectivityState::Ready;
     channel.endpoints().iter().find(|status| ready(status)).map(|status| status.endpoint.instance().address().clone())
 }
 
-/// Opens the stream, says what is to be balanced, and waits for the answer.
+/// Opens the stream, sends the service's name, and waits for the answer.
 async fn shake_hands(
     channel: BalancerChannel,
     balancer: Address,
@@ -245,7 +246,7 @@ async fn shake_hands(
 ) -> Result<Begun> {
     let (requests, queue) = mpsc::channel(1);
     let initial = Request::InitialRequest(InitialLoadBalanceRequest { name: service.to_owned() });
-    // There is room for one.
+    // The queue has room for one message.
     let _ = requests.try_send(initial.into());
     let path = PathAndQuery::from_static(BALANCE_LOAD);
     let mut client = Grpc::new(channel.clone());
@@ -278,7 +279,7 @@ async fn until(at: Option<Instant>) {
     }
 }
 
-/// What is said to a balancer, as the stream that tonic takes.
+/// The messages to a balancer, as the stream that tonic takes.
 struct Requests(mpsc::Receiver<LoadBalanceRequest>);
 
 impl Stream for Requests {

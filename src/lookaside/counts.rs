@@ -1,4 +1,4 @@
-//! Counting calls for reports to a balancer.
+//! Counts calls for reports to a balancer.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -8,21 +8,21 @@ use callboard_core::Outcome;
 
 use super::v1::{ClientStats, ClientStatsPerToken};
 
-/// What became of a channel's calls since the last report.
+/// The outcomes of a channel's calls since the last report.
 #[derive(Debug, Default)]
 pub(crate) struct CallCounts {
-    /// Below zero for a moment, if calls were reported that were not made in the end.
+    /// Briefly below zero if a call was reported and then not made.
     started: AtomicI64,
     finished: AtomicU64,
     failed_to_send: AtomicU64,
     known_received: AtomicU64,
-    /// Whether anybody will ever ask. Drops are counted by token, and tokens that nobody asks for would only pile up.
+    /// Whether reports are wanted at all. Drops are counted by token, and without reports the tokens would pile up.
     asked: AtomicBool,
     dropped: Mutex<BTreeMap<Arc<str>, u64>>,
 }
 
 impl CallCounts {
-    /// Notes whether reports are asked for.
+    /// Notes whether the balancer wants reports.
     pub(super) fn ask(&self, asked: bool) {
         self.asked.store(asked, Ordering::Relaxed);
         if !asked {
@@ -35,7 +35,7 @@ impl CallCounts {
         self.started.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts the end of such a call, or that it was not made in the end.
+    /// Counts the end of such a call, or that it was not made after all.
     pub(super) fn ended(&self, outcome: &Outcome) {
         if !outcome.used {
             self.started.fetch_sub(1, Ordering::Relaxed);
@@ -51,7 +51,7 @@ impl CallCounts {
         }
     }
 
-    /// Counts a call that a drop entry has ended.
+    /// Counts a call that was dropped by a drop entry.
     pub(super) fn dropped(&self, token: &Arc<str>) {
         self.started.fetch_add(1, Ordering::Relaxed);
         self.finished.fetch_add(1, Ordering::Relaxed);
@@ -61,14 +61,14 @@ impl CallCounts {
         }
     }
 
-    /// What is below zero is left for the next report.
+    /// Takes the count. One below zero is left for the next report.
     fn take_started(&self) -> i64 {
         let started = self.started.swap(0, Ordering::Relaxed);
         self.started.fetch_add(started.min(0), Ordering::Relaxed);
         started.max(0)
     }
 
-    /// What there is to report; from here on it counts from zero.
+    /// Takes the figures for a report, and starts again from zero.
     pub(super) fn take(&self) -> ClientStats {
         let take = |count: &AtomicU64| i64::try_from(count.swap(0, Ordering::Relaxed)).unwrap_or(i64::MAX);
         let dropped = std::mem::take(&mut *self.dropped.lock().unwrap_or_else(PoisonError::into_inner));
@@ -81,7 +81,8 @@ impl CallCounts {
             num_calls_finished_with_client_failed_to_send: take(&self.failed_to_send),
             num_calls_finished_known_received: take(&self.known_received),
             num_calls_finished: take(&self.finished),
-            // The last one: of a call that has ended meanwhile, the start is not left for the next report.
+            // The count of started calls is read last, so that each finished call of the report is counted as started
+            // too.
             num_calls_started: self.take_started(),
             calls_finished_with_drop: dropped.into_iter().map(per_token).collect(),
         }

@@ -7,28 +7,28 @@ use callboard_core::{Address, Error};
 use super::list::List;
 use super::status::{Decides, FallbackReason, Lookaside};
 
-/// What a conversation with a balancer tells of itself.
+/// An event on a stream to a balancer.
 #[derive(Debug)]
 pub(super) enum News {
-    /// It has begun: the balancer has answered.
+    /// The stream has begun: the balancer has answered.
     Begun(Address),
     List(Arc<List>),
-    /// The balancer asks the client to do without one.
+    /// The balancer requests fallback.
     Fallback,
-    /// It is over, or did not come about.
+    /// The stream has ended, or could not begin.
     Lost(Error),
-    /// No balancer can be connected, which is tried again.
+    /// No balancer can be connected. Attempts go on.
     Unreachable(Error),
 }
 
-/// Who decides, and what was heard last. It knows no time and no I/O.
+/// What decides, and the last events. It involves no time and no I/O.
 #[derive(Debug)]
 pub(super) struct Decision {
     decides: Who,
     balancer: Option<Address>,
-    /// Set from the end of a conversation to the next one's begin.
+    /// Set from the end of a stream until the next one begins.
     lost: bool,
-    /// Set from when none could be connected to the next conversation's begin.
+    /// Set once no balancer could be connected, until the next stream begins.
     unreachable: bool,
     error: Option<Error>,
 }
@@ -41,13 +41,13 @@ enum Who {
 }
 
 impl Decision {
-    /// `in_use` says that calls go to the registry's backends already: they do until there is a list.
+    /// `in_use` says that calls go to the registry's backends already. They do so until there is a list.
     pub(super) fn new(in_use: bool) -> Self {
         let decides = if in_use { Who::Registry(FallbackReason::FirstList) } else { Who::Nobody };
         Self { decides, balancer: None, lost: false, unreachable: false, error: None }
     }
 
-    /// Takes over what a conversation tells.
+    /// Applies an event of a stream.
     pub(super) fn take(&mut self, news: News) {
         match news {
             News::Begun(address) => {
@@ -58,7 +58,7 @@ impl Decision {
             News::Unreachable(error) => (self.unreachable, self.error) = (true, Some(error)),
             News::Fallback => self.fall_back(FallbackReason::Asked),
             News::List(list) => {
-                // One that says the same is ignored, so that picks go on where they are.
+                // An equal list is ignored, so that picks keep their position.
                 match self.list() {
                     Some(known) if known.same_as(&list) => return,
                     Some(_) => tracing::debug!(%list, "a balancer's list has changed"),
@@ -69,24 +69,24 @@ impl Decision {
         }
     }
 
-    /// Notes that the time for the first list is over. Later, that means nothing.
+    /// Notes that the time for the first list is over. Later calls have no effect.
     pub(super) fn first_list_is_late(&mut self) {
         if matches!(self.decides, Who::Nobody) {
             self.fall_back(FallbackReason::Timeout);
         }
     }
 
-    /// Looks whether there is a balancer to wait for, or a list that is of use without one. True if from here on the
-    /// registry decides.
+    /// Checks whether there is still a balancer to wait for, or a useful list without one. True if the registry decides
+    /// from here on.
     pub(super) fn note_ready(&mut self, any_ready: bool, backends: impl FnOnce() -> bool) -> bool {
         let reason = match &self.decides {
             Who::Registry(_) => return false,
-            // As gRPC's C-core does: what every attempt has failed at is not waited for.
+            // As in gRPC's C-core: if every attempt has failed, calls do not wait.
             Who::Nobody if self.unreachable => FallbackReason::Unreachable,
             _ if self.lost => FallbackReason::Lost,
             _ => return false,
         };
-        // Without backends there is nothing to fall back to: the list, or the next one, is the better hope.
+        // Without backends there is nothing to fall back to, so waiting for a list is better.
         let falls_back = !any_ready && backends();
         if falls_back {
             self.fall_back(reason);
@@ -105,7 +105,7 @@ impl Decision {
         matches!(self.decides, Who::Nobody)
     }
 
-    /// The balancer that is talked to.
+    /// The connected balancer.
     pub(super) fn balancer(&self) -> Option<&Address> {
         self.balancer.as_ref()
     }
@@ -185,7 +185,7 @@ mod tests {
         decision.take(lost());
         assert!(!decision.note_ready(true, || true));
         assert!(decision.list().is_some() && decision.status().balancer.is_none());
-        assert!(!decision.note_ready(false, || false), "nobody to fall back to");
+        assert!(!decision.note_ready(false, || false), "there is nothing to fall back to");
         assert!(decision.note_ready(false, || true));
         assert_eq!(reason(&decision), Some(FallbackReason::Lost));
         decision.take(begun());
@@ -203,7 +203,10 @@ mod tests {
     #[test]
     fn a_balancer_that_cannot_be_connected_is_not_waited_for_while_there_are_backends() {
         let mut decision = decision([News::Unreachable(Error::new(ErrorKind::Unavailable, "refused"))]);
-        assert!(!decision.note_ready(false, || false) && decision.waits_for_first_list(), "nobody to fall back to");
+        assert!(
+            !decision.note_ready(false, || false) && decision.waits_for_first_list(),
+            "there is nothing to fall back to"
+        );
         assert!(decision.note_ready(false, || true));
         assert_eq!(reason(&decision), Some(FallbackReason::Unreachable));
         assert!(decision.status().error.is_some());

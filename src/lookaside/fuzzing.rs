@@ -1,5 +1,4 @@
-//! What fuzz targets reach of the reading of lists. It is compiled with `--cfg fuzzing` alone, and no part of the
-//! interface.
+//! The decoding of lists, for fuzz targets. It is compiled with `--cfg fuzzing` alone, and is not part of the API.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,25 +13,25 @@ use super::picker::ListPicker;
 use super::status::Lookaside;
 use super::subset::Subset;
 
-/// A channel's side of a conversation, without the connection.
+/// A channel's side of a stream to a balancer, without the connection.
 #[derive(Debug)]
 pub struct Conversation {
     decision: Decision,
     subset: Subset,
 }
 
-/// What a balancer has said.
+/// A message of a balancer.
 #[derive(Debug)]
 pub enum Said {
-    /// How often it wants reports.
+    /// The interval of reports.
     Initial(Duration),
     /// A list that counts.
     List(Listed),
-    /// A list without an entry that makes sense.
+    /// A list without a valid entry.
     Nonsense,
-    /// To do without it.
+    /// A request for fallback.
     Fallback,
-    /// Something that is not known.
+    /// An unknown message.
     Unknown,
 }
 
@@ -49,7 +48,7 @@ impl Conversation {
     /// Takes one message.
     ///
     /// # Errors
-    /// If it is none.
+    /// If it cannot be decoded.
     pub async fn take(&mut self, message: Vec<u8>) -> Result<Said, Status> {
         Ok(match Answer::of(message).read(&Arc::default(), self.subset).await? {
             Read::Initial(every) => Said::Initial(every),
@@ -66,7 +65,7 @@ impl Conversation {
         })
     }
 
-    /// Who decides.
+    /// What decides.
     pub fn status(&self) -> Lookaside {
         self.decision.status()
     }
@@ -78,18 +77,17 @@ impl Listed {
         self.0.servers()
     }
 
-    /// How many entries there are, those that drop included; how many those are; and how many were skipped.
+    /// The number of entries, including drop entries; the number of drop entries; and the number of skipped ones.
     pub fn counts(&self) -> (usize, usize, usize) {
         (self.0.entries().len(), self.0.drops(), self.0.skipped())
     }
 
-    /// Whether the other says the same.
+    /// Whether both lists are equal.
     pub fn same_as(&self, other: &Self) -> bool {
         self.0.same_as(&other.0)
     }
 
-    /// Where one call after the other goes among these endpoints: a place, or None for one that is dropped, and nothing
-    /// at all if calls wait.
+    /// The picks of consecutive calls among these endpoints: an index, or None for a drop; no items if calls wait.
     pub fn steer(&self, endpoints: &[Endpoint], calls: usize) -> Vec<Option<usize>> {
         let members = Members::new(endpoints);
         let picker = ListPicker::new(&self.0, &members);

@@ -1,4 +1,4 @@
-//! What a balancer's list says, read once.
+//! A balancer's list, decoded once.
 
 use std::collections::{HashMap, hash_map};
 use std::fmt;
@@ -13,11 +13,11 @@ use super::counts::CallCounts;
 use super::subset::Subset;
 use super::v1;
 
-/// gRPC's bound of a token, in bytes.
+/// gRPC's limit for a token, in bytes.
 const LONGEST_TOKEN: usize = 50;
 
-/// A balancer's list. Balancers are not trusted more than registries are: entries that make no sense are skipped and
-/// counted, and an entry is an address and a token, nothing else.
+/// A balancer's list. Balancers are not trusted more than registries: invalid entries are skipped and counted, and an
+/// entry is an address and a token, nothing else.
 #[derive(Debug)]
 pub(crate) struct List {
     entries: Vec<Entry>,
@@ -25,15 +25,15 @@ pub(crate) struct List {
     servers: Vec<Arc<Instance>>,
     drops: usize,
     skipped: usize,
-    /// Whose turn it is among all entries. Kept for as long as the list is, so that the share of calls that are dropped
-    /// does not depend on how often a connection comes or goes.
+    /// The next entry. It is kept as long as the list is, so that the share of dropped calls does not depend on how
+    /// often connections come and go.
     pub(super) turns: Turns,
     pub(super) counts: Arc<CallCounts>,
 }
 
 #[derive(Debug)]
 pub(super) enum Entry {
-    /// The place of the server among all servers of the list.
+    /// The index of the server among all servers of the list.
     Server {
         server: usize,
         /// The token for the server, if it has one.
@@ -44,7 +44,7 @@ pub(super) enum Entry {
     },
 }
 
-/// An entry that makes sense.
+/// A valid entry.
 enum Read {
     Server { address: Address, metadata: Option<Arc<CallMetadata>> },
     Drop { token: Arc<str> },
@@ -63,12 +63,12 @@ impl PartialEq for Entry {
 }
 
 impl List {
-    /// Reads a list. None if there are entries and not one makes sense: then it says nothing that could be followed.
+    /// Decodes a list. None if it has entries and none of them is valid: such a list is ignored.
     pub(super) fn read(said: &[v1::Server], counts: &Arc<CallCounts>, subset: Subset) -> Option<Self> {
         let used = subset.apply(said).unwrap_or_else(|| said.iter().collect());
         if used.len() < said.len() {
             let (entries, used) = (said.len(), used.len());
-            tracing::warn!(entries, used, "the balancer's list is too long: a random part of it is used");
+            tracing::warn!(entries, used, "the balancer's list is too long: a random subset is used");
         }
         let mut entries = Vec::with_capacity(used.len());
         let (mut known, mut servers) = (HashMap::new(), Vec::new());
@@ -123,7 +123,7 @@ impl List {
         self.skipped
     }
 
-    /// Whether the other one says the same.
+    /// Whether both lists are equal.
     pub(super) fn same_as(&self, other: &Self) -> bool {
         self.servers == other.servers && self.entries == other.entries && self.skipped == other.skipped
     }
@@ -143,11 +143,11 @@ impl fmt::Display for List {
 fn read(server: &v1::Server) -> Result<Read> {
     let token = server.load_balance_token.as_str();
     if token.len() > LONGEST_TOKEN {
-        return Err(Error::invalid(format!("a token of {} bytes: {LONGEST_TOKEN} are allowed", token.len())));
+        return Err(Error::invalid(format!("a token of {} bytes: at most {LONGEST_TOKEN} are allowed", token.len())));
     }
     // gRPC's rule for ASCII metadata.
     let value = HeaderValue::from_str(token).ok().filter(|_| token.bytes().all(|b| (0x20..=0x7e).contains(&b)));
-    let value = value.ok_or_else(|| Error::invalid("a token that cannot stand in metadata"))?;
+    let value = value.ok_or_else(|| Error::invalid("a token that is not valid in metadata"))?;
     if server.drop {
         return Ok(Read::Drop { token: token.into() });
     }
@@ -165,7 +165,7 @@ fn read(server: &v1::Server) -> Result<Read> {
     Ok(Read::Server { address, metadata })
 }
 
-/// A server that the registry does not know. Its incarnation is not known, so any that signs in is newer.
+/// A server that is not in the registry. Its incarnation is not known, so any registered instance counts as newer.
 fn unlisted(address: &Address) -> Option<Instance> {
     // An IP address and a port are an id, so there is always one.
     Instance::at(address.clone()).ok().map(|instance| instance.with_incarnation(Incarnation::from_micros(0)))

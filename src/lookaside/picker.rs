@@ -1,4 +1,4 @@
-//! Choosing by a balancer's list.
+//! Picks by a balancer's list.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use callboard_core::{Balancer, Call, CallMetadata, Instance, Member, Members, Ou
 
 use super::list::{Entry, List};
 
-/// The balancer while an external balancer's list decides. The channel's own is not asked.
+/// The balancer while an external balancer's list decides. The channel's own one is not asked.
 #[derive(Debug)]
 pub(super) struct ByList(Arc<List>);
 
@@ -27,16 +27,16 @@ impl Balancer for ByList {
     }
 }
 
-/// Chooses by a balancer's list among the endpoints that are ready.
+/// Picks among the ready endpoints by a balancer's list.
 ///
-/// Two circles, as in grpc-go: the first one goes over all entries, and fails a call whose turn falls on a drop entry.
-/// The second one goes over the entries whose servers are ready. So of any n·k calls, each of n entries takes exactly k
-/// while all servers are ready; a server that is not leaves its calls to the others, and the share that is dropped
-/// stays as the balancer wants it. The order of the list, and how often a server stands in it, is the balancer's word.
+/// There are two rotations, as in grpc-go. The first one goes over all entries, and fails a call whose turn falls on a
+/// drop entry. The second one goes over the entries whose servers are ready. So while all servers are ready, each of n
+/// entries takes exactly k of any n·k calls. A server that is not ready leaves its calls to the others, and the share
+/// of dropped calls stays the same. The balancer decides the order of the list, and how often a server is in it.
 #[derive(Debug)]
 pub(super) struct ListPicker {
     list: Arc<List>,
-    /// Entries whose servers are ready, and what calls to them carry.
+    /// The entries whose servers are ready, and the metadata of calls to them.
     ready: Vec<(Member, Option<Arc<CallMetadata>>)>,
     turns: Turns,
 }
@@ -55,7 +55,7 @@ impl ListPicker {
 }
 
 impl Picker for ListPicker {
-    /// A call that is asked for again is not dropped: else more would be than the balancer wants.
+    /// A call that is picked for again is not dropped: otherwise too many calls would be.
     fn pick(&self, call: &Call<'_>) -> Pick {
         if self.ready.is_empty() {
             return Pick::Wait;
@@ -83,8 +83,8 @@ impl Picker for ListPicker {
     }
 }
 
-/// Which ready member each server of the list is, if it is one. Members mostly come in the order of the list, so the next
-/// one is looked at first.
+/// The ready member for each server of the list, if there is one. Members mostly come in the order of the list, so the
+/// next one is tried first.
 fn servers(list: &List, members: &Members) -> Vec<Option<Member>> {
     let ready = members.ready();
     let address = |index: usize| ready.get(index).map(|member| members[*member].instance().address());
@@ -102,7 +102,7 @@ fn servers(list: &List, members: &Members) -> Vec<Option<Member>> {
     list.servers().iter().map(&mut find).collect()
 }
 
-/// Whose turn it is among so many, of which there is at least one.
+/// The next index below `among`, which is at least 1.
 fn turn(turns: &Turns, among: usize) -> usize {
     (turns.next() % among as u64) as usize
 }
@@ -140,7 +140,7 @@ mod tests {
         picker.pick(&if again { call.again() } else { call })
     }
 
-    /// How often each token came up in so many picks; drops under their own.
+    /// How often each token came up in a number of picks; drops under their own token.
     fn picks(picker: &ListPicker, count: usize) -> BTreeMap<String, usize> {
         let mut counts = BTreeMap::new();
         for _ in 0..count {

@@ -1,4 +1,4 @@
-//! What a channel connects to: what its registry says, or what a balancer says that the registry lists.
+//! The endpoints of a channel: those in its registry, or those of a balancer that the registry lists.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -17,34 +17,34 @@ use super::list::List;
 use super::picker::ByList;
 use crate::control::{Set, Source, SourceStatus};
 
-/// Watches the registry, and asks a balancer while it lists any.
+/// Watches the registry, and uses a balancer while it lists any.
 pub(crate) struct Lookup {
     watcher: Watcher,
-    /// None if balancers are not to be asked.
+    /// None if balancers are not used.
     way: Option<Way>,
-    /// What is to be connected.
+    /// The endpoints to connect.
     set: Set,
-    /// The balancer that decides in the place of the channel's own: by the list of this value.
+    /// The balancer that replaces the channel's own one: it picks by the list in this value.
     by_list: Option<(Arc<List>, Arc<dyn Balancer>)>,
-    /// None while the registry lists no balancer: then this adds nothing.
+    /// None while the registry lists no balancer.
     asking: Option<Box<Asking>>,
-    /// The balancer that the log has named last. All traffic goes where it says, and one record in the registry is all
-    /// that it takes.
+    /// The balancer that the log named last. It is logged because a single record in the registry is enough to redirect
+    /// all calls.
     named: Option<(String, Address)>,
-    /// When balancers are asked, if the registry lists one again after it has listed none.
+    /// When a balancer is tried, if the registry lists one again after it listed none.
     ask_from: Instant,
 }
 
-/// The balancers that there are, and what came of asking them.
+/// The balancers in the registry, and the outcome of asking them.
 struct Asking {
     /// As the registry lists them.
     listed: Vec<Arc<Instance>>,
     balancers: watch::Sender<Arc<[Address]>>,
-    /// Ends with this, and with it every connection to a balancer.
+    /// The task ends when this is dropped, and so do the connections to balancers.
     talk: Pin<Box<dyn Future<Output = Infallible> + Send>>,
     news: mpsc::Receiver<News>,
     decision: Decision,
-    /// When the first list is late. None if that is too far away to be a time.
+    /// When the first list is late. None if that is too far away for an `Instant`.
     late_at: Option<Instant>,
 }
 
@@ -65,7 +65,7 @@ impl Source for Lookup {
         self.by_list.as_ref().map(|(_, balancer)| balancer)
     }
 
-    /// It matters while no balancer is in reach.
+    /// Used while no balancer can be reached.
     fn note_ready(&mut self, any: bool) -> bool {
         let Some(asking) = &mut self.asking else { return false };
         let backends = || self.watcher.resolution().instances.iter().flat_map(|all| all.iter()).any(is_backend);
@@ -87,7 +87,8 @@ impl Lookup {
         Self { watcher, way, set, by_list: None, asking: None, named: None, ask_from }
     }
 
-    /// Waits until the registry, the list, or who decides has changed. Cancel-safe: what was heard is kept in `self`.
+    /// Waits until the registry, the list, or what decides has changed. Cancel-safe: what was received is kept in
+    /// `self`.
     async fn changed(&mut self) {
         match &mut self.asking {
             None => drop(self.watcher.changed().await),
@@ -103,7 +104,7 @@ impl Lookup {
         self.renew();
     }
 
-    /// Takes over who the balancers are.
+    /// Updates the set of balancers.
     fn take_registry(&mut self) {
         let Some(instances) = &self.watcher.resolution().instances else { return };
         let mut listed: Vec<_> =
@@ -133,7 +134,7 @@ impl Lookup {
         }
     }
 
-    /// Says who decides, if that is another one than the log has named before.
+    /// Logs which balancer decides, if it is not the one that the log named last.
     fn name_who_decides(&mut self) {
         let Some(Asking { listed, decision, .. }) = self.asking.as_deref() else { return };
         let (Some(list), Some(address)) = (decision.list(), decision.balancer()) else { return };
@@ -145,7 +146,7 @@ impl Lookup {
         }
     }
 
-    /// Takes over what is to be connected, and who decides.
+    /// Updates the endpoints to connect, and what decides.
     fn renew(&mut self) {
         let registered = self.watcher.resolution().instances.as_ref();
         let list = self.asking.as_ref().and_then(|asking| asking.decision.list());
@@ -166,7 +167,7 @@ impl Lookup {
 
 impl Asking {
     fn begin(way: Way, listed: Vec<Arc<Instance>>, in_use: bool, from: Instant) -> Box<Self> {
-        tracing::info!(balancers = listed.len(), "the registry lists balancers: one of them is asked");
+        tracing::info!(balancers = listed.len(), "the registry lists balancers: one of them will be used");
         let late_at = Instant::now().checked_add(way.terms.patience);
         let (balancers, known) = watch::channel(addresses(&listed));
         let (said, news) = mpsc::channel(1);
@@ -181,7 +182,7 @@ impl Asking {
         })
     }
 
-    /// Takes over which ones the registry lists now.
+    /// Updates the balancers to those that the registry lists now.
     fn take_listed(&mut self, listed: Vec<Arc<Instance>>) {
         let now = addresses(&listed);
         self.listed = listed;
@@ -206,12 +207,12 @@ impl Asking {
 
 fn addresses(listed: &[Arc<Instance>]) -> Arc<[Address]> {
     let mut addresses: Vec<_> = listed.iter().map(|balancer| balancer.address().clone()).collect();
-    // Two records of one balancer are one to ask.
+    // Two records with one address are one balancer.
     addresses.dedup();
     addresses.into()
 }
 
-/// Those that get calls of the service: the same set, if that is all of them.
+/// The instances that get calls of the service. If that is all of them, the same set.
 fn backends(said: &Arc<[Arc<Instance>]>) -> Arc<[Arc<Instance>]> {
     match said.iter().all(is_backend) {
         true => Arc::clone(said),
@@ -220,12 +221,12 @@ fn backends(said: &Arc<[Arc<Instance>]>) -> Arc<[Arc<Instance>]> {
 }
 
 fn is_backend(instance: &Arc<Instance>) -> bool {
-    // Kinds may grow; what this channel does not know does not get calls of the service.
+    // There may be more kinds in the future. Instances of an unknown kind get no calls.
     instance.kind() == InstanceKind::Backend
 }
 
-/// The servers of a list. What the registry knows of one is shown with it, and tells of restarts; it has no say in
-/// where calls go.
+/// The servers of a list. If the registry has an instance for one, that instance is used, so that it is shown and
+/// restarts are noticed. It does not affect where calls go.
 fn listed(list: &List, said: &[Arc<Instance>]) -> Arc<[Arc<Instance>]> {
     let known: HashMap<&Address, &Arc<Instance>> =
         said.iter().filter(|instance| is_backend(instance)).map(|instance| (instance.address(), instance)).collect();

@@ -1,4 +1,4 @@
-//! Who decides where a channel's calls go.
+//! What decides where a channel's calls go.
 
 use std::any::Any;
 use std::fmt;
@@ -7,61 +7,60 @@ use callboard_core::{Address, Error};
 
 use crate::control::SourceStatus;
 
-/// How a channel stands with the external balancers that its registry lists: see
-/// [`Channel::lookaside`](crate::Channel::lookaside).
+/// The status of external balancers in a channel: see [`Channel::lookaside`](crate::Channel::lookaside).
 #[non_exhaustive]
 #[derive(Clone, Debug)]
 pub struct Lookaside {
-    /// Who decides where calls go.
+    /// What decides where calls go.
     pub decides: Decides,
-    /// The balancer that is talked to. None while one is being looked for.
+    /// The connected balancer. None while there is none.
     pub balancer: Option<Address>,
-    /// Why there is no conversation with a balancer: why the last one ended, or none can be reached.
+    /// Why no balancer is connected: why the last stream ended, or why none can be reached.
     pub error: Option<Error>,
 }
 
-/// Who decides where calls go.
+/// What decides where calls go.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decides {
-    /// Nobody yet: a balancer's first list is awaited, and calls wait with it.
+    /// Nothing yet: the first list of a balancer is awaited, and calls wait.
     Nobody,
-    /// A balancer's list. It is kept when the conversation breaks.
+    /// A balancer's list. It is kept when the stream ends.
     #[non_exhaustive]
     Balancer {
-        /// Different servers in the list.
+        /// The number of different servers in the list.
         servers: usize,
-        /// Entries of the list, those that drop calls included. A server may stand there several times.
+        /// The number of entries, including drop entries. A server may have several.
         entries: usize,
-        /// Entries that drop calls.
+        /// The number of entries that drop calls.
         drops: usize,
-        /// Entries that could not be read, beside the others.
+        /// The number of invalid entries, which are not among the others.
         skipped: usize,
     },
-    /// The channel's own balancer, over the backends that the registry lists, for this reason.
+    /// The channel's own balancer, with the backends in the registry, for this reason.
     Fallback(FallbackReason),
 }
 
-/// Why balancers do not decide although there are some.
+/// Why no balancer decides although the registry lists some.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FallbackReason {
-    /// The channel used the registry's backends before it learnt of a balancer, and goes on until there is a list.
+    /// The channel used the registry's backends before a balancer was listed, and goes on until there is a list.
     FirstList,
-    /// No list came in time.
+    /// No list was received in time.
     Timeout,
     /// No balancer could be connected: every attempt failed.
     Unreachable,
-    /// The conversation was lost, and no server of the list is ready.
+    /// The stream was lost, and no server of the list is ready.
     Lost,
-    /// The balancer said so.
+    /// The balancer requested it.
     Asked,
 }
 
 impl fmt::Display for Lookaside {
     /// One line: `balancer 10.0.0.9:4000 decides (3 servers)`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lost = if self.balancer.is_none() { ", and no balancer is in reach" } else { "" };
+        let lost = if self.balancer.is_none() { ", and no balancer can be reached" } else { "" };
         match &self.decides {
             Decides::Nobody => f.write_str("the first list of a balancer is awaited")?,
             Decides::Balancer { servers, entries, drops, .. } => {

@@ -1,11 +1,11 @@
-//! Which part of a list is used that is too long.
+//! Chooses a subset of a list that is too long.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::v1::Server;
 
-/// A bound of lists. Which servers of a longer one are used is drawn once for each channel: from list to list they are the
-/// same, and no other server's coming or going moves more than one of them.
+/// A bound on the length of lists. The choice is drawn once for each channel. So it uses the same servers from list to
+/// list, and a server that is added or removed changes at most one of them.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Subset {
     most: usize,
@@ -13,29 +13,29 @@ pub(super) struct Subset {
 }
 
 impl Subset {
-    /// As many entries as this, of servers, and as many that drop calls as go with them.
+    /// Allows this many entries, with drop entries in proportion.
     pub(super) fn to(most: usize) -> Self {
         Self { most, seed: fastrand::u64(..) }
     }
 
-    /// Cuts a list. None if it is no longer than it may be.
+    /// Cuts a list. None if it is not too long.
     pub(super) fn apply(self, said: &[Server]) -> Option<Vec<&Server>> {
         if said.len() <= self.most {
             return None;
         }
         let servers: Vec<_> = said.iter().filter(|server| !server.drop).collect();
         let drops = said.len() - servers.len();
-        // Each sort has its share of the places.
+        // Servers and drops share the places in proportion.
         let places = (self.most * servers.len()).div_ceil(said.len());
         let ranks: Vec<u64> = servers.iter().map(|server| self.rank(server)).collect();
         let mut different = ranks.clone();
         different.sort_unstable();
         different.dedup();
-        // The first that is too much.
+        // The first rank that is too much.
         let bound = different.get(places).copied();
         let chosen: Vec<_> = ranks.iter().map(|rank| bound.is_none_or(|bound| *rank < bound)).collect();
         let entries = chosen.iter().filter(|chosen| **chosen).count();
-        // What stands there more often than there are places is thinned evenly, so that the shares stay.
+        // Servers with more entries than there are places are thinned evenly, so that the shares stay.
         let mut of_servers = Even::new(entries.min(places), entries);
         let kept_drops = (drops * entries.min(places)).checked_div(servers.len()).unwrap_or(self.most);
         let mut of_drops = Even::new(kept_drops, drops);
@@ -54,7 +54,7 @@ impl Subset {
     }
 }
 
-/// Chooses so many out of so many, evenly.
+/// Chooses a number of items out of others, evenly.
 struct Even {
     keep: usize,
     of: usize,

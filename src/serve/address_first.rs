@@ -1,4 +1,4 @@
-//! Registering a server whose address is still to be found out.
+//! Registers a server whose address is not known yet.
 
 use std::sync::{Arc, OnceLock};
 
@@ -8,15 +8,15 @@ use callboard_core::{Address, Error, ErrorKind, Instance, Lease, Registry, Resul
 use super::shutdown::Shutdown;
 use super::way::Way;
 
-/// The registry as a registration sees it whose server's address is not known yet: an attempt to register finds that out
-/// first, and fails if it cannot. So the registration's own waits, state and log serve for that too.
+/// A registry that first finds the server's address. An attempt to register fails if the address cannot be found, so
+/// the registration's own waits, state and log cover that too.
 #[derive(Debug)]
 pub(super) struct AddressFirst {
     pub(super) registry: Arc<dyn Registry>,
     pub(super) way: Way,
-    /// The id, if it is not to be made of the address.
+    /// The id, if it is not made from the address.
     pub(super) id: Option<String>,
-    /// Ends the search.
+    /// Ends the search for the address.
     pub(super) leaving: Shutdown,
     /// The instance with its id and address, once they are known.
     pub(super) named: Arc<OnceLock<Instance>>,
@@ -67,7 +67,7 @@ impl Lease for Named {
     }
 }
 
-/// An instance that has an id and an address, and nothing else yet.
+/// An instance with an id and an address, and nothing else yet.
 pub(super) fn identity(id: Option<&str>, address: Address) -> Result<Instance> {
     match id {
         Some(id) => Instance::new(id, address),

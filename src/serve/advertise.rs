@@ -1,4 +1,4 @@
-//! The address at which others reach a server: who says it, and what is refused.
+//! The address to advertise for a server: where it comes from, and which addresses are refused.
 
 use std::env;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -10,23 +10,25 @@ use super::advertised::{ADVERTISE, POD_IP, host_or_address, how_to_say_it, noted
 use super::listener::{Bound, Listener};
 use super::way::Way;
 
-/// The address at which others reach a server that listens here. The first of these that there is:
-/// 1. the bound address, unless it is unspecified (`0.0.0.0`, `[::]`, in any spelling); one with a zone (`[fe80::1%2]`) leads
-///    here on this machine alone, which is logged as a warning. A Unix socket's is its path or abstract name;
-/// 2. the variable `CALLBOARD_ADVERTISE`: a host, or a host with a port where another one leads here;
-/// 3. the variable `POD_IP`;
-/// 4. this machine's own address on the way to the registry: `registry_hosts` are hosts of it, with or without a port, as
-///    [`Target::hosts`](crate::Target::hosts) gives them. [`serve`](crate::serve) gives none of Consul's, whose agent is
-///    on this machine whoever is told by it, and takes loopback for a directory, whose readers are on this machine. Names
-///    are looked up, all at once, in at most 5 s, and the first answer that is of use counts; nothing is sent to the registry.
+/// Finds the address at which clients reach a server that listens here. The first of these counts:
+/// 1. The bound address, unless it is unspecified (`0.0.0.0`, `[::]`, in any spelling). For a Unix socket, this is its
+///    path or abstract name. An address with a zone (`[fe80::1%2]`) works on this machine alone, which is logged as a
+///    warning.
+/// 2. The variable `CALLBOARD_ADVERTISE`: a host, or a host and a port if clients use another port.
+/// 3. The variable `POD_IP`.
+/// 4. This machine's own address on the route to the registry. `registry_hosts` are the registry's hosts, with or
+///    without a port, as [`Target::hosts`](crate::Target::hosts) returns them. Names are looked up, all at once, in at
+///    most 5 s, and the first useful answer counts. Nothing is sent to the registry. [`serve`](crate::serve) passes no
+///    hosts for Consul, as its agent is on this machine while its readers are not. For a file registry it takes
+///    loopback, as all readers are on this machine.
 ///
-/// The fourth is a guess, and is not taken where it would lead others astray: an address of a family that the server does
-/// not listen on; a link-local one, which leads nowhere without a zone of each client's own; and loopback, which is the
-/// way to a registry behind a tunnel or a proxy, and would send each client to itself. Where servers and clients are on
-/// one machine with the registry, say so: `CALLBOARD_ADVERTISE=127.0.0.1`.
+/// The fourth is a guess. It is refused where clients could not use it: an address of a family on which the server does
+/// not listen; a link-local address, which needs a zone of each client's own; and loopback, which is the route to a
+/// registry behind a tunnel or a proxy, and would send each client to itself. If servers, clients and registry are on
+/// one machine, set `CALLBOARD_ADVERTISE=127.0.0.1`.
 ///
-/// The port is that of the bound address, which the system has chosen if port 0 was asked for. A variable that is empty
-/// counts as not set, and none overrides a specific bound address. Which of the ways it was is logged.
+/// The port is that of the bound address; the system has chosen it if port 0 was requested. An empty variable counts as
+/// not set. No variable overrides a specific bound address. The log says where the address comes from.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -37,10 +39,10 @@ use super::way::Way;
 /// ```
 ///
 /// # Errors
-/// - [`Invalid`](crate::ErrorKind::Invalid) if there is none of them, with all the ways to say it; or if a variable is
-///   malformed. It will not get better by itself.
-/// - [`Unavailable`](crate::ErrorKind::Unavailable) if the registry's hosts cannot be looked up now, or there is no way to
-///   them yet. Try again.
+/// - [`Invalid`](crate::ErrorKind::Invalid) if no address is found, or if a variable is malformed. The message lists
+///   all ways to set the address. Trying again does not help.
+/// - [`Unavailable`](crate::ErrorKind::Unavailable) if the registry's hosts cannot be looked up now, or there is no
+///   route to them yet. Try again later.
 pub async fn advertise_address(listener: &impl Listener, registry_hosts: &[String]) -> Result<Address> {
     match reach(&Bound::of(listener)?, &Place::Hosts(registry_hosts.to_vec()))? {
         Reach::At(address) => Ok(address),
@@ -48,12 +50,13 @@ pub async fn advertise_address(listener: &impl Listener, registry_hosts: &[Strin
     }
 }
 
-/// Where the registry is, as far as that tells where others reach a server: others have to come from there too.
+/// Where the registry is. Clients have to reach it too, so its location says which of this machine's addresses they can
+/// use.
 #[derive(Debug)]
 pub(super) enum Place {
-    /// Everybody who reads it is on this machine.
+    /// All readers are on this machine.
     ThisMachine,
-    /// Everybody who reads it has a way to these.
+    /// All readers have a route to these hosts.
     Hosts(Vec<String>),
 }
 
@@ -61,23 +64,23 @@ impl Place {
     pub(super) fn of(target: &Target) -> Self {
         match target.scheme() {
             "file" => Self::ThisMachine,
-            // The agent is on this machine, but those whom it tells are not.
+            // The agent is on this machine, but its readers are not.
             "consul" => Self::Hosts(Vec::new()),
             _ => Self::Hosts(target.hosts().to_vec()),
         }
     }
 }
 
-/// How others get to a server.
+/// How clients reach a server.
 #[derive(Debug)]
 pub(super) enum Reach {
     At(Address),
-    /// The address is still to be found out.
+    /// The address is not known yet, and is on this route.
     Along(Way),
 }
 
 impl Reach {
-    /// With less time for each attempt to find it out.
+    /// Limits the time of each attempt to find the address.
     pub(super) fn within(self, limit: Duration) -> Self {
         match self {
             Self::Along(way) => Self::Along(way.within(limit)),
@@ -86,7 +89,7 @@ impl Reach {
     }
 }
 
-/// Says how others get to a server, without any I/O.
+/// Finds how clients reach a server, without any I/O.
 pub(super) fn reach(bound: &Bound, place: &Place) -> Result<Reach> {
     let variable = |name: &str| env::var_os(name).map(|value| value.to_string_lossy().into_owned());
     if let Some((address, from)) = told(bound, variable)? {
@@ -102,11 +105,11 @@ pub(super) fn reach(bound: &Bound, place: &Place) -> Result<Reach> {
         (Bound::Unix(_), _) => None,
     };
     way.map(Reach::Along).ok_or_else(|| {
-        Error::invalid(format!("where do others reach the server that listens on {bound}? {}", how_to_say_it()))
+        Error::invalid(format!("no address to advertise for the server that listens on {bound}. {}", how_to_say_it()))
     })
 }
 
-/// What needs no way, and where it is from.
+/// The address, if no route is needed, and where it comes from.
 fn told(bound: &Bound, variable: impl Fn(&str) -> Option<String>) -> Result<Option<(Address, &'static str)>> {
     let port = match bound {
         Bound::Tcp { address, .. } if address.ip().is_unspecified() => address.port(),

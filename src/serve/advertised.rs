@@ -1,4 +1,4 @@
-//! The address that others are told: how it is written, and what is logged of it.
+//! The advertised address: its syntax, and its log lines.
 
 use std::net::Ipv6Addr;
 
@@ -6,30 +6,30 @@ use callboard_core::{Address, Result};
 
 use super::listener::Bound;
 
-/// Where others reach it, as `host` or `host:port`.
+/// The server's address for clients, as `host` or `host:port`.
 pub(super) const ADVERTISE: &str = "CALLBOARD_ADVERTISE";
-/// What Kubernetes' downward API is asked to set.
+/// Set by Kubernetes' downward API.
 pub(super) const POD_IP: &str = "POD_IP";
 
-/// Logs the address that others are told, and hands it back.
+/// Logs the advertised address, and returns it.
 pub(super) fn noted(address: Address, bound: &Bound, from: &str) -> Address {
-    tracing::info!(%address, %bound, from, "the address that others are told");
+    tracing::info!(%address, %bound, from, "found the address to advertise");
     if has_zone(&address) {
-        tracing::warn!(%address, "the address has a zone, which means something on this machine alone");
+        tracing::warn!(%address, "the address has a zone, which is valid on this machine alone");
     }
     address
 }
 
-/// What to do where nothing says it.
+/// What to do if there is no address to advertise.
 pub(super) fn how_to_say_it() -> String {
     format!(
-        "Say it by Serve::advertise or by the variable {ADVERTISE} (host or host:port; 127.0.0.1 if everybody is on this \
-         machine) or {POD_IP}, listen on a specific address, or sign in by a URL whose registry this machine has a way to \
-         that is not loopback"
+        "Set it with Serve::advertise or with the variable {ADVERTISE} (host or host:port; 127.0.0.1 if all clients are on \
+         this machine) or {POD_IP}, listen on a specific address, or register by a URL whose registry this machine reaches \
+         by a route that is not loopback"
     )
 }
 
-/// Reads a host, or a host and a port. IPv6 stands in brackets where a port follows.
+/// Reads a host, or a host and a port. An IPv6 address before a port is in brackets.
 pub(super) fn host_or_address(text: &str, port: u16) -> Result<Address> {
     let bare =
         text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).filter(|v6| v6.parse::<Ipv6Addr>().is_ok());

@@ -1,4 +1,4 @@
-//! The connections that a server accepts.
+//! The stream of connections that a server accepts.
 
 use std::io;
 use std::pin::Pin;
@@ -10,16 +10,16 @@ use tokio::time::{Sleep, sleep};
 
 use super::listener::{Bound, Listener};
 
-/// The connections that a listener accepts, for servers that take a stream of them: tonic's, and hyper's.
+/// The connections that a listener accepts, as a stream. For servers that take one: tonic's and hyper's.
 ///
-/// It never ends and never fails. Where the system has no more file descriptors, or fails otherwise to accept, it says so
-/// once as a warning and tries again after 5 ms, then after twice as long each time, up to 1 s
-/// ([`Backoff::ACCEPT`]): a listener that is asked again at once would fail again at once, for ever. Clients wait in the
-/// listener's queue meanwhile. A connection that has ended before it was accepted is passed over.
+/// The stream never ends and never fails. If the system cannot accept a connection, such as for lack of file
+/// descriptors, that is logged once as a warning. The next attempt comes after 5 ms, and each further one after twice
+/// as long, up to 1 s ([`Backoff::ACCEPT`]): an attempt at once would fail at once, for ever. Meanwhile, clients wait
+/// in the listener's queue. A connection that has ended before it was accepted is skipped.
 ///
-/// Connections over TCP have `TCP_NODELAY`, which tonic sets only on listeners that it has bound itself.
+/// TCP connections have `TCP_NODELAY`. tonic sets that only on listeners that it has bound itself.
 ///
-/// It has to be polled within a tokio runtime.
+/// Poll it within a Tokio runtime.
 #[derive(Debug)]
 pub struct Incoming<L> {
     listener: L,
@@ -28,7 +28,7 @@ pub struct Incoming<L> {
 }
 
 impl<L: Listener> Incoming<L> {
-    /// The connections of this listener.
+    /// Makes the stream of this listener's connections.
     pub fn new(listener: L) -> Self {
         Self { listener, retry: BackoffState::new(Backoff::ACCEPT), pause: None }
     }
@@ -44,7 +44,7 @@ impl<L: Listener> Incoming<L> {
         let wait = self.retry.failed();
         if self.retry.failures() == 1 {
             let at = Bound::of(&self.listener).map_or_else(|error| error.to_string(), |bound| bound.to_string());
-            tracing::warn!(at, %error, retry_in = ?wait, "cannot accept connections: they wait, and it is tried again");
+            tracing::warn!(at, %error, retry_in = ?wait, "cannot accept connections: they wait for the next attempt");
         } else {
             tracing::debug!(%error, retry_in = ?wait, "still cannot accept connections");
         }
@@ -74,7 +74,7 @@ impl<L: Listener> Stream for Incoming<L> {
     }
 }
 
-/// What is wrong with the first connection in the queue, and has taken it out of it.
+/// Whether the error concerns the first connection in the queue alone, which has been removed from it.
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)

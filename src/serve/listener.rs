@@ -1,4 +1,4 @@
-//! What a server listens on.
+//! Listeners of servers.
 
 use std::fmt;
 use std::io;
@@ -13,15 +13,15 @@ use tokio::net::{UnixListener, UnixStream};
 
 use self::sealed::Sealed;
 
-/// What a server listens on: tokio's `TcpListener` or, on Unix, its `UnixListener`.
+/// A listener of a server: tokio's `TcpListener` or, on Unix, its `UnixListener`.
 pub trait Listener: Sealed + fmt::Debug + Send + Unpin + 'static {
-    /// What it accepts.
+    /// The type of an accepted connection.
     type Connection: Send + 'static;
 
-    /// Accepts a connection, ready for use: one over TCP sends small messages at once (`TCP_NODELAY`).
+    /// Accepts a connection. A TCP connection has `TCP_NODELAY`, so it sends small messages at once.
     ///
     /// # Errors
-    /// What the system says. The listener goes on listening.
+    /// The system's error. The listener goes on listening.
     fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Self::Connection>>;
 }
 
@@ -38,9 +38,9 @@ pub(super) mod sealed {
 /// Where a listener is bound.
 #[derive(Clone, Debug)]
 pub enum Bound {
-    /// An IPv4 address in IPv6's clothes (`[::ffff:10.0.0.7]`) stands here as itself.
+    /// An IPv4-mapped IPv6 address (`[::ffff:10.0.0.7]`) is stored as the IPv4 address.
     Tcp { address: SocketAddr, only_v6: bool },
-    /// The socket has a name that others can dial.
+    /// The socket has a name that clients can dial.
     Unix(Address),
 }
 
@@ -66,7 +66,7 @@ impl Sealed for TcpListener {
         let address = self.local_addr()?;
         let only_v6 = address.is_ipv6() && SockRef::from(self).only_v6()?;
         let ip = address.ip().to_canonical();
-        // A new one has no zone: an IPv6 address stays as it is.
+        // A new `SocketAddr` has no zone, so an IPv6 address is kept as it is.
         let address = if ip.is_ipv4() { SocketAddr::new(ip, address.port()) } else { address };
         Ok(Bound::Tcp { address, only_v6 })
     }
@@ -77,7 +77,7 @@ impl Listener for TcpListener {
 
     fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<TcpStream>> {
         Self::poll_accept(self, cx).map_ok(|(connection, _)| {
-            // It may have ended by now; whoever reads from it is told.
+            // The connection may have ended by now. A read from it will return the error.
             if let Err(error) = connection.set_nodelay(true) {
                 tracing::debug!(%error, "a new connection is gone already");
             }
@@ -91,7 +91,7 @@ impl Sealed for UnixListener {
     fn bound(&self) -> io::Result<Bound> {
         let bound = self.local_addr()?;
         let address = match (bound.as_pathname(), abstract_name(&bound)) {
-            // It was bound relative to this very folder, or is absolute.
+            // The path is absolute, or relative to the current directory.
             (Some(path), _) => std::path::absolute(path).and_then(|path| Address::unix(path).map_err(io::Error::other)),
             (None, Some(name)) => Address::unix_abstract(name).map_err(io::Error::other),
             (None, None) => Err(io::Error::other("a Unix socket without a name cannot be dialled")),
@@ -100,7 +100,7 @@ impl Sealed for UnixListener {
     }
 }
 
-/// None if it has none, or one that is no text: an address cannot say that.
+/// None if the socket has no abstract name, or one that is not UTF-8, which an address cannot express.
 #[cfg(unix)]
 fn abstract_name(bound: &tokio::net::unix::SocketAddr) -> Option<String> {
     #[cfg(target_os = "linux")]
@@ -124,7 +124,7 @@ mod tests {
 
     use super::*;
 
-    /// A listener of IPv6 at this address, which hears IPv4 too or does not.
+    /// An IPv6 listener at this address, which accepts IPv4 too unless `only_v6` is set.
     fn listener(at: &str, only_v6: bool) -> TcpListener {
         let socket = Socket::new(Domain::IPV6, Type::STREAM, None).expect("a socket");
         socket.set_only_v6(only_v6).expect("a new socket");

@@ -1,4 +1,4 @@
-//! A server's way in and its way out: bind, sign in, serve, leave, drain, end.
+//! The life of a server: it binds, registers, serves, deregisters, drains and ends.
 
 mod address_first;
 mod advertise;

@@ -1,4 +1,4 @@
-//! How everything in a server hears that it shuts down.
+//! The future that tells the parts of a server to shut down.
 
 use std::fmt;
 use std::pin::Pin;
@@ -6,11 +6,12 @@ use std::task::{Context, Poll};
 
 use tokio::sync::watch;
 
-/// Resolves when the server has to shut down gracefully: to send GOAWAY, to accept no more connections, and to finish the
-/// calls in flight. For what tonic calls `signal` in `serve_with_incoming_shutdown`.
+/// Resolves when the server has to shut down gracefully: send GOAWAY, accept no more connections, and finish the calls
+/// in flight. Pass it to tonic as the `signal` of `serve_with_incoming_shutdown`.
 ///
-/// Clones resolve at the same time, and one that is made later resolves at once: a handler whose call has no end of its own
-/// keeps one, and ends when it resolves. Else such a call lasts until the [grace](crate::Serve::drain_timeout) is over.
+/// Clones resolve at the same time, and a clone that is made later resolves at once. A handler whose call has no end of
+/// its own keeps a clone, and ends when it resolves. Otherwise such a call lasts until the [drain
+/// timeout](crate::Serve::drain_timeout).
 ///
 /// ```
 /// # use callboard::Shutdown;
@@ -20,19 +21,19 @@ use tokio::sync::watch;
 /// loop {
 ///     tokio::select! {
 ///         message = next_message() => if message.is_none() { break },
-///         () = &mut over => break, // with a status of UNAVAILABLE, which clients know how to take
+///         () = &mut over => break, // with the status UNAVAILABLE, which clients may retry
 ///     }
 /// }
 /// # }
 /// ```
 pub struct Shutdown {
-    /// Its end is what is waited for: nothing is ever sent.
+    /// Closes when the shutdown begins. Nothing is ever sent.
     asked: watch::Receiver<()>,
     waiting: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
 }
 
 impl Shutdown {
-    /// It resolves when the sender is dropped.
+    /// Makes a future that resolves when the sender is dropped.
     pub(super) fn new() -> (watch::Sender<()>, Self) {
         let (sender, asked) = watch::channel(());
         (sender, Self::heard(asked))
@@ -44,7 +45,7 @@ impl Shutdown {
         Self { asked, waiting }
     }
 
-    /// Whether it has begun.
+    /// Returns whether the shutdown has begun.
     pub fn has_begun(&self) -> bool {
         self.asked.has_changed().is_err()
     }
@@ -60,7 +61,7 @@ impl Future for Shutdown {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        // Asked first, so that it may be polled on after it has resolved.
+        // This check comes first, so that the future may be polled after it has resolved.
         if self.has_begun() { Poll::Ready(()) } else { self.waiting.as_mut().poll(cx) }
     }
 }

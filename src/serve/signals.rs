@@ -1,4 +1,4 @@
-//! What makes a server stop: signals, and a future of its owner's.
+//! What makes a server stop: signals, and a future of the caller's.
 
 use std::future::pending;
 use std::io;
@@ -9,33 +9,33 @@ use tokio::time::Instant;
 
 use super::Later;
 
-/// Signals within this time of the first one say the same: `timeout` signals a process and then its group, and a shell
-/// hands on what its whole group has been sent.
+/// Signals within this time of the first one count as one request: `timeout` signals a process and then its group, and
+/// a shell passes on what its whole group has received.
 const ONE_WISH: Duration = Duration::from_secs(1);
 
-/// What a signal does to a server that a signal has asked to stop more than a second ago.
+/// What a signal does to a server that another signal told to stop more than a second ago.
 /// [`Serve::later_signal`](crate::Serve::later_signal) sets it.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LaterSignal {
-    /// It ends the server at once, and cuts the calls in flight.
+    /// The signal ends the server at once, and cuts the calls in flight.
     #[default]
     EndsAtOnce,
-    /// Nothing: the way out goes on, within its bounds.
+    /// The signal has no effect: the shutdown goes on, within its bounds.
     Ignored,
 }
 
-/// Where the wish to stop comes from.
+/// The sources of requests to stop.
 pub(super) struct Stops {
     signals: Option<Signals>,
-    /// When the first signal was heard.
+    /// When the first signal came.
     first: Option<Instant>,
     later: LaterSignal,
     until: Later,
 }
 
 impl Stops {
-    /// Hears signals from now on.
+    /// Listens for signals from now on.
     pub(super) fn new(signals: bool, later: LaterSignal, until: Later) -> Result<Self> {
         let cannot =
             |error: io::Error| Error::new(ErrorKind::Unavailable, "cannot listen for signals").with_source(error);
@@ -43,7 +43,7 @@ impl Stops {
         Ok(Self { signals, first: None, later, until })
     }
 
-    /// The first wish, by its name. Cancel-safe until it has resolved once.
+    /// Waits for the first request to stop, and names its source. Cancel-safe until it has resolved once.
     pub(super) async fn first(&mut self) -> &'static str {
         let Self { signals, first, until, .. } = self;
         tokio::select! {
@@ -51,12 +51,12 @@ impl Stops {
                 *first = Some(Instant::now());
                 signal
             }
-            () = until => "its owner",
+            () = until => "shutdown_signal",
         }
     }
 
-    /// A second wish by signals that ends the server at once. The first signal of all is none, if the way out had another
-    /// reason before: who sends it does not know of that. Cancel-safe.
+    /// Waits for a signal that ends the server at once. If the shutdown began for another reason, the first signal does
+    /// not, as its sender may not know that the server is stopping. Cancel-safe.
     pub(super) async fn at_once(&mut self) -> &'static str {
         loop {
             let signal = next(&mut self.signals).await;
@@ -64,7 +64,7 @@ impl Stops {
             if first.elapsed() >= ONE_WISH && self.later == LaterSignal::EndsAtOnce {
                 return signal;
             }
-            tracing::info!(by = signal, "asked to stop, and stopping already");
+            tracing::info!(by = signal, "asked to stop, but stopping already");
         }
     }
 }
@@ -96,7 +96,7 @@ impl Signals {
         };
         match signal {
             Some(signal) => signal,
-            // No more will come.
+            // No more signals will come.
             None => pending().await,
         }
     }

@@ -1,4 +1,4 @@
-//! Starting a server.
+//! Starts a server.
 
 use std::sync::{Arc, OnceLock};
 
@@ -20,10 +20,10 @@ impl Serve {
     /// [Starts](Self::start) the server and returns when it [has ended](Serving::ended).
     ///
     /// # Errors
-    /// Those of both.
+    /// Those of [`start`](Self::start) and of [`Serving::ended`].
     ///
     /// # Cancel safety
-    /// Dropped before it resolves, it ends at once, as [`Serving::ended`] says.
+    /// Not cancel-safe: if it is dropped before it resolves, the server ends at once, as [`Serving::ended`] says.
     pub async fn run<L, S, E>(self, listener: L, server: impl FnOnce(L, Shutdown) -> S) -> Result<()>
     where
         L: Listener,
@@ -33,16 +33,16 @@ impl Serve {
         self.start(listener, server)?.ended().await
     }
 
-    /// Starts the server and registers the instance. It waits for nothing: neither until the instance is on the board, nor
-    /// until its address is known.
+    /// Starts the server and registers the instance. It does not wait until the instance is registered or its address
+    /// is known.
     ///
-    /// `server` is given the listener, and a future that resolves when the server has to shut down gracefully. It
-    /// returns the future that serves, which is spawned as a task, within the current tracing span.
+    /// `server` gets the listener, and a future that resolves when the server has to shut down gracefully. It returns
+    /// the future that serves, which is spawned as a task, within the current tracing span.
     ///
     /// # Errors
-    /// [`Invalid`](callboard_core::ErrorKind::Invalid) if no address can be advertised, whatever the registry's names will
-    /// lead to, or the id is none; what the system says if the listener has no address or signals cannot be heard. Nothing
-    /// has been started then.
+    /// [`Invalid`](callboard_core::ErrorKind::Invalid) if there is no address to advertise, whatever the registry's
+    /// names resolve to, or if the id is invalid. The system's error if the listener has no address, or if the process
+    /// cannot listen for signals. Nothing has been started then.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -52,7 +52,7 @@ impl Serve {
         S: Future<Output = Result<(), E>> + Send + 'static,
         E: Into<BoxError>,
     {
-        // First of all: process 1 misses a signal that it does not listen for.
+        // This comes first: process 1 loses a signal for which it does not listen.
         let stops = Stops::new(self.signals, self.later_signal, self.shutdown_signal)?;
         let bound = Bound::of(&listener)?;
         let reach = match &self.address {
@@ -60,7 +60,7 @@ impl Serve {
             None => reach(&bound, &self.place),
         };
         let reach = reach.map_err(|error| error.for_service(&self.service))?;
-        // An attempt to register has to find it out first, and then to register.
+        // An attempt to register has to find the address first, so finding it gets half of the time.
         let reach = reach.within(self.registration.attempt_timeout / 2);
         let (leaving, left) = Shutdown::new();
         let entry = Entry::new(self.registry, self.id, self.change, reach, &bound, left)?;
@@ -92,12 +92,12 @@ impl Serve {
     }
 }
 
-/// What is registered, and where.
+/// The instance to register, and the registry for it.
 struct Entry {
     registry: Arc<dyn Registry>,
-    /// As the registration knows it.
+    /// The instance as the registration knows it.
     instance: Instance,
-    /// As it is registered, once that is known.
+    /// The instance as it is registered, once its address is known.
     named: Arc<OnceLock<Instance>>,
 }
 
@@ -117,7 +117,7 @@ impl Entry {
                 Ok(Self { registry, named: Arc::new(instance.clone().into()), instance })
             }
             Reach::Along(way) => {
-                // What is sought is marked as not known; the bound address tells the log which server it is.
+                // The address is marked as unknown. The bound address identifies the server in the log.
                 let known = id.clone().unwrap_or_else(|| bound.to_string());
                 let instance = complete(identity(Some(&known), way.unknown()?)?);
                 let named = Arc::new(OnceLock::new());

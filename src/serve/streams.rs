@@ -13,10 +13,10 @@ use tower_service::Service;
 
 use super::shutdown::Shutdown;
 
-/// How long a stream that never pauses goes on after the shutdown.
+/// How long a stream that never pauses goes on after the shutdown has begun.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// What [`Shutdown::end_streams`] makes of a service.
+/// A service whose streams end at shutdown. [`Shutdown::end_streams`] makes it.
 #[derive(Clone, Debug)]
 pub struct EndStreams<S> {
     inner: S,
@@ -25,9 +25,10 @@ pub struct EndStreams<S> {
 
 impl Shutdown {
     /// Wraps a service so that the streams of its responses end when the server shuts down, with
-    /// [`UNAVAILABLE`](tonic::Code::Unavailable): what the service has said before is sent before, for a second at most. A
-    /// response that has not begun is left alone, and so is one whose client does not read what it was sent. For services whose streams have no end of their own, such as the health service's `Watch`,
-    /// which has said NOT_SERVING [by then](crate::Serve::not_serving).
+    /// [`UNAVAILABLE`](tonic::Code::Unavailable). Messages that the service has ready are sent first, for at most a
+    /// second. A response that has not begun is not affected, and neither is one whose client does not read. This is
+    /// for services whose streams have no end of their own, such as the health service's `Watch`, which has reported
+    /// NOT_SERVING [by then](crate::Serve::not_serving).
     ///
     /// ```
     /// # use callboard::Shutdown;
@@ -90,13 +91,13 @@ where
     }
 }
 
-/// The body of [`EndStreams`]' response.
+/// The response body of [`EndStreams`].
 #[derive(Debug)]
 pub struct EndingBody<B> {
     /// None once the shutdown has ended it.
     inner: Option<Pin<Box<B>>>,
     shutdown: Shutdown,
-    /// When it was seen first that the shutdown has begun.
+    /// When the body first saw that the shutdown has begun.
     begun: Option<Instant>,
 }
 
@@ -119,7 +120,7 @@ impl<B: Body> Body for EndingBody<B> {
         let overdue = this.is_overdue();
         let Some(body) = &mut this.inner else { return Poll::Ready(None) };
         if !overdue {
-            // What the service has said already comes first.
+            // Messages that the service has ready come first.
             if let Poll::Ready(frame) = body.as_mut().poll_frame(cx) {
                 return Poll::Ready(frame);
             }
@@ -152,7 +153,7 @@ mod tests {
 
     use super::*;
 
-    /// A stream that always has something to say.
+    /// A stream that always has another message.
     struct Endless;
 
     impl Body for Endless {

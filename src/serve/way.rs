@@ -1,4 +1,4 @@
-//! This machine's own address on the way to a registry.
+//! This machine's own address on the route to a registry.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -13,24 +13,24 @@ use tokio::time::{Instant, timeout_at};
 use super::advertised::{host_or_address, how_to_say_it, noted};
 use super::listener::Bound;
 
-/// The bound of looking up all names.
+/// How long looking up all names may take.
 const LOOKUP: Duration = Duration::from_secs(5);
 
-/// The way from a server to its registry.
+/// The route from a server to its registry.
 #[derive(Debug)]
 pub(super) struct Way {
     bound: SocketAddr,
     only_v6: bool,
     hosts: Vec<String>,
-    /// How long an attempt may take.
+    /// How long one attempt may take.
     limit: Duration,
 }
 
 impl Way {
-    /// None if none of these hosts can ever tell anything: those that are malformed, or on this machine.
+    /// None if all of these hosts are malformed or on this machine, so that no route to them helps.
     pub(super) fn new(bound: &Bound, hosts: &[String]) -> Option<Self> {
         let Bound::Tcp { address, only_v6 } = bound else { return None };
-        // Any port will do: a way is a way to a host.
+        // The port does not matter for the route to a host.
         let host_of = |text: &String| match host_or_address(text, 1) {
             Ok(address) => {
                 let (host, _) = address.host_and_port()?;
@@ -42,21 +42,21 @@ impl Way {
         (!hosts.is_empty()).then_some(Self { bound: *address, only_v6: *only_v6, hosts, limit: LOOKUP })
     }
 
-    /// Stands for the address until it is found. No such name is ever there (RFC 6761), and nobody is told it.
+    /// A placeholder for the address until it is found. The name never exists (RFC 6761), and it is never registered.
     pub(super) fn unknown(&self) -> Result<Address> {
         Address::tcp("unknown.invalid", self.bound.port())
     }
 
-    /// With less time for each attempt.
+    /// Limits the time of each attempt.
     pub(super) fn within(self, limit: Duration) -> Self {
         Self { limit: self.limit.min(limit), ..self }
     }
 
-    /// Looks for the address, in at most 5 s: one attempt. The first answer counts that tells one.
+    /// Looks for the address once, in at most 5 s. The first host with a useful answer counts.
     ///
     /// # Errors
-    /// Why none of them does: [`Invalid`](ErrorKind::Invalid) if all have said what is of no use,
-    /// [`Unavailable`](ErrorKind::Unavailable) if some may say another thing later.
+    /// [`Invalid`](ErrorKind::Invalid) if all hosts have answered and none of the answers is useful,
+    /// [`Unavailable`](ErrorKind::Unavailable) if a later attempt may succeed. The message says why for each host.
     pub(super) async fn find(&self) -> Result<Address> {
         let until = Instant::now() + self.limit;
         let mut answers = lookups(&self.hosts);
@@ -75,7 +75,7 @@ impl Way {
         Err(self.no_way(&reasons))
     }
 
-    /// Why none of the hosts tells an address. Those without a reason have not answered.
+    /// The error if no host leads to an address. A host without a reason has not answered.
     fn no_way(&self, reasons: &BTreeMap<String, Error>) -> Error {
         let silence =
             Error::new(ErrorKind::Unavailable, format!("cannot look it up: no answer within {:?}", self.limit));
@@ -85,18 +85,18 @@ impl Way {
         let why: Vec<_> = told.iter().map(|(host, why)| format!("{host}: {}", why.chain())).collect();
         let (bound, why) = (self.bound, why.join("; "));
         let message = format!(
-            "the way to the registry does not tell where others reach the server that listens on {bound} ({why}). {}",
+            "the way to the registry gives no address to advertise for the server that listens on {bound} ({why}). {}",
             how_to_say_it()
         );
         Error::new(kind, message)
     }
 
-    /// The address of use from which this machine reaches one of these. The error is that of the last one.
+    /// The first useful address from which this machine reaches one of these. The error is that of the last one.
     fn local_towards_one_of(&self, remotes: &[SocketAddr]) -> Result<IpAddr> {
         let mut last = Error::new(ErrorKind::Unavailable, "it has no address");
         for remote in remotes {
             match local_towards(*remote) {
-                Err(error) => last = Error::new(ErrorKind::Unavailable, "there is no way to it").with_source(error),
+                Err(error) => last = Error::new(ErrorKind::Unavailable, "there is no route to it").with_source(error),
                 Ok(ip) => match self.complaint(ip) {
                     None => return Ok(ip),
                     Some(useless) => last = Error::invalid(useless),
@@ -106,22 +106,22 @@ impl Way {
         Err(last)
     }
 
-    /// Why an address on the way is none at which others reach the server.
+    /// Why clients cannot reach the server at an address on the route, if so.
     fn complaint(&self, ip: IpAddr) -> Option<&'static str> {
-        // A socket that is bound to `[::]` hears IPv4 too, unless the system is told otherwise.
+        // A socket that is bound to `[::]` accepts IPv4 too, unless `only_v6` is set.
         let heard = if ip.is_ipv4() { self.bound.is_ipv4() || !self.only_v6 } else { self.bound.is_ipv6() };
         match ip {
-            _ if ip.is_unspecified() => Some("the system names no address of its own"),
-            _ if ip.is_loopback() => Some("the way there is loopback, which leads others to themselves"),
+            _ if ip.is_unspecified() => Some("the system gives no address of its own"),
+            _ if ip.is_loopback() => Some("the way there is loopback, which would lead clients to themselves"),
             IpAddr::V4(v4) if v4.is_link_local() => Some("the address on the way there is link-local"),
             IpAddr::V6(v6) if v6.is_unicast_link_local() => Some("the address on the way there is link-local"),
-            _ if !heard => Some("the server does not listen on the way's family of addresses"),
+            _ if !heard => Some("the server does not listen on the address family of the way there"),
             _ => None,
         }
     }
 }
 
-/// A host of which it is known without asking.
+/// Whether a host is this machine, as far as that is known without a lookup.
 fn is_this_machine(host: &str) -> bool {
     let name = host.trim_end_matches('.').to_ascii_lowercase();
     // RFC 6761: these names are loopback everywhere.
@@ -130,11 +130,11 @@ fn is_this_machine(host: &str) -> bool {
         || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
 }
 
-/// Looks names up, each on a thread of its own, and tells the answers as they come. On one of the runtime's, a system that
-/// asks in vain for half a minute would keep the runtime from ending for as long.
+/// Looks names up, each on a thread of its own, and sends the answers as they come. On a thread of the runtime, a
+/// lookup that takes half a minute would keep the runtime from ending.
 fn lookups(hosts: &[String]) -> mpsc::UnboundedReceiver<(String, io::Result<Vec<SocketAddr>>)> {
     let (tell, told) = mpsc::unbounded_channel();
-    // Nobody may wait for an answer any more.
+    // A send fails if the receiver has gone, which does not matter.
     for host in hosts.iter().cloned() {
         let (name, tell_from_there) = (host.clone(), tell.clone());
         let looking = move || {
@@ -148,7 +148,7 @@ fn lookups(hosts: &[String]) -> mpsc::UnboundedReceiver<(String, io::Result<Vec<
     told
 }
 
-/// Asks the system for the way. To connect a UDP socket sends nothing.
+/// Asks the system for the route. Connecting a UDP socket sends nothing.
 fn local_towards(remote: SocketAddr) -> io::Result<IpAddr> {
     let any: IpAddr = if remote.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let socket = UdpSocket::bind((any, 0))?;
@@ -216,7 +216,7 @@ mod tests {
         assert_eq!(within(Duration::MAX).limit, LOOKUP);
         let useless = BTreeMap::from([("b.example".to_owned(), Error::invalid("of no use"))]);
         let error = within(Duration::from_millis(1_500)).no_way(&useless);
-        assert_eq!(error.kind(), ErrorKind::Unavailable, "the other one may tell later");
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "the other one may answer later");
         let why = "(a.example: cannot look it up: no answer within 1.5s; b.example: of no use)";
         assert!(error.to_string().contains(why), "{error}");
     }

@@ -1,4 +1,4 @@
-//! The steps of a server's way out, and why it is gone.
+//! The steps of a server's shutdown, and its result.
 
 use std::fmt;
 use std::panic::resume_unwind;
@@ -13,15 +13,15 @@ use tokio::time::{Instant, sleep, timeout};
 use super::Later;
 use super::signals::Stops;
 
-/// How the server's task has ended.
+/// The result of the server's task.
 type Outcome = Result<Result<(), BoxError>, JoinError>;
 
-/// What health gets to say that it does not serve: it is asked within the process.
+/// How long the health service may take to report NOT_SERVING. It runs in this process.
 const HEALTH: Duration = Duration::from_secs(1);
 
-/// Everything that the end of a server needs. Dropping it ends the server at once.
+/// Everything that a shutdown needs. Dropping it ends the server at once.
 pub(super) struct WayOut {
-    /// One task. A set, because that ends its task when it is dropped.
+    /// A single task. It is in a set because a set aborts its tasks when it is dropped.
     pub(super) server: JoinSet<Result<(), BoxError>>,
     /// Dropping it shuts the server down.
     pub(super) shut_down: watch::Sender<()>,
@@ -44,16 +44,16 @@ impl fmt::Debug for WayOut {
     }
 }
 
-/// Why the way out begins.
+/// Why the shutdown begins.
 enum Reason {
     Asked(&'static str),
-    /// The id has been another's for longer than its owner has patience.
+    /// Another server has had the id for longer than the conflict timeout.
     Taken(Error),
     Ended(Outcome),
 }
 
 impl WayOut {
-    /// Waits for a reason, and goes. `leave` takes the instance off the board.
+    /// Waits for a reason to stop, then shuts down. `leave` deregisters the instance.
     pub(super) async fn go(mut self, leave: impl Future<Output = Result<()>>) -> Result<()> {
         let reason = tokio::select! {
             outcome = ended(&mut self.server) => Reason::Ended(outcome),
@@ -75,8 +75,8 @@ impl WayOut {
             drop(leaving);
             if let Some(report) = not_serving {
                 match timeout(HEALTH, report).await {
-                    Ok(()) => tracing::info!("health says NOT_SERVING"),
-                    Err(_) => tracing::warn!(after = ?HEALTH, "health does not get to say NOT_SERVING"),
+                    Ok(()) => tracing::info!("health reports NOT_SERVING"),
+                    Err(_) => tracing::warn!(after = ?HEALTH, "health did not report NOT_SERVING in time"),
                 }
             }
             deregistered(leave).await;
@@ -86,7 +86,7 @@ impl WayOut {
         tokio::select! {
             result = steps => result,
             by = stops.at_once() => {
-                tracing::warn!(by, "asked to stop once more: ending at once");
+                tracing::warn!(by, "asked to stop again: ending at once");
                 let message = format!("stopped at once by {by}, before the calls in flight had ended");
                 Err(Error::new(ErrorKind::Closed, message))
             }
@@ -101,7 +101,7 @@ async fn steps(
     drain: impl Future<Output = Result<()>>,
 ) -> Result<()> {
     match reason {
-        // It has nothing to drain.
+        // There is nothing to drain.
         Reason::Ended(outcome) => {
             tracing::error!(panicked = outcome.is_err(), "the server has ended without being asked");
             off.await;
@@ -118,7 +118,7 @@ async fn steps(
     }
 }
 
-/// One after the other; but a registry that does not answer is waited for beside the rest.
+/// Deregisters, then drains. If the registry does not answer in time, both run concurrently.
 async fn off_and_drain(
     off: impl Future<Output = ()>,
     deregister_timeout: Duration,
@@ -132,19 +132,19 @@ async fn off_and_drain(
     tokio::join!(drain, off).0
 }
 
-/// Lets the news spread, and the calls in flight end.
+/// Serves until clients have seen the change, then lets the calls in flight end.
 async fn drain(
     mut server: JoinSet<Result<(), BoxError>>,
     shut_down: watch::Sender<()>,
     deregister_delay: Duration,
     drain_timeout: Duration,
 ) -> Result<()> {
-    tracing::info!(delay = ?deregister_delay, "serving until clients have heard of it");
+    tracing::info!(delay = ?deregister_delay, "serving until clients have seen the change");
     tokio::select! {
         () = sleep(deregister_delay) => {}
         outcome = ended(&mut server) => return conclude(outcome),
     }
-    tracing::info!(limit = ?drain_timeout, "shutting down: no new connections, calls in flight may end");
+    tracing::info!(limit = ?drain_timeout, "shutting down: no new connections, waiting for calls in flight");
     let begun = Instant::now();
     drop(shut_down);
     let Ok(outcome) = timeout(drain_timeout, ended(&mut server)).await else {
@@ -170,14 +170,14 @@ async fn deregistered(leave: impl Future<Output = Result<()>>) {
     }
 }
 
-/// Cancel-safe, and called until it has resolved once.
+/// Waits for the end of the server's task. Cancel-safe; not to be called again once it has resolved.
 async fn ended(server: &mut JoinSet<Result<(), BoxError>>) -> Outcome {
     server.join_next().await.expect("one task was spawned, and it is asked for once")
 }
 
-/// Resolves if the registration has ended by itself; before anybody has left, that is always with an error.
+/// Resolves if the registration ends by itself. Before it is deregistered, that is always with an error.
 async fn off_for_good(state: &mut watch::Receiver<RegistrationState>) -> Error {
-    // An error says that the task is gone; it says why in the last state.
+    // An error means that the task is gone. The last state has the reason.
     let _ = state.wait_for(|state| matches!(state, RegistrationState::Deregistered { .. })).await;
     match &*state.borrow() {
         RegistrationState::Deregistered { error: Some(error), .. } => error.clone(),

@@ -1,4 +1,4 @@
-//! Programs in Go, of `tests/grpc-go`, and a wire that notes what passes.
+//! Programs in Go from `tests/grpc-go`, and a proxy that records bytes.
 
 #![allow(unreachable_pub, clippy::unwrap_used)]
 
@@ -15,7 +15,7 @@ use tokio::task::AbortHandle;
 
 use crate::common::in_time;
 
-/// A program that takes orders and gives answers, line by line. It ends when this is dropped.
+/// A program that reads commands and prints answers, line by line. It ends when this is dropped.
 pub struct Program {
     _child: Child,
     orders: ChildStdin,
@@ -54,7 +54,7 @@ impl Program {
         self.answers.next_line().await.unwrap().expect("the program has not ended")
     }
 
-    /// The first line of a program that may have to be built.
+    /// The first line of a program that may have to be built first.
     pub async fn first_answer(&mut self) -> String {
         let building = Duration::from_secs(900);
         tokio::time::timeout(building, self.next_line()).await.expect("it is built and started")
@@ -69,9 +69,9 @@ impl Program {
     }
 }
 
-/// Builds a program, unless it is there as it should be.
+/// Builds a program, unless it is there and up to date.
 pub fn build(package: &str) -> PathBuf {
-    // One at a time: two would write one file.
+    // One build at a time: two would write the same file.
     static BUILDING: Mutex<()> = Mutex::new(());
     let _building = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
     let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(package);
@@ -85,20 +85,20 @@ pub fn build(package: &str) -> PathBuf {
     program
 }
 
-/// Where the programs are, whichever crate of the workspace this is compiled into.
+/// The folder of the programs, in whichever crate of the workspace this is compiled.
 fn folder() -> PathBuf {
     let folders = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|folder| folder.join("tests/grpc-go"));
     folders.into_iter().find(|folder| folder.is_dir()).expect("a crate of this workspace")
 }
 
-/// What has passed on one connection, by the side that has sent it.
+/// The bytes of one connection, by the side that has sent them.
 #[derive(Clone, Default)]
 pub struct Passed {
     pub by_client: Arc<Mutex<Vec<u8>>>,
     pub by_server: Arc<Mutex<Vec<u8>>>,
 }
 
-/// Passes its first connection on, and notes every byte.
+/// Forwards its first connection, and records every byte.
 pub struct Tap {
     pub address: SocketAddr,
     pub passed: Passed,
@@ -120,7 +120,7 @@ impl Tap {
         Self { address, passed, task: task.abort_handle() }
     }
 
-    /// Writes what has passed to the recordings, if it is asked for: `tests/grpc-go/recorded/README.md`.
+    /// Writes the bytes to the recordings, if requested: `tests/grpc-go/recorded/README.md`.
     pub fn keep_as(&self, name: &str) {
         if std::env::var_os("CALLBOARD_RECORD").is_some() {
             for (bytes, side) in [(&self.passed.by_client, "client"), (&self.passed.by_server, "server")] {
@@ -144,11 +144,11 @@ async fn copy(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin,
             return;
         }
     }
-    // It fails only if the other side has gone, too.
+    // This fails only if the other side has gone, too.
     let _ = to.shutdown().await;
 }
 
-/// Where a recording is.
+/// The path of a recording.
 pub fn recording(name: &str, side: &str) -> PathBuf {
     folder().join(format!("recorded/{name}.{side}.bin"))
 }
@@ -163,7 +163,7 @@ pub struct Frame {
     pub bytes: Vec<u8>,
 }
 
-/// The whole frames at the start of these bytes.
+/// The complete frames at the start of these bytes.
 pub fn frames(mut bytes: &[u8]) -> Vec<Frame> {
     let mut frames = Vec::new();
     while let Some(head) = bytes.get(..9) {

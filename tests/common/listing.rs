@@ -1,4 +1,4 @@
-//! A registry that says what a test wants, without anybody who signs in.
+//! A resolver that yields the sets that a test wants, without registered instances.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use callboard::{Instance, Resolver, ServiceName, Snapshot, Snapshots};
 use futures_util::{StreamExt, stream};
 use tokio::time::sleep;
 
-/// Says one set, or several by turns.
+/// Yields one set, or several in turn.
 #[derive(Clone, Debug)]
 pub struct Listing {
     sets: Vec<Vec<Arc<Instance>>>,
@@ -19,7 +19,7 @@ impl Listing {
         Self::by_turns(Duration::MAX, [set.into_iter().collect()])
     }
 
-    /// The next one each time so much has passed, and the first one again after the last.
+    /// Yields the next set after each interval, and the first one again after the last.
     pub fn by_turns(every: Duration, sets: impl IntoIterator<Item = Vec<Instance>>) -> Self {
         let sets = sets.into_iter().map(|set| set.into_iter().map(Arc::new).collect());
         Self { sets: sets.collect(), every }

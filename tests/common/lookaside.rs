@@ -1,4 +1,4 @@
-//! External balancers that a test leads, and servers that note the tokens they see.
+//! External balancers that a test controls, and servers that record the tokens of calls.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
@@ -23,8 +23,7 @@ use tokio_stream::wrappers::{TcpListenerStream, UnboundedReceiverStream};
 use super::scripted::Scripted;
 use super::{PATIENCE, Stage, echo, request, until};
 
-/// A balancer that says what a test wants, to each client that asks and will ask. It stands behind a proxy, which can cut
-/// it off.
+/// A balancer that sends a test's messages to each client, now and later. It is behind a proxy, which can cut it off.
 pub struct Balancer {
     proxy: Proxy,
     book: Arc<Book>,
@@ -33,7 +32,7 @@ pub struct Balancer {
 
 #[derive(Default)]
 struct Book {
-    /// What is said to whoever begins to ask.
+    /// The first messages to a new client.
     greeting: Mutex<Vec<LoadBalanceResponse>>,
     clients: Mutex<Vec<mpsc::UnboundedSender<LoadBalanceResponse>>>,
     names: Mutex<Vec<String>>,
@@ -42,7 +41,7 @@ struct Book {
 }
 
 impl Balancer {
-    /// Starts a balancer that has nothing to say yet, and asks for reports this often.
+    /// Starts a balancer that sends no list yet, and asks for reports at this interval.
     pub async fn start(report_every: Duration) -> Self {
         Self::start_with(report_every, tonic::transport::Server::builder()).await
     }
@@ -61,7 +60,7 @@ impl Balancer {
         Self { proxy, book, task }
     }
 
-    /// One that sends this list, and wants no reports.
+    /// Starts a balancer that sends this list, and wants no reports.
     pub async fn listing(servers: impl IntoIterator<Item = Server>) -> Self {
         let balancer = Self::start(Duration::ZERO).await;
         balancer.list(servers);
@@ -72,18 +71,18 @@ impl Balancer {
         self.proxy.address()
     }
 
-    /// Sends this list to all clients, and to those to come.
+    /// Sends this list to all clients, now and later.
     pub fn list(&self, servers: impl IntoIterator<Item = Server>) {
         self.say(&LoadBalanceResponse::servers(servers));
     }
 
-    /// Says this to all clients, and to those to come.
+    /// Sends this message to all clients, now and later.
     pub fn say(&self, response: &LoadBalanceResponse) {
         *self.book.greeting.lock().unwrap() = vec![response.clone()];
         self.book.clients.lock().unwrap().retain(|client| client.send(response.clone()).is_ok());
     }
 
-    /// Ends all conversations, in good order.
+    /// Ends all streams, in good order.
     pub fn hang_up(&self) {
         self.book.clients.lock().unwrap().clear();
     }
@@ -93,22 +92,22 @@ impl Balancer {
         self.proxy.set(Mode::Refuse).await;
     }
 
-    /// Is there again.
+    /// Accepts connections again.
     pub async fn revive(&self) {
         self.proxy.set(Mode::Pass).await;
     }
 
-    /// From here on nothing passes to it or from it.
+    /// From here on no bytes reach it or leave it.
     pub async fn vanish(&self) {
         self.proxy.set(Mode::BlackHole).await;
     }
 
-    /// Conversations that are under way.
+    /// The number of open streams.
     pub fn open(&self) -> usize {
         self.book.open.load(Ordering::SeqCst)
     }
 
-    /// The names that it was asked for, one for each conversation that ever began.
+    /// The service names that clients sent, one for each stream that ever began.
     pub fn names(&self) -> Vec<String> {
         self.book.names.lock().unwrap().clone()
     }
@@ -143,7 +142,7 @@ impl Book {
     }
 }
 
-/// What is said in one conversation, which is under way until this is dropped.
+/// The messages of one stream, which counts as open until this is dropped.
 struct Said {
     answers: UnboundedReceiverStream<LoadBalanceResponse>,
     book: Arc<Book>,
@@ -163,7 +162,7 @@ impl Drop for Said {
     }
 }
 
-/// A server that notes the `lb-token` of each call; its answers say who it is.
+/// A server that records the `lb-token` of each call. Its answers carry its id.
 pub struct Noting {
     pub server: Scripted,
     tokens: Arc<Mutex<Vec<Option<String>>>>,
@@ -186,7 +185,7 @@ impl Noting {
         Server::at(self.server.address, token)
     }
 
-    /// How many calls came with this token, or with none.
+    /// The number of calls with this token, or with none.
     pub fn calls(&self, token: Option<&str>) -> usize {
         self.tokens.lock().unwrap().iter().filter(|seen| seen.as_deref() == token).count()
     }
@@ -197,7 +196,7 @@ impl Noting {
 }
 
 impl Stage {
-    /// Signs a balancer in.
+    /// Registers a balancer.
     pub async fn balancer(&self, id: &str, address: impl TryInto<Address, Error: std::fmt::Debug>) -> Registration {
         let instance = Instance::new(id, address.try_into().unwrap()).unwrap().with_kind(InstanceKind::Balancer);
         let instance = instance.with_incarnation(Incarnation::fresh());
@@ -208,12 +207,12 @@ impl Stage {
     }
 }
 
-/// Who decides, if there are balancers.
+/// What decides, if there are balancers.
 pub fn decides(channel: &Channel) -> Option<Decides> {
     channel.lookaside().map(|lookaside| lookaside.decides)
 }
 
-/// Waits until a list of so many servers decides, and all of them are ready.
+/// Waits until a list of this many servers decides, and all of them are ready.
 pub async fn until_listed(channel: &Channel, count: usize) {
     until(
         "a list of so many servers decides",
@@ -227,7 +226,7 @@ pub async fn until_fallback(channel: &Channel, reason: FallbackReason) {
     until("there is fallback", || decides(channel) == Some(Decides::Fallback(reason))).await;
 }
 
-/// Makes a call, and gives the address that answered or the status.
+/// Makes a call, and returns the address that answered or the status.
 pub async fn served_by(channel: &Channel) -> Result<Address, tonic::Status> {
     let response = echo(channel).unary(request()).await?;
     let ServedBy(endpoint) = response.extensions().get().expect("the response names its endpoint");

@@ -1,4 +1,5 @@
-//! What the end-to-end tests share: a board, servers that sign in on it, addresses where nobody answers, and calls.
+//! Shared by the end-to-end tests: a registry, servers that are registered in it, addresses that do not answer, and
+//! calls.
 
 // Each test binary compiles this file and uses a part of it.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
@@ -25,10 +26,10 @@ use callboard_echo::pb::echo_client::EchoClient;
 use callboard_echo::{EchoServer, client};
 use callboard_raw::{Peer, RawServer};
 
-/// Longer than anything here takes; only a hang reaches it.
+/// The bound of every wait. Only a hang reaches it.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A board with one service.
+/// A registry with one service.
 pub struct Stage {
     pub board: Memory,
     pub service: ServiceName,
@@ -39,7 +40,7 @@ impl Stage {
         Self { board: Memory::default(), service: "project/test".parse().unwrap() }
     }
 
-    /// Starts a server and signs it in.
+    /// Starts a server and registers it.
     pub async fn server(&self, id: &str) -> (EchoServer, Registration) {
         self.weighted(id, 1).await
     }
@@ -50,7 +51,7 @@ impl Stage {
         (server, registration)
     }
 
-    /// Starts a server that takes so many calls at once on a connection (MAX_CONCURRENT_STREAMS), and signs it in.
+    /// Starts a server that takes this many calls at once on a connection (MAX_CONCURRENT_STREAMS), and registers it.
     pub async fn limited(&self, id: &str, calls: u32) -> (EchoServer, Registration) {
         self.limited_and_weighted(id, calls, 1).await
     }
@@ -62,7 +63,7 @@ impl Stage {
         (server, registration)
     }
 
-    /// Starts a server that follows a script, and signs it in.
+    /// Starts a server that follows a script, and registers it.
     pub async fn raw<F, S>(&self, id: &str, script: F) -> (RawServer, Registration)
     where
         F: Fn(Peer) -> S + Send + 'static,
@@ -73,7 +74,7 @@ impl Stage {
         (server, registration)
     }
 
-    /// Signs in an address, whoever may be there.
+    /// Registers an address, whether or not a server is there.
     pub async fn sign_in(&self, id: &str, address: Address, weight: u32) -> Registration {
         let instance = Instance::new(id, address).unwrap().with_weight(weight).with_incarnation(Incarnation::fresh());
         let settings = RegistrationSettings::default();
@@ -82,7 +83,7 @@ impl Stage {
         registration
     }
 
-    /// Puts the service's config onto the board, or removes it.
+    /// Puts the service config into the registry, or removes it.
     pub async fn put_service_config(&self, config: Option<&str>) {
         self.board.put_service_config(&self.service, config).await.unwrap();
     }
@@ -91,7 +92,7 @@ impl Stage {
         Channel::builder(self.service.clone()).resolver(self.board.clone())
     }
 
-    /// A channel, once so many endpoints are ready.
+    /// A channel, once this many endpoints are ready.
     pub async fn channel(&self, builder: ChannelBuilder, ready: usize) -> Channel {
         let channel = builder.build().unwrap();
         until_ready(&channel, ready).await;
@@ -99,7 +100,7 @@ impl Stage {
     }
 }
 
-/// Waits until so many endpoints are ready.
+/// Waits until this many endpoints are ready.
 pub async fn until_ready(channel: &Channel, count: usize) {
     until("endpoints are ready", || {
         let ready = |status: &EndpointStatus| status.endpoint.state() == ConnectivityState::Ready;
@@ -116,7 +117,7 @@ pub async fn until_endpoints(channel: &Channel, ids: &[&str]) {
     .await;
 }
 
-/// Waits until this config is in force, or the defaults are, and nothing is refused.
+/// Waits until this config is active, or the defaults are, and no config is rejected.
 pub async fn until_config(channel: &Channel, config: Option<&str>) {
     until("the config is in force", || {
         let status = channel.service_config();
@@ -125,13 +126,13 @@ pub async fn until_config(channel: &Channel, config: Option<&str>) {
     .await;
 }
 
-/// Waits until a config is refused, for this reason.
+/// Waits until a config is rejected, for this reason.
 pub async fn until_refused(channel: &Channel, why: &str) -> ConfigStatus {
     until(why, || channel.service_config().rejected.is_some_and(|error| error.to_string().contains(why))).await;
     channel.service_config()
 }
 
-/// How the endpoint of this id stands.
+/// The status of the endpoint with this id.
 pub fn endpoint(channel: &Channel, id: &str) -> EndpointStatus {
     let endpoints = channel.endpoints();
     let found = endpoints.iter().find(|status| status.endpoint.instance().id() == id);
@@ -143,12 +144,12 @@ pub fn quick() -> Backoff {
     Backoff::new(Duration::from_millis(50), Duration::from_millis(100), 1.6, 0.2).unwrap()
 }
 
-/// How many tasks the runtime has.
+/// The number of tasks in the runtime.
 pub fn tasks() -> usize {
     tokio::runtime::Handle::current().metrics().num_alive_tasks()
 }
 
-/// Polls once, as a caller that then turns to something else.
+/// Polls once, like a caller that then does something else.
 pub async fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
     std::future::poll_fn(|cx| Poll::Ready(std::pin::Pin::new(&mut *future).poll(cx))).await
 }
@@ -174,7 +175,7 @@ pub fn request() -> EchoRequest {
     EchoRequest { payload: b"ping".into(), ..EchoRequest::default() }
 }
 
-/// A request whose answer takes so long.
+/// A request whose answer takes this long.
 pub fn slow(delay_ms: u32) -> EchoRequest {
     EchoRequest { delay_ms, ..request() }
 }

@@ -1,4 +1,4 @@
-//! Servers that fail calls on purpose and note what they are told with each, and configs with retry policies.
+//! Servers that fail calls on purpose and record the attempts, and configs with retry policies.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -12,7 +12,7 @@ use tonic::{Code, Request, Response, Status};
 use super::Stage;
 use super::scripted::Scripted;
 
-/// What a server was told with one attempt, and when.
+/// What one attempt carried, and when it came.
 #[derive(Clone, Debug)]
 pub struct Attempt {
     pub at: Instant,
@@ -22,21 +22,21 @@ pub struct Attempt {
     pub timeout: Option<Duration>,
 }
 
-/// How a server answers: the next of these, and well if that is OK or there is none left.
+/// The answers of a server, in turn. It succeeds after the last, and where the status is OK.
 pub type Answers = Arc<Mutex<VecDeque<Status>>>;
 
 /// A server of unary calls.
 pub struct Refusing {
     id: String,
     attempts: Arc<Mutex<Vec<Attempt>>>,
-    /// What it answers next.
+    /// The next answers.
     pub answers: Answers,
     server: Scripted,
     _registration: Registration,
 }
 
 impl Refusing {
-    /// Answers with these statuses, one after the other, and then well.
+    /// Answers with these statuses, one after the other, and then succeeds.
     pub async fn start(stage: &Stage, id: &str, statuses: impl IntoIterator<Item = Status>) -> Self {
         let answers: Answers = Arc::new(Mutex::new(statuses.into_iter().collect()));
         let attempts = Arc::<Mutex<Vec<Attempt>>>::default();
@@ -53,7 +53,7 @@ impl Refusing {
         Self { id: id.to_owned(), attempts, answers, server, _registration: registration }
     }
 
-    /// Never answers well.
+    /// Never succeeds.
     pub async fn always(stage: &Stage, id: &str, status: Status) -> Self {
         Self::start(stage, id, std::iter::repeat_n(status, 1_000)).await
     }
@@ -75,7 +75,7 @@ impl Refusing {
         self.attempts().into_iter().map(|attempt| attempt.previous.unwrap_or_default()).collect()
     }
 
-    /// The times between two attempts.
+    /// The times between attempts.
     pub fn waits(&self) -> Vec<Duration> {
         self.attempts().windows(2).map(|pair| pair[1].at - pair[0].at).collect()
     }
@@ -102,7 +102,7 @@ pub fn unavailable() -> Status {
     Status::unavailable("not now")
 }
 
-/// A status that says when to come again.
+/// A status that says when to retry.
 pub fn pushback(values: &[&str]) -> Status {
     let mut status = unavailable();
     for value in values {
@@ -121,7 +121,7 @@ pub struct Policy {
     pub codes: &'static [&'static str],
 }
 
-/// What most tests need: as many attempts as there can be, after waits that hardly take time.
+/// The policy of most tests: the maximum of attempts, after very short waits.
 pub const QUICK: Policy = Policy {
     attempts: 5,
     initial: Duration::from_millis(1),
@@ -130,7 +130,7 @@ pub const QUICK: Policy = Policy {
     codes: &["UNAVAILABLE"],
 };
 
-/// Waits longer than any test has time for.
+/// A policy with waits longer than any test takes.
 pub const SLOW: Policy = Policy { initial: Duration::from_secs(300), max: Duration::from_secs(300), ..QUICK };
 
 impl Policy {
@@ -144,19 +144,19 @@ impl Policy {
         )
     }
 
-    /// A config in which it holds for all methods.
+    /// A config with this policy for all methods.
     pub fn config(&self) -> String {
         self.config_with("{}", "")
     }
 
-    /// A config in which it holds for what `name` says, beside what `rest` says.
+    /// A config with this policy for `name`, and with `rest` for the same methods.
     pub fn config_with(&self, name: &str, rest: &str) -> String {
         format!(r#"{{"methodConfig": [{{"name": [{name}], "retryPolicy": {}}}]{rest}}}"#, self.json())
     }
 }
 
 impl Stage {
-    /// A builder of channels that find this policy for all methods.
+    /// A builder of channels whose registry has this policy for all methods.
     pub async fn under(&self, policy: &Policy) -> ChannelBuilder {
         self.put_service_config(Some(&policy.config())).await;
         self.builder()

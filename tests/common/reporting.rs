@@ -1,4 +1,4 @@
-//! A server that reports its load, and counts how often it is asked to.
+//! A server that reports its load, and counts the requests for out-of-band reports.
 
 // Each test binary compiles this file and uses a part of it.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
@@ -20,11 +20,11 @@ use tower::util::MapRequestLayer;
 
 use super::common::scripted::Script;
 
-/// What a server of this file is like.
+/// The settings of a server.
 pub struct Reporting {
     pub address: SocketAddr,
     pub recorder: LoadRecorder,
-    /// How often it was asked to report out of band.
+    /// The number of requests to report out of band.
     asked: Arc<AtomicUsize>,
     stop: Arc<Notify>,
     serving: JoinHandle<()>,

@@ -1,4 +1,4 @@
-//! A server whose unary answers a test writes itself.
+//! A server whose unary answers come from a test.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
@@ -11,7 +11,7 @@ use tokio::task::AbortHandle;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, Streaming};
 
-/// A server that answers unary calls with what a function says.
+/// A server that answers unary calls by a function.
 pub struct Scripted {
     pub address: SocketAddr,
     task: AbortHandle,

@@ -1,4 +1,4 @@
-//! Addresses where nobody answers, each in its own way.
+//! Addresses that do not answer, each in its own way.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ fn bound() -> (Socket, SocketAddr) {
     (socket, address)
 }
 
-/// Refuses connections: the port is bound, so that nobody else gets it, and nobody listens.
+/// Refuses connections: the port is bound, so that no other process gets it, and not listening.
 pub struct Refusing {
     socket: Socket,
     pub address: Address,
@@ -33,8 +33,8 @@ impl Refusing {
     }
 }
 
-/// Lets attempts to connect hang: its queue of connections that nobody accepts is full, so that the system drops what
-/// else comes.
+/// Lets attempts to connect hang: its queue of connections is full and never accepted from, so the system drops further
+/// ones.
 pub struct Deaf {
     _socket: Socket,
     _queue: Vec<Socket>,
@@ -49,12 +49,12 @@ impl Deaf {
     }
 }
 
-/// Connections that nobody accepts, until there is no room for one more.
+/// Connections that are not accepted, until there is no room for one more.
 fn full(address: SocketAddr) -> Vec<Socket> {
     let connecting = |_| {
         let one = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         one.set_nonblocking(true).unwrap();
-        // "In progress", whether it gets a place or not.
+        // The error is "in progress", with or without room in the queue.
         let _ = one.connect(&address.into());
         one
     };
@@ -71,7 +71,7 @@ pub struct DeafEverywhere {
 impl DeafEverywhere {
     pub fn new() -> Self {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        // All addresses, but of this device alone.
+        // All addresses, on this device alone.
         socket.bind_device(Some(b"lo")).unwrap();
         socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)).into()).unwrap();
         let port = socket.local_addr().unwrap().as_socket().unwrap().port();
@@ -84,13 +84,13 @@ impl DeafEverywhere {
     }
 }
 
-/// The addresses of this host, of which there are 2^24, but for the first ones.
+/// The addresses of this host, 2^24 of them, without the first ones.
 pub fn loopback(port: u16) -> impl Iterator<Item = SocketAddr> {
     let first = u32::from(Ipv4Addr::new(127, 1, 0, 1));
     (first..).map(move |ip| (Ipv4Addr::from(ip), port).into())
 }
 
-/// Accepts connections, says the same to each, and then is silent or hangs up.
+/// Accepts connections, sends the same bytes to each, and then is silent or closes.
 pub struct Odd {
     pub address: Address,
     accepted: Arc<AtomicUsize>,
@@ -101,13 +101,13 @@ pub struct Odd {
 pub const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
 
 impl Odd {
-    /// Never says a word.
+    /// Never sends a byte.
     pub async fn silent() -> Self {
         Self::start(b"", false).await
     }
 
-    /// Says this and closes its side of the connection. It reads what comes, so that the client is sure to hear it: a
-    /// socket that is closed with something unread is reset.
+    /// Sends this and closes its side of the connection. It reads what the client sends, so that the client receives
+    /// the bytes: a socket that is closed with unread data is reset.
     pub async fn hanging_up(after: &'static [u8]) -> Self {
         Self::start(after, true).await
     }
@@ -122,7 +122,7 @@ impl Odd {
             while let Ok((mut socket, _)) = listener.accept().await {
                 counter.fetch_add(1, Ordering::SeqCst);
                 open.spawn(async move {
-                    // All of it fails only if the client has gone.
+                    // These fail only if the client has gone.
                     let _ = socket.write_all(word).await;
                     if hang_up {
                         let _ = socket.shutdown().await;
@@ -134,7 +134,7 @@ impl Odd {
         Self { address: address.try_into().unwrap(), accepted, task: task.abort_handle() }
     }
 
-    /// Connections so far.
+    /// The number of connections so far.
     pub fn accepted(&self) -> usize {
         self.accepted.load(Ordering::SeqCst)
     }

@@ -22,17 +22,17 @@ use tower_service::Service;
 use super::BALANCE_LOAD;
 use super::v1::{self, ClientStats, LoadBalanceRequest, LoadBalanceResponse};
 
-/// What a balancer says to one client: [lists](LoadBalanceResponse::servers), or the order to do
-/// [without](LoadBalanceResponse::fallback). Its end ends the conversation, and the client asks the next balancer. It is
-/// dropped when the client has gone.
+/// The messages of a balancer to one client: [lists](LoadBalanceResponse::servers), or the request for
+/// [fallback](LoadBalanceResponse::fallback). When this stream ends, the client tries the next balancer. It is dropped
+/// when the client has gone.
 pub type Answers = BoxStream<'static, LoadBalanceResponse>;
 
-/// The service `grpc.lb.v1.LoadBalancer`: an external balancer, for callboard's channels and for those of grpc-go, Java
-/// and C++ alike.
+/// The service `grpc.lb.v1.LoadBalancer`: an external balancer for callboard's channels and for those of grpc-go, Java
+/// and C++.
 ///
-/// It is made from a function that is asked once for each client, and answers with the lists for it. Add it to a tonic
-/// server, and register that as [`InstanceKind::Balancer`](callboard_core::InstanceKind::Balancer) of the service that it
-/// balances.
+/// It is made from a function that is called once for each client, and returns the lists for it. Add the service to a
+/// tonic server, and register that server as an [`InstanceKind::Balancer`](callboard_core::InstanceKind::Balancer) of
+/// the service that it balances.
 ///
 /// ```
 /// use std::time::Duration;
@@ -44,7 +44,7 @@ pub type Answers = BoxStream<'static, LoadBalanceResponse>;
 ///         return Err(tonic::Status::not_found(format!("no service {:?} here", asked.name())));
 ///     }
 ///     let list = LoadBalanceResponse::servers([Server::at(([10, 0, 0, 7], 50051).into(), "a")]);
-///     // One list, and no other for as long as the client stays.
+///     // One list, and no other while the client is connected.
 ///     Ok(stream::once(async { list }).chain(stream::pending()).boxed())
 /// });
 /// // tonic::transport::Server::builder().add_service(balancer).serve(address).await?;
@@ -56,7 +56,7 @@ pub struct LoadBalancerServer {
     answer: Arc<dyn Fn(Asked) -> Result<Answers, Status> + Send + Sync>,
 }
 
-/// What a client asks.
+/// The request of a client.
 #[derive(Debug)]
 pub struct Asked {
     name: String,
@@ -64,15 +64,15 @@ pub struct Asked {
     reports: Reports,
 }
 
-/// What a client reports of its calls: a stream that ends with the conversation. A client whose reports are not read
-/// gathers them, so they may be dropped.
+/// The reports of a client on its calls. The stream ends with the client's own. If reports are not read, the client
+/// gathers them, so this may be dropped.
 pub struct Reports(Streaming<LoadBalanceRequest>);
 
 impl LoadBalancerServer {
-    /// Makes the service. Clients are asked to report every `report_every`; 0 is never.
+    /// Makes the service. Clients report every `report_every`; with 0, they never do.
     ///
-    /// `answer` is called once for each client that has asked. An error refuses it, and it asks the next balancer, after
-    /// a backoff.
+    /// `answer` is called once for each client. If it returns an error, the client tries the next balancer, after a
+    /// backoff.
     pub fn new(
         report_every: Duration,
         answer: impl Fn(Asked) -> Result<Answers, Status> + Send + Sync + 'static,
@@ -82,31 +82,32 @@ impl LoadBalancerServer {
 }
 
 impl Asked {
-    /// What is to be balanced: of a callboard client the service's name as it was dialled, of grpc-go's the path of its
-    /// target.
+    /// Returns the name of the service to balance. A callboard client sends the service's name as it was dialled,
+    /// grpc-go the path of its target.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The rest of the request: its metadata, its extensions and, of tonic's own server, the client's address.
+    /// Returns the rest of the request: its metadata, its extensions and, with tonic's own server, the client's
+    /// address.
     pub fn request(&self) -> &Request<()> {
         &self.request
     }
 
-    /// Takes what the client will report.
+    /// Takes the stream of the client's reports.
     pub fn into_reports(self) -> Reports {
         self.reports
     }
 }
 
 impl Reports {
-    /// Waits for the next report. None when the conversation is over.
+    /// Waits for the next report. None when the stream is over.
     ///
     /// # Cancel safety
-    /// Cancel-safe: a report that has not come is not lost.
+    /// Cancel-safe: no report is lost.
     pub async fn next(&mut self) -> Option<ClientStats> {
         loop {
-            // Whether the client has ended its side or is gone makes no difference to whoever reads.
+            // The reader need not know whether the client has ended its side or has gone.
             match self.0.message().await.ok()??.load_balance_request_type {
                 Some(v1::Request::ClientStats(stats)) => return Some(stats),
                 Some(v1::Request::InitialRequest(_)) | None => {}
@@ -155,7 +156,7 @@ impl fmt::Debug for Reports {
     }
 }
 
-/// One conversation, as tonic wants it.
+/// One stream, as tonic wants it.
 struct Conversation(LoadBalancerServer);
 
 impl StreamingService<LoadBalanceRequest> for Conversation {
@@ -178,7 +179,7 @@ impl StreamingService<LoadBalanceRequest> for Conversation {
     }
 }
 
-/// The initial response, and then what the balancer says.
+/// The initial response, and then the balancer's messages.
 struct Said {
     initial: Option<LoadBalanceResponse>,
     answers: Answers,

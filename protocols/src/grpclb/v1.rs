@@ -1,24 +1,25 @@
-//! The messages of `grpc.lb.v1`, as they are on the wire, for writers of external balancers.
+//! The messages of `grpc.lb.v1`, as they are on the wire, to write external balancers with.
 //!
-//! They are generated from `proto/grpc/lb/v1/load_balancer.proto`, with gRPC's names. Spans and moments are those of
-//! [`prost_types`].
+//! They are generated from `proto/grpc/lb/v1/load_balancer.proto`, with gRPC's names. Durations and timestamps are
+//! those of [`prost_types`].
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-/// The crate with [`Duration`](prost_types::Duration) and [`Timestamp`](prost_types::Timestamp), to name them.
+/// The crate with [`Duration`](prost_types::Duration) and [`Timestamp`](prost_types::Timestamp), re-exported to name
+/// them.
 pub use prost_types;
 
-/// What a client says.
+/// The constructors of a client's messages.
 pub use self::load_balance_request::LoadBalanceRequestType as Request;
-/// What a balancer says.
+/// The constructors of a balancer's messages.
 pub use self::load_balance_response::LoadBalanceResponseType as Response;
 use crate::duration;
 
 include!("../generated/grpc.lb.v1.rs");
 
 impl Server {
-    /// A server that calls are sent to.
+    /// Makes an entry of a server that calls are sent to.
     pub fn at(address: SocketAddr, token: impl Into<String>) -> Self {
         let ip_address = match address.ip() {
             IpAddr::V4(ip) => ip.octets().to_vec(),
@@ -27,25 +28,25 @@ impl Server {
         Self { ip_address, port: address.port().into(), load_balance_token: token.into(), drop: false }
     }
 
-    /// An entry whose calls fail, for the reason that the token names.
+    /// Makes an entry whose calls fail, for the reason that the token names.
     pub fn dropping(token: impl Into<String>) -> Self {
         Self { load_balance_token: token.into(), drop: true, ..Self::default() }
     }
 }
 
 impl LoadBalanceResponse {
-    /// The first message, with how often the client is to report; 0 for never.
+    /// Makes the first message, with the interval of the client's reports; 0 for no reports.
     pub fn initial(report_every: Duration) -> Self {
         let client_stats_report_interval = Some(duration::message(report_every));
         Response::InitialResponse(InitialLoadBalanceResponse { client_stats_report_interval }).into()
     }
 
-    /// A list.
+    /// Makes a list.
     pub fn servers(servers: impl IntoIterator<Item = Server>) -> Self {
         Response::ServerList(ServerList { servers: servers.into_iter().collect() }).into()
     }
 
-    /// The order to do without a balancer.
+    /// Makes the request for fallback.
     pub fn fallback() -> Self {
         Response::FallbackResponse(FallbackResponse {}).into()
     }
@@ -64,7 +65,7 @@ impl From<Request> for LoadBalanceRequest {
 }
 
 impl InitialLoadBalanceResponse {
-    /// How often the client is to report. 0, which is never, if that is not said or is below zero.
+    /// Returns the interval of the client's reports. 0, which means never, if it is not set or negative.
     pub fn report_interval(&self) -> Duration {
         let Some(prost_types::Duration { seconds, nanos }) = self.client_stats_report_interval else {
             return Duration::ZERO;
@@ -77,12 +78,12 @@ impl InitialLoadBalanceResponse {
 }
 
 impl ClientStats {
-    /// Whether nothing has happened.
+    /// Returns whether the report is empty.
     pub fn is_zero(&self) -> bool {
         *self == Self { timestamp: self.timestamp, ..Self::default() }
     }
 
-    /// Those that were dropped, for whatever reason.
+    /// Returns the number of dropped calls, for all reasons.
     pub fn dropped(&self) -> i64 {
         self.calls_finished_with_drop.iter().map(|token| token.num_calls).sum()
     }

@@ -1,4 +1,4 @@
-//! How much of the CPU that this process could have it uses.
+//! How much this process uses of the CPU time that it could have.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -6,31 +6,32 @@ use std::{fs, thread};
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// What one reading of `/proc/stat` counts in: a hundredth of a second, on every architecture that Linux runs on.
+/// The unit of `/proc/stat`: a hundredth of a second, on every architecture that Linux runs on.
 const TICK_MILLIS: u64 = 10;
 
-/// The part of what others use that this process could have if it asked for more. How much that is depends on how many
-/// they are and how urgent, which nobody tells. With none, servers on machines that are all busy could not be told apart.
+/// The part of the CPU time of other processes that this one could have if it needed more. The true part depends on the
+/// number and the priority of those, which the system does not tell. With 0, servers on busy machines could not be told
+/// apart.
 const TO_BE_WON: f64 = 0.1;
 
-/// What has been used, waited for and left over, ever since something; only differences mean anything.
+/// CPU time used, waited for and idle since some fixed time. Only differences are meaningful.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct CpuTimes {
     at: Instant,
-    /// By this process.
+    /// The CPU time of this process.
     used: Duration,
-    /// By this process's threads, ready to run, while no CPU was free for them or none was granted.
+    /// The time for which threads of this process were ready to run, but had no CPU or none was granted.
     waited: Duration,
-    /// Of the CPUs that this process may run on, by nobody. None where the system does not tell.
+    /// The idle time of the CPUs that this process may run on. None where the system does not tell.
     idle: Option<Duration>,
-    /// How many CPUs this process may have in all.
+    /// How many CPUs this process may use in all.
     cpus: f64,
 }
 
-/// Reads them.
+/// Reads the times.
 #[derive(Debug, Default)]
 pub(super) struct CpuMeter {
-    /// What each thread has waited so far. A thread that ends takes its own along, so their sum is kept apart.
+    /// How long each thread has waited so far. A thread's figure is gone when it ends, so the sum is kept apart.
     threads: HashMap<String, Duration>,
     waited: Duration,
 }
@@ -48,7 +49,7 @@ impl CpuMeter {
         }
     }
 
-    /// Adds what the threads have waited since the last time, as far as the system tells.
+    /// Adds the waits of the threads since the last time, as far as the system tells.
     fn note_waits(&mut self) {
         let Ok(threads) = fs::read_dir("/proc/self/task") else { return };
         let mut now = HashMap::new();
@@ -66,8 +67,8 @@ impl CpuMeter {
 }
 
 impl CpuTimes {
-    /// The utilisation between an earlier reading and this one: what this process used and waited for, as a part of what
-    /// it could have had. 0 if that cannot be told.
+    /// The utilisation between an earlier reading and this one: the time used and waited for, divided by the time that
+    /// the process could have had. 0 if that is not known.
     pub(super) fn utilization_since(&self, earlier: &Self) -> f64 {
         let used = self.used.saturating_sub(earlier.used).as_secs_f64();
         let waited = self.waited.saturating_sub(earlier.waited).as_secs_f64();
@@ -106,7 +107,7 @@ fn allowed(status: &str) -> Option<Vec<(u32, u32)>> {
 /// How long these CPUs have been idle, waiting for disks included. None if there is none of them.
 fn idle_of(stat: &str, is_meant: impl Fn(u32) -> bool) -> Option<Duration> {
     let of_line = |line: &str| {
-        // Each is `cpu7 user nice system idle iowait …`; the first, of all together, has no number.
+        // A line is `cpu7 user nice system idle iowait …`; the first one, with the totals, has no number.
         let mut fields = line.strip_prefix("cpu")?.split(' ');
         fields.next()?.parse().ok().filter(|cpu| is_meant(*cpu))?;
         Some(fields.skip(3).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum::<u64>())
@@ -143,11 +144,11 @@ mod tests {
         let zero = |cpus| times(0, 0, 0, Some(0), cpus);
         for (cpus, used, waited, idle, expected) in [
             (1.0, 250, 0, Some(750), 0.25),
-            // A neighbour has half of the CPU.
+            // Another process uses half of the CPU.
             (1.0, 250, 0, Some(250), 0.25 / 0.55),
-            // Neighbours have all that it leaves, and it waits for them.
+            // Other processes use the rest, and this one waits for them.
             (1.0, 100, 300, Some(0), 0.4 / 0.19),
-            // It may have two of many CPUs.
+            // The process may use two of many CPUs.
             (2.0, 1_000, 0, Some(60_000), 0.5),
             (2.0, 500, 0, None, 0.25),
             (1.0, 0, 0, Some(0), 0.0),
@@ -158,7 +159,7 @@ mod tests {
         assert_eq!(zero(1.0).utilization_since(&times(1_000, 5, 5, Some(5), 1.0)), 0.0, "time goes forward");
     }
 
-    /// Real work of this process is seen, whatever else the machine does.
+    /// Real work of this process is measured, whatever else the machine does.
     #[test]
     fn work_of_this_process_is_seen() {
         let mut meter = CpuMeter::default();

@@ -1,4 +1,5 @@
-//! What fuzz targets reach of load reports. It is compiled with `--cfg fuzzing` alone, and no part of the interface.
+//! The decoding of load reports, for fuzz targets. It is compiled with `--cfg fuzzing` alone, and is not part of the
+//! API.
 
 use callboard_core::{Load, LoadReport};
 use http::{HeaderMap, HeaderValue};
@@ -7,7 +8,7 @@ use prost::Message;
 use super::message::OrcaLoadReport;
 use super::metadata;
 
-/// The name of the trailer that a report stands in.
+/// The name of a report's trailer.
 pub const TRAILER: http::HeaderName = metadata::LOAD_METRICS;
 
 /// The report in trailers.
@@ -20,7 +21,7 @@ pub fn encode(report: LoadReport) -> HeaderValue {
     metadata::encode(report)
 }
 
-/// A report that has come out of band. None if it is none.
+/// Decodes an out-of-band report. None if it cannot be decoded.
 pub fn out_of_band(message: &[u8]) -> Option<LoadReport> {
     OrcaLoadReport::decode(message).ok().map(LoadReport::from)
 }

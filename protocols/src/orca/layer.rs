@@ -1,4 +1,4 @@
-//! Counting a server's requests, and putting a report into each response.
+//! Counts a server's requests, and adds a report to each response.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -12,10 +12,10 @@ use super::metadata::{LOAD_METRICS, encode};
 use super::service::SERVICE;
 use super::{CallLoad, LoadRecorder};
 
-/// A tower layer that counts a server's requests, and puts the server's load into the trailers of each response, as
+/// A tower layer that counts a server's requests, and adds the server's load to the trailers of each response, as
 /// `endpoint-load-metrics-bin`. Handlers find a [`CallLoad`] in their request's extensions.
 ///
-/// Requests to [`LoadReportServer`](super::LoadReportServer) pass through it untouched.
+/// Requests to [`LoadReportServer`](super::LoadReportServer) are passed through unchanged.
 ///
 /// ```
 /// use callboard_protocols::orca::{LoadRecorder, LoadReportLayer, LoadReportServer};
@@ -31,7 +31,7 @@ pub struct LoadReportLayer {
 }
 
 impl LoadReportLayer {
-    /// The layer that counts with this recorder, and reports what it says.
+    /// Makes a layer that counts with this recorder, and sends its reports.
     pub fn new(recorder: LoadRecorder) -> Self {
         Self { recorder }
     }
@@ -45,7 +45,7 @@ impl<S> Layer<S> for LoadReportLayer {
     }
 }
 
-/// What [`LoadReportLayer`] makes of a service.
+/// The service that [`LoadReportLayer`] makes.
 #[derive(Clone, Debug)]
 pub struct LoadReporting<S> {
     inner: S,
@@ -76,7 +76,7 @@ where
     }
 }
 
-/// One request, which counts when it ends, however it does.
+/// One request. It is counted when it ends, in any way.
 #[derive(Debug)]
 struct Counted {
     recorder: LoadRecorder,
@@ -89,18 +89,18 @@ impl Counted {
         Self { recorder, load: CallLoad::default(), error: false }
     }
 
-    /// Ends it with these trailers, and puts the report among them.
+    /// Ends the request with these trailers, and adds the report to them.
     fn end(mut self, trailers: &mut HeaderMap) {
         let code =
             trailers.get(tonic::Status::GRPC_STATUS).map_or(Code::Unknown, |code| Code::from_bytes(code.as_bytes()));
         self.error = is_of_server(code);
         let (recorder, load) = (self.recorder.clone(), self.load.clone());
-        // It counts in its own report.
+        // A request is counted in its own report.
         drop(self);
         trailers.insert(LOAD_METRICS, encode(load.over(recorder.report())));
     }
 
-    /// Ends it without trailers, by a failure.
+    /// Ends the request with a failure, without trailers.
     fn fail(mut self) {
         self.error = true;
     }
@@ -112,8 +112,8 @@ impl Drop for Counted {
     }
 }
 
-/// Whether a status says that the server has failed; others are the caller's own, or what was asked for. They are those
-/// that OpenTelemetry counts as errors of servers.
+/// Whether a status is a failure of the server. Others are the client's, or expected. This is OpenTelemetry's set of
+/// server errors.
 fn is_of_server(code: Code) -> bool {
     use Code::{DataLoss, DeadlineExceeded, Internal, Unavailable, Unimplemented, Unknown};
     matches!(code, Unknown | DeadlineExceeded | Unimplemented | Internal | Unavailable | DataLoss)
@@ -142,7 +142,7 @@ where
                 Err(error)
             }
             Ok(mut response) => {
-                // Trailers only: the status stands in the headers, and nothing follows.
+                // Trailers only: the status is in the headers, and nothing follows.
                 let call = if response.headers().contains_key(tonic::Status::GRPC_STATUS) {
                     call.into_iter().for_each(|call| call.end(response.headers_mut()));
                     None
@@ -155,7 +155,7 @@ where
     }
 }
 
-/// The body of [`LoadReporting`]'s response.
+/// The response body of [`LoadReporting`].
 #[derive(Debug)]
 pub struct LoadReportingBody<B> {
     inner: Pin<Box<B>>,
@@ -225,7 +225,7 @@ mod tests {
         }
     }
 
-    /// What comes of a response: the report in it, and how many requests and errors are counted.
+    /// The results of a response: its report, and the numbers of requests and errors counted.
     fn counted(response: Result<Response<Body>, Status>, frames: usize) -> (Option<LoadReport>, u64, u64) {
         let recorder = LoadRecorder::new();
         recorder.set(|report| report.mem_utilization = 0.5);

@@ -1,4 +1,4 @@
-//! The messages of `xds.data.orca.v3` and `xds.service.orca.v3`, as they are on the wire, and what they are here.
+//! The messages of `xds.data.orca.v3` and `xds.service.orca.v3`, and their conversion to core's types.
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ include!("../generated/xds.data.orca.v3.rs");
 include!("../generated/xds.service.orca.v3.rs");
 
 impl OrcaLoadReportRequest {
-    /// Asks for a report that often, with all costs of calls.
+    /// Makes a request for reports at this interval, with all costs of calls.
     pub fn new(every: Duration) -> Self {
         Self { report_interval: Some(duration::message(every)), ..Self::default() }
     }
 
-    /// How often reports are wanted. None if that is not said, or is no span of time, such as one below zero.
+    /// Returns the requested interval of reports. None if it is not set or invalid, such as a negative one.
     pub fn every(&self) -> Option<Duration> {
         let prost_types::Duration { seconds, nanos } = self.report_interval.as_ref()?;
         let nanos = u32::try_from(*nanos).ok().filter(|nanos| *nanos < 1_000_000_000)?;

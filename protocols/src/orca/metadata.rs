@@ -1,4 +1,4 @@
-//! The report that a response carries in its trailers.
+//! The load report in the trailers of a response.
 
 use base64::Engine;
 use base64::alphabet::STANDARD;
@@ -9,30 +9,30 @@ use prost::Message;
 
 use super::message::OrcaLoadReport;
 
-/// The trailer that the report stands in.
+/// The name of the report's trailer.
 pub const LOAD_METRICS: HeaderName = HeaderName::from_static("endpoint-load-metrics-bin");
 
-/// Written without padding and read with or without, as gRPC wants it of binary metadata.
+/// Written without padding and read with or without it, as gRPC requires for binary metadata.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new().with_encode_padding(false).with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// How large a report may be, as it stands in the trailers. Its figures take a few hundred bytes, and many peers take no
-/// more than 8 KiB of trailers at all.
+/// The largest encoded report in trailers, in bytes. A report's figures take a few hundred bytes, and many peers accept
+/// no more than 8 KiB of trailers in all.
 const LARGEST: usize = 8 << 10;
 
-/// The report in trailers, or in the headers of a response that has no trailers, unread: nearly always nobody looks at it.
-/// None if there is none, or several, or one that is too large.
+/// Returns the report in trailers, or in the headers of a response without trailers. It is not decoded, as it is nearly
+/// always unused. None if there is no report, several, or one that is too large.
 pub fn load_in(trailers: &HeaderMap) -> Option<Load> {
-    // By going through all: there are few, and to hash the name takes longer.
+    // This compares each name: there are few, and hashing takes longer.
     let mut found = trailers.iter().filter(|(name, _)| *name == LOAD_METRICS).map(|(_, value)| value);
     let value = found.next()?;
     let why = match found.next() {
         Some(_) => "there are several",
         None if value.len() > LARGEST => "it is too large",
         None => {
-            // A copy: the value would keep all that came with it.
+            // A copy, as the value would keep the whole buffer that it came in.
             let text = value.as_bytes().to_vec();
             return Some(Load::unread(move || read(&text)));
         }
@@ -41,7 +41,7 @@ pub fn load_in(trailers: &HeaderMap) -> Option<Load> {
     None
 }
 
-/// What cannot be read says nothing.
+/// Decodes a report. None if it cannot be decoded.
 fn read(text: &[u8]) -> LoadReport {
     decode(text).unwrap_or_else(|error| {
         tracing::debug!(error, "a load report cannot be read");
@@ -55,7 +55,7 @@ fn decode(text: &[u8]) -> Result<LoadReport, String> {
     Ok(message.into())
 }
 
-/// The report as the value of a header.
+/// Encodes a report as a header value.
 pub(super) fn encode(report: LoadReport) -> HeaderValue {
     let text = BASE64.encode(OrcaLoadReport::from(report).encode_to_vec());
     HeaderValue::try_from(text).expect("base64 is a header value")

@@ -1,8 +1,8 @@
-//! Load reports of servers to clients: gRPC's ORCA.
+//! Load reports from servers to clients: gRPC's ORCA.
 //!
-//! A server says how busy it is: with each response, in the trailer `endpoint-load-metrics-bin`, and to clients that ask
-//! for it on a stream of `xds.service.orca.v3.OpenRcaService`. Servers and clients of Go, Java, C++ and Envoy speak the
-//! same.
+//! A server reports its load with each response, in the trailer `endpoint-load-metrics-bin`. It also reports on a
+//! stream of `xds.service.orca.v3.OpenRcaService` to clients that ask for it. The protocol is the one of gRPC in Go,
+//! Java and C++, and of Envoy.
 //!
 //! ```no_run
 //! use callboard_protocols::orca::{LoadRecorder, LoadReportLayer, LoadReportServer};

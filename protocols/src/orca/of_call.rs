@@ -1,11 +1,11 @@
-//! What a handler says of its own call.
+//! The load report of a single call.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use callboard_core::LoadReport;
 
-/// What the report of one call says beside the recorder's figures. A handler finds it in the extensions of its request, if
-/// there is a [`LoadReportLayer`](super::LoadReportLayer) around it; what it sets until the response ends goes along.
+/// The report of one call, in addition to the recorder's figures. A handler finds it in the extensions of its request
+/// if a [`LoadReportLayer`](super::LoadReportLayer) is around it. Whatever it sets until the response ends is sent.
 ///
 /// ```
 /// use callboard_protocols::orca::CallLoad;
@@ -23,12 +23,12 @@ use callboard_core::LoadReport;
 pub struct CallLoad(Arc<Mutex<LoadReport>>);
 
 impl CallLoad {
-    /// Changes it. What is 0 or absent in the end is as the recorder says; the rest is as it was set here.
+    /// Changes the report. The recorder's figures are used for all that is 0 or absent at the end.
     pub fn set(&self, change: impl FnOnce(&mut LoadReport)) {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// The recorder's report, and over it what was set here.
+    /// The recorder's report, overridden by what was set here.
     pub(super) fn over(&self, mut report: LoadReport) -> LoadReport {
         let own = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let figures = [

@@ -1,4 +1,4 @@
-//! What a server knows of its load.
+//! The recorder of a server's load.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,27 +9,28 @@ use callboard_core::LoadReport;
 
 use super::window::{Ended, Window};
 
-/// How long the window is, unless something else is said.
+/// The default length of the window.
 const WINDOW: Duration = Duration::from_secs(5);
 
-/// Measures the load of this process, and takes what the application knows of it. Clones are one recorder.
+/// Measures the load of this process, and takes the application's own figures. Clones share one recorder.
 ///
-/// Give it to a [`LoadReportLayer`](super::LoadReportLayer), which counts requests and puts a report into each response,
-/// and to a [`LoadReportServer`](super::LoadReportServer), for clients that ask for reports out of band.
+/// Pass it to a [`LoadReportLayer`](super::LoadReportLayer), which counts requests and adds a report to each response,
+/// and to a [`LoadReportServer`](super::LoadReportServer), for clients that ask for out-of-band reports.
 ///
 /// | figure | is |
 /// |---|---|
-/// | `cpu_utilization` | what this process used of the CPU, plus what it waited for a CPU while others had it, divided by what it could have had: what it used, what nobody did, and a tenth of what others did |
+/// | `cpu_utilization` | the CPU time that this process used or waited for, divided by what it could have had: what it used, what was idle, and a tenth of what others used |
 /// | `rps_fractional` | requests that ended, per second |
-/// | `eps` | those of them that ended with an error of the server's: `UNKNOWN`, `DEADLINE_EXCEEDED`, `UNIMPLEMENTED`, `INTERNAL`, `UNAVAILABLE`, `DATA_LOSS` |
+/// | `eps` | those of them that ended with a server error: `UNKNOWN`, `DEADLINE_EXCEEDED`, `UNIMPLEMENTED`, `INTERNAL`, `UNAVAILABLE`, `DATA_LOSS` |
 /// | all others | what the application [sets](Self::set) |
 ///
-/// They are over the last 5 s, unless [`with_window`](Self::with_window) says otherwise, or over the time since the last
-/// report if that is longer.
+/// The figures cover the last 5 s, unless [`with_window`](Self::with_window) sets another time, or the time since the
+/// last report if that is longer.
 ///
-/// So a busy neighbour on the same CPUs counts (why it is measured so: `docs/decisions/cpu-utilisation.md`), and so does a limit of the container that throttles. On Linux, that is
-/// read from `/proc`; elsewhere the CPU is what the process used of as many CPUs as it may have. A process that has a
-/// better measure of what bounds it sets `application_utilization`, which comes first.
+/// So the utilisation includes busy neighbours on the same CPUs, and throttling by the container's limit.
+/// `docs/decisions/cpu-utilisation.md` says why. On Linux the times are read from `/proc`; elsewhere, the figure is
+/// what the process used of all the CPUs that it may have. A process with a better measure of its load sets
+/// `application_utilization`, which comes first.
 ///
 /// ```
 /// let recorder = callboard_protocols::orca::LoadRecorder::new();
@@ -50,13 +51,13 @@ struct Inner {
 }
 
 impl LoadRecorder {
-    /// A recorder with a window of 5 s, which begins now.
+    /// Makes a recorder with a window of 5 s, which begins now.
     pub fn new() -> Self {
         Self::with_window(WINDOW)
     }
 
-    /// A recorder whose figures are over so long. A short one follows faster, a long one is steadier. The system is read
-    /// every tenth of it.
+    /// Makes a recorder with a window of this length. A short one follows changes faster, a long one is steadier. The
+    /// system's figures are read every tenth of it.
     pub fn with_window(length: Duration) -> Self {
         Self(Arc::new(Inner {
             requests: AtomicU64::new(0),
@@ -66,29 +67,29 @@ impl LoadRecorder {
         }))
     }
 
-    /// Changes what the application says itself. It stays until it is changed again. A figure that would be measured and
-    /// that is set to something else than 0 is reported as it was set.
+    /// Changes the application's own figures. They stay until they are changed again. A measured figure that is set to
+    /// anything but 0 is reported as set.
     pub fn set(&self, change: impl FnOnce(&mut LoadReport)) {
         change(&mut self.0.set.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Notes that a request has ended, with an error of the server's or not. The layer does it; this is for servers
-    /// without it.
+    /// Counts a request that has ended, with a server error or without. The layer does this; call it in servers without
+    /// the layer.
     pub fn note_request(&self, error: bool) {
-        // In this order, and read in the other one: there are never more errors than requests.
+        // Errors are written last and read first, so a report never has more errors than requests.
         self.0.requests.fetch_add(1, Ordering::SeqCst);
         if error {
             self.0.errors.fetch_add(1, Ordering::SeqCst);
         }
     }
 
-    /// Requests and errors that were noted, ever.
+    /// All requests and errors counted so far.
     #[cfg(test)]
     pub(super) fn counted(&self) -> (u64, u64) {
         (self.0.requests.load(Ordering::SeqCst), self.0.errors.load(Ordering::SeqCst))
     }
 
-    /// The load as it is now.
+    /// Returns the current load.
     pub fn report(&self) -> LoadReport {
         let with_error = self.0.errors.load(Ordering::SeqCst);
         let ended = Ended { all: self.0.requests.load(Ordering::SeqCst), with_error };

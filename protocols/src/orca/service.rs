@@ -1,4 +1,4 @@
-//! The service that reports out of band.
+//! The service for out-of-band reports.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -19,22 +19,22 @@ use tower_service::Service;
 use super::LoadRecorder;
 use super::message::{OrcaLoadReport, OrcaLoadReportRequest};
 
-/// The path of the service's one method.
+/// The path of the service's only method.
 pub const STREAM_CORE_METRICS: &str = "/xds.service.orca.v3.OpenRcaService/StreamCoreMetrics";
 
 /// The service's name.
 pub(super) const SERVICE: &str = "xds.service.orca.v3.OpenRcaService";
 
-/// How often a client gets a report at most, unless something else is said: as gRPC's servers have it.
+/// The default of the shortest interval of reports, as in gRPC's servers.
 const MIN_INTERVAL: Duration = Duration::from_secs(30);
-/// A timer bears no more than that, and a client may ask for anything.
+/// The longest interval. A timer cannot take more, and a client may ask for anything.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(365 * 24 * 3_600);
 
-/// gRPC's `xds.service.orca.v3.OpenRcaService`: tells a client that asks for it this server's load, again and again. Add it
-/// to a server of tonic's like any other service.
+/// gRPC's `xds.service.orca.v3.OpenRcaService`: sends reports of this server's load to clients that ask for them. Add
+/// it to a tonic server like any other service.
 ///
-/// A stream lasts as long as the client wants it, so a server that shuts down gracefully waits for the clients. Those of
-/// gRPC end it when they learn that the server goes away; callboard's `Shutdown::end_streams` ends it for any.
+/// A stream lasts as long as the client wants, so a server that shuts down gracefully waits for its clients. gRPC's
+/// clients end it when they see that the server goes away. callboard's `Shutdown::end_streams` ends it for all clients.
 #[derive(Clone, Debug)]
 pub struct LoadReportServer {
     recorder: LoadRecorder,
@@ -42,13 +42,13 @@ pub struct LoadReportServer {
 }
 
 impl LoadReportServer {
-    /// The service that reports what the recorder says.
+    /// Makes the service, which sends the recorder's reports.
     pub fn new(recorder: LoadRecorder) -> Self {
         Self { recorder, min_interval: MIN_INTERVAL }
     }
 
-    /// How often a client gets a report at most, however often it asks for one. 30 s by default, as with gRPC's servers;
-    /// less than 1 ms counts as that. A client that does not say how often it wants one gets it this often.
+    /// Sets the shortest interval of reports to a client. 30 s by default, as in gRPC's servers; less than 1 ms counts
+    /// as 1 ms. A client that does not set an interval gets this one.
     #[must_use]
     pub fn min_interval(mut self, interval: Duration) -> Self {
         self.min_interval = interval;
@@ -85,7 +85,7 @@ where
     }
 }
 
-/// Its one method.
+/// The service's only method.
 struct Method(LoadReportServer);
 
 impl ServerStreamingService<OrcaLoadReportRequest> for Method {
@@ -102,7 +102,7 @@ impl ServerStreamingService<OrcaLoadReportRequest> for Method {
     }
 }
 
-/// A report at once, and one after each interval.
+/// Sends a report at once, and one after each interval.
 #[derive(Debug)]
 struct Reports {
     recorder: LoadRecorder,

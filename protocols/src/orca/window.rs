@@ -8,13 +8,13 @@ use super::cpu::{CpuMeter, CpuTimes};
 /// How many readings a window is cut into.
 const READINGS: u32 = 10;
 
-/// Readings of the last seconds. It has no task: it is read when somebody wants to know, and then not more often than
-/// every tenth of its length.
+/// Readings of the last seconds. There is no task: the system is read when a report is made, but at most once in every
+/// tenth of the window.
 #[derive(Debug)]
 pub(super) struct Window {
     length: Duration,
     meter: CpuMeter,
-    /// The first is as old as the window is long, or older if nobody has asked in between.
+    /// The first reading is as old as the window is long, or older if no report was made in between.
     readings: VecDeque<Reading>,
     figures: Figures,
 }
@@ -26,14 +26,14 @@ struct Reading {
     cpu: CpuTimes,
 }
 
-/// Requests that have ended, ever.
+/// All requests that have ended.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Ended {
     pub(super) all: u64,
     pub(super) with_error: u64,
 }
 
-/// What the window says. All are over the same time.
+/// The figures of the window. All cover the same time.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Figures {
     pub(super) rps: f64,
@@ -49,7 +49,7 @@ impl Window {
         window
     }
 
-    /// How things are at this time.
+    /// Returns the figures as of this time.
     pub(super) fn figures(&mut self, ended: Ended, now: Instant) -> Figures {
         let age = self.readings.back().map(|last| now.saturating_duration_since(last.at));
         if age.is_none_or(|age| age >= self.length / READINGS) {
