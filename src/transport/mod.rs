@@ -1,8 +1,8 @@
 //! Everything that knows HTTP/2 and sockets. Nothing outside this folder names `h2`.
 //!
-//! A [`Connection`] is opened by [`open`], which spawns the one task that dials, shakes hands, drives the connection
-//! and ends with it. The task reports through [`Event`]s; whoever holds the `Connection` sends requests on it. When
-//! the last holder drops it, the requests in flight finish and the socket closes.
+//! A [`Connection`] is opened by [`open`], which spawns the one task that dials, performs the handshakes, drives the
+//! connection and ends with it. The task reports through [`Event`]s; requests are sent on the `Connection`. When its
+//! last handle is dropped, the requests in flight finish and the socket closes.
 
 mod bandwidth;
 mod connect_error;
