@@ -16,7 +16,7 @@ use crate::control::Shared;
 use crate::grpc::{self, Answer, Deadline, Head, Kept, Phase, status, until};
 use crate::transport::{self, Answered, Failure, Outgoing, Sent};
 
-/// An attempt that has failed before the call was committed to it, and what it takes to make another one.
+/// An attempt that has failed before the call was committed to it, and what another attempt needs.
 pub(super) struct Failed {
     pub(super) cause: Cause,
     pub(super) attempt: Attempt,
@@ -29,9 +29,9 @@ pub(super) struct Failed {
 pub(super) enum Cause {
     /// There is no response.
     Failure(Failure),
-    /// There is a response, which is all head.
+    /// There is a response, of headers alone.
     Answer(Box<Parts>),
-    /// It had no credentials, so it was not sent.
+    /// The call credentials have failed, so it was not sent.
     Refused(Box<Status>),
 }
 
@@ -40,7 +40,7 @@ impl Cause {
         (Self::Failure(failure), body)
     }
 
-    /// Of an attempt to which this is what was heard, and no more is wanted. Gives the request's body with it, if that can be
+    /// The cause of a failed attempt. Discards the rest of the response, and returns the request's body if it can be
     /// sent again.
     pub(super) async fn of(sent: Sent, heard: Answered) -> (Self, Option<Outgoing>) {
         match heard {
@@ -52,7 +52,7 @@ impl Cause {
         }
     }
 
-    /// Whether the server has cancelled it because its time is up.
+    /// Whether the server has cancelled it at the deadline.
     pub(super) fn is_cut(&self, deadline: Option<&Deadline>) -> bool {
         match self {
             Self::Failure(failure) => is_cut(failure.code(), deadline),
@@ -64,7 +64,7 @@ impl Cause {
         (Self::Refused(Box::new(status)), Some(body))
     }
 
-    /// How long to wait before another attempt, if there may be one.
+    /// How long to wait before another attempt. None if there is none.
     fn wait(&self, retries: &mut Retries, at: &Address, within: bool) -> Option<Duration> {
         match self {
             Self::Failure(failure) => retries.after_failure(failure, at, within),
@@ -76,7 +76,7 @@ impl Cause {
         }
     }
 
-    /// Ends the attempt with what the caller gets if no other follows.
+    /// Ends the attempt. Returns what the caller gets if no other attempt follows.
     fn end(self, shared: &Shared, mut attempt: Attempt) -> Result<Box<Parts>, Status> {
         match &self {
             Self::Failure(Failure::Unsent(_)) | Self::Refused(_) => attempt.unsent(),
@@ -101,7 +101,7 @@ impl Cause {
             },
             Self::Refused(status) => {
                 let status = Status::new(status.code(), report(status.message()));
-                // It says nothing of the endpoint.
+                // It says nothing about the endpoint.
                 (Code::Cancelled, Err(grpc::local(status, Phase::Credentials, Some(at))))
             }
         };
@@ -111,7 +111,7 @@ impl Cause {
     }
 }
 
-/// Gives what to send again, when it is time for that; else the end of the call.
+/// Waits and returns what to send again, or else the end of the call.
 pub(super) async fn again(
     shared: &Shared,
     past: &mut Option<Box<Retries>>,
@@ -135,7 +135,7 @@ pub(super) async fn again(
     Ok((kept.restored(&shared.defaults), body))
 }
 
-/// The same for an attempt that had no endpoint to go to.
+/// The same for an attempt that found no endpoint.
 pub(super) async fn again_when_up(
     shared: &Shared,
     past: &mut Option<Box<Retries>>,
@@ -169,8 +169,7 @@ async fn pause(
     if wait.is_zero() {
         return Ok(());
     }
-    // A wait that is longer than what is left is waited for all the same, as in grpc-go: the caller gets the status
-    // that says that its time was too short.
+    // A wait that exceeds the deadline is not cut short, as in grpc-go: the call ends with DEADLINE_EXCEEDED.
     let so_far = || {
         let last = format!("{:?}: {}", last.code(), last.message());
         format!("while waiting to send the call again{}; the last: {last}", Retries::report(Some(retries)))
@@ -182,7 +181,7 @@ async fn pause(
     }
 }
 
-/// What stands in a response that is all head.
+/// The status in a response of headers alone.
 fn told(parts: &Parts) -> Status {
     Status::from_header_map(&parts.headers).unwrap_or_else(|| Status::unknown("the response has no grpc-status"))
 }
