@@ -72,7 +72,7 @@ impl fmt::Display for Phase {
 }
 
 impl CallError {
-    /// Returns the error if the channel has made this status, or None if a server has.
+    /// Returns the error of a status that the channel has made. None for any other status, such as a server's.
     pub fn of(status: &Status) -> Option<&Self> {
         std::error::Error::source(status)?.downcast_ref()
     }

@@ -22,8 +22,8 @@ use http::Extensions;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeout(pub Duration);
 
-/// The timeout of a call beside its `grpc-timeout`: the service config's for its method, and the call's own or, if the
-/// config has none, the channel's.
+/// The timeout of a call beside its `grpc-timeout`: the smaller of its own and that of its method in the service
+/// config. If it has none of its own, that of the method, or else the channel's.
 pub(crate) fn of_call(
     extensions: &Extensions,
     of_method: Option<Duration>,
