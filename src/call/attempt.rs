@@ -88,7 +88,7 @@ impl Attempt {
     }
 
     /// Sets the caller's [`Peer`]. It is given the endpoint now, and the load report at the end.
-    pub(super) fn tell(&mut self, peer: Option<&Peer>) {
+    pub(super) fn set_peer(&mut self, peer: Option<&Peer>) {
         if let Some(peer) = peer {
             peer.chosen(self.endpoint());
             self.notes().peer = Some(peer.clone());

@@ -99,6 +99,6 @@ fn code_of(result: Option<&Result<Frame<Bytes>, Status>>) -> Code {
 
 fn exceeded(deadline: Option<&Deadline>, summary: &Summary, attempt: &Attempt) -> Status {
     let (whence, registry) = (attempt.whence(summary.service()), summary.registry());
-    let status = grpc::exceeded(deadline, &format!("while the response was on its way: {whence}; {registry}"));
+    let status = grpc::exceeded(deadline, &format!("while the response was being received: {whence}; {registry}"));
     grpc::local(status, Phase::Body, Some(attempt.endpoint()))
 }

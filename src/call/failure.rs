@@ -42,8 +42,8 @@ impl Cause {
 
     /// The cause of a failed attempt. Discards the rest of the response, and returns the request's body if it can be
     /// sent again.
-    pub(super) async fn of(sent: Sent, heard: Answered) -> (Self, Option<Outgoing>) {
-        match heard {
+    pub(super) async fn of(sent: Sent, answered: Answered) -> (Self, Option<Outgoing>) {
+        match answered {
             Ok(head) => {
                 let (parts, body) = sent.dismissed(head).await;
                 (Self::Answer(Box::new(parts)), body)
@@ -72,7 +72,7 @@ impl Cause {
                 let code = status::in_head(parts.status, &parts.headers, true).unwrap_or(Code::Unknown);
                 retries.after_status(code, Pushback::of(&parts.headers), at, within)
             }
-            Self::Refused(status) => retries.after_nobody(status::from_tonic(status.code()), within),
+            Self::Refused(status) => retries.after_local(status::from_tonic(status.code()), within),
         }
     }
 
@@ -129,7 +129,7 @@ pub(super) async fn again(
     let (Some(wait), Some(body)) = (wait, body) else {
         return Err(ended.map(|parts| complete(*parts, Body::empty(), served, kept)));
     };
-    let status = ended.map_or_else(|status| status, |parts| told(&parts));
+    let status = ended.map_or_else(|status| status, |parts| status_of(&parts));
     let late = |status| Err(grpc::local(status, Phase::Waiting, Some(&served.by)));
     pause(shared, retries, deadline, wait, &status).await.map_err(late)?;
     Ok((kept.restored(&shared.defaults), body))
@@ -147,7 +147,7 @@ pub(super) async fn again_when_up(
     let before = Retries::report(past.as_deref());
     let begin = || Box::new(Retries::new(head.extension(), Some(&rules), head.path()));
     let retries = past.get_or_insert_with(begin);
-    match retries.after_none() {
+    match retries.after_no_endpoint() {
         Some(wait) => {
             let late = |status| grpc::local(status, Phase::Waiting, None);
             pause(shared, retries, deadline, wait, &status).await.map_err(late)
@@ -182,6 +182,6 @@ async fn pause(
 }
 
 /// The status in a response of headers alone.
-fn told(parts: &Parts) -> Status {
+fn status_of(parts: &Parts) -> Status {
     Status::from_header_map(&parts.headers).unwrap_or_else(|| Status::unknown("the response has no grpc-status"))
 }

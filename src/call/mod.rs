@@ -1,7 +1,7 @@
 //! One call, from the generated client to the end of its response.
 //!
 //! ```text
-//! wait for a picker ─▶ pick ─▶ take a place on the connection ─▶ send ─▶ response ─▶ body ─▶ done
+//! wait for a picker ─▶ pick ─▶ reserve a slot on a connection ─▶ send ─▶ response ─▶ body ─▶ done
 //!        ▲                                                        │
 //!        ├───────── never sent, or refused unprocessed ───────────┤
 //!        └──── a wait ◀──── failed as a retry policy lists it ────┘

@@ -140,7 +140,7 @@ pub(super) async fn choose(shared: &Shared, wish: Wish<'_>) -> Chosen {
 pub(super) fn too_many(shared: &Shared) -> Status {
     let waiting = shared.waiting.count();
     Status::resource_exhausted(format!(
-        "{waiting} calls wait for an endpoint or a place already, and max_waiting_calls permits no more: {}",
+        "{waiting} calls wait for an endpoint or a stream already, and max_waiting_calls permits no more: {}",
         shared.published().summary
     ))
 }

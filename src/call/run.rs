@@ -20,7 +20,7 @@ use super::{WaitForReady, await_config, credentials};
 use crate::config::Rules;
 use crate::control::Shared;
 use crate::grpc::{self, Answer, Deadline, Head, Kept, Phase, status, until};
-use crate::transport::{Answered, Heard, Incoming, Outgoing, Sent};
+use crate::transport::{Answered, Incoming, Outgoing, ResponseHead, Sent};
 
 /// Runs a call. Its deadline counts from here.
 pub(crate) fn run(shared: Arc<Shared>, request: http::Request<Body>) -> BoxFuture<'static, Answer> {
@@ -128,11 +128,11 @@ fn attempts(
                 }
                 None => return Err(unready(deadline.as_ref(), &shared, past.as_deref())),
             };
-            attempt.tell(head.extension());
+            attempt.set_peer(head.extension());
             if is_over(deadline.as_ref()) {
                 return Err(unsent(deadline.as_ref(), &shared, attempt));
             }
-            let previous = Retries::told(past.as_deref());
+            let previous = Retries::previous_attempts(past.as_deref());
             let added = attempt.metadata().map(|metadata| metadata.for_request());
             let (request, kept) = head.attempt(deadline.as_ref(), previous, added, &shared.defaults);
             let (cause, rest) = match credentials::send(slot, &mut attempt, request, body, expiry.as_ref()) {
@@ -142,13 +142,13 @@ fn attempts(
                 }
                 Ok(mut sent) => {
                     attempt.sends(sent.bytes());
-                    let heard = until(&mut deadline, poll_fn(|cx| sent.poll_head(cx))).await;
-                    match judge(heard, deadline.as_ref(), &attempt, &kept) {
+                    let answered = until(&mut deadline, poll_fn(|cx| sent.poll_head(cx))).await;
+                    match judge(answered, deadline.as_ref(), &attempt, &kept) {
                         Judged::Commits(response) => {
                             return answer(sent.answered(response), attempt, &shared, deadline, kept);
                         }
                         Judged::Late => return Err(unanswered(deadline.as_ref(), &shared, attempt)),
-                        Judged::Over(heard) => Box::pin(Cause::of(sent, heard)).await,
+                        Judged::Over(answered) => Box::pin(Cause::of(sent, answered)).await,
                     }
                 }
             };
@@ -167,30 +167,30 @@ fn attempts(
 /// The verdict on the result of an attempt.
 enum Judged {
     /// The response commits the call.
-    Commits(Heard),
+    Commits(ResponseHead),
     /// The deadline has passed.
     Late,
     /// Another attempt may follow.
     Over(Answered),
 }
 
-fn judge(heard: Option<Answered>, deadline: Option<&Deadline>, attempt: &Attempt, kept: &Kept) -> Judged {
-    match heard {
+fn judge(answered: Option<Answered>, deadline: Option<&Deadline>, attempt: &Attempt, kept: &Kept) -> Judged {
+    match answered {
         None => Judged::Late,
         Some(Ok(response)) if is_over(deadline) && is_cut(head_code(&response), deadline) => Judged::Late,
         Some(Ok(response)) if !is_retryable(&response, attempt, kept) => Judged::Commits(response),
-        Some(heard) => Judged::Over(heard),
+        Some(answered) => Judged::Over(answered),
     }
 }
 
 /// The code of a response of headers alone.
-fn head_code(response: &Heard) -> Option<Code> {
+fn head_code(response: &ResponseHead) -> Option<Code> {
     status::in_head(response.status(), response.headers(), Sent::is_all(response))
 }
 
 /// Whether a response ends with its head, by a failure that the method's retry policy covers. Any other response
 /// commits the call.
-fn is_retryable(response: &Heard, attempt: &Attempt, kept: &Kept) -> bool {
+fn is_retryable(response: &ResponseHead, attempt: &Attempt, kept: &Kept) -> bool {
     let Some(rules) = attempt.rules() else { return false };
     head_code(response).is_some_and(|code| code != Code::Ok) && rules.retry(kept.path()).is_some()
 }

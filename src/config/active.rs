@@ -39,7 +39,7 @@ pub(crate) struct ActiveConfig {
     /// The entry that has chosen the balancer in use. None if it is the default.
     chosen: Option<PolicyConfig>,
     /// Whether the registry has answered if there is a config.
-    told: bool,
+    answered: bool,
     /// The registry's config, active or rejected.
     seen: Option<Arc<[u8]>>,
     rules: Option<Arc<Rules>>,
@@ -75,7 +75,7 @@ impl ActiveConfig {
             default,
             fallback: None,
             chosen: None,
-            told: false,
+            answered: false,
             seen: None,
             rules: None,
             status: Arc::new(status),
@@ -110,12 +110,12 @@ impl ActiveConfig {
 
     /// Whether calls need not wait for the service config.
     pub(crate) fn is_settled(&self) -> bool {
-        self.told || self.is_off()
+        self.answered || self.is_off()
     }
 
     /// Takes over the registry's config, if it is valid. Returns the balancer to use from now on, if that changes.
     pub(crate) fn take(&mut self, stored: Option<&Arc<[u8]>>) -> Option<Arc<dyn Balancer>> {
-        self.told = true;
+        self.answered = true;
         if self.is_off() || is_same(self.seen.as_ref(), stored) {
             return None;
         }
@@ -126,7 +126,7 @@ impl ActiveConfig {
             Err(error) => {
                 let (service, active) = (&self.service, self.status.active.is_some());
                 let error = error.for_service(service);
-                tracing::warn!(%service, former_stays = active, error = error.chain(), "the service config is refused");
+                tracing::warn!(%service, former_stays = active, error = error.chain(), "the service config is rejected");
                 self.note(|status| status.rejected = Some(error));
                 None
             }
@@ -150,7 +150,7 @@ impl ActiveConfig {
         let Accepted { text, config, chosen, balancer } = accepted;
         if !config.not_obeyed.is_empty() {
             let (service, not_obeyed) = (&self.service, &config.not_obeyed);
-            tracing::warn!(%service, ?not_obeyed, "the service config says what this channel does not do");
+            tracing::warn!(%service, ?not_obeyed, "the service config has fields that this channel does not obey");
         }
         if !config.misspelt.is_empty() {
             let (service, misspelt) = (&self.service, &config.misspelt);

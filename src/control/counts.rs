@@ -242,11 +242,11 @@ mod tests {
         assert_eq!(counts.next_due(now, 4), Some(4));
         counts.note(4, dialled(true));
         counts.note(2, due(now + Duration::from_secs(1), false));
-        assert_eq!(counts.next_due(now, 4), Some(5), "the fourth is for who was connected");
+        assert_eq!(counts.next_due(now, 4), Some(5), "the fourth is for one that was connected before");
     }
 
     #[test]
-    fn one_place_is_for_anybody() {
+    fn a_single_attempt_may_be_doubtful() {
         let mut counts = Counts::default();
         counts.push(due(Instant::now(), true));
         assert_eq!(counts.next_due(Instant::now(), 1), Some(0));

@@ -57,7 +57,7 @@ impl Drop for OobReports {
 /// Opens the stream again and again, with gRPC's backoff, unless the server does not know the method.
 async fn listen(direct: Direct, endpoint: Endpoint, every: Duration) {
     if !direct.has_room() {
-        tracing::debug!("the server takes one call at a time: it is not asked for load reports");
+        tracing::debug!("the server permits one call at a time: no load reports are requested");
         return;
     }
     let mut retry = BackoffState::new(Backoff::CONNECTION);
@@ -70,7 +70,7 @@ async fn listen(direct: Direct, endpoint: Endpoint, every: Duration) {
         }
         // The wait counts from the start of the attempt, as for connections.
         let again = later(begun, retry.failed());
-        tracing::debug!(%status, wait = ?again.saturating_duration_since(Instant::now()), "no load reports");
+        tracing::debug!(%status, wait = ?again.saturating_duration_since(Instant::now()), "the stream of load reports has ended");
         sleep_until(again).await;
     }
 }

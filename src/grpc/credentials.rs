@@ -147,7 +147,7 @@ fn refused(status: &Status) -> Status {
 fn checked(given: MetadataMap, own: &[HeaderName]) -> Result<HeaderMap, Status> {
     let mut headers = given.into_headers();
     if let Some(name) = headers.keys().find(|name| is_reserved(name) || own.contains(name)) {
-        return Err(Status::internal(format!("the call credentials gave {name}, which is not theirs to set")));
+        return Err(Status::internal(format!("the call credentials gave {name}, which they may not set")));
     }
     headers.values_mut().for_each(|value| value.set_sensitive(true));
     Ok(headers)
@@ -166,7 +166,7 @@ mod tests {
     fn what_they_give_is_not_printed() {
         let mut given = MetadataMap::new();
         given.insert("authorization", "Bearer hunter2".parse().expect("a value"));
-        let headers = checked(given, &[]).expect("theirs to set");
+        let headers = checked(given, &[]).expect("they may set it");
         assert_eq!(headers["authorization"], "Bearer hunter2");
         assert!(!format!("{headers:?}").contains("hunter2"), "{headers:?}");
     }

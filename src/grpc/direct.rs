@@ -57,7 +57,7 @@ impl tower_service::Service<http::Request<Body>> for Direct {
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         match self.connection.try_reserve() {
             Some(slot) => Box::pin(send(slot, request, self.endpoint.clone(), Arc::clone(&self.defaults))),
-            None => Box::pin(ready(Err(Status::unavailable("there is no free place on the connection")))),
+            None => Box::pin(ready(Err(Status::unavailable("there is no free stream on the connection")))),
         }
     }
 }

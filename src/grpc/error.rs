@@ -61,12 +61,12 @@ pub enum Phase {
 impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Request => "while the request was made ready",
+            Self::Request => "while the request was prepared",
             Self::Choosing => "while an endpoint was chosen",
             Self::Credentials => "while its credentials were asked for",
             Self::Response => "while its response was awaited",
             Self::Waiting => "while it was waiting to be sent again",
-            Self::Body => "while its response was on its way",
+            Self::Body => "while its response was being received",
         })
     }
 }

@@ -124,5 +124,5 @@ pub(crate) fn of_http(head: &http::response::Parts, report: impl FnOnce(&str) ->
     let kind = foreign_type(&head.headers)
         .map(|kind| format!(" with content-type {}", quoted(kind.as_bytes())))
         .unwrap_or_default();
-    Some(Status::new(code, report(&format!("the answer is not gRPC's: HTTP {}{kind}", head.status))))
+    Some(Status::new(code, report(&format!("the response is not gRPC: HTTP {}{kind}", head.status))))
 }

@@ -153,39 +153,39 @@ pub(crate) fn open(
     let opened = Arc::clone(&ready);
     let task = async move {
         // A send fails only if the receiver was dropped. Then the event is not needed.
-        let tell = |event| drop(events.send((attempt, event)));
-        let mut farewell = Farewell { tell: &tell, said: false };
+        let report = |event| drop(events.send((attempt, event)));
+        let mut report_end = ReportEnd { report: &report, done: false };
         let progress = Progress::default();
         let handshake = driver::handshake(&address, &*connector, &settings, &progress);
         let outcome = tokio::time::timeout(settings.connect_timeout, handshake).await;
         match outcome {
-            Err(_) => tell(Event::Failed(progress.timed_out(settings.connect_timeout))),
-            Ok(Err(error)) => tell(Event::Failed(progress.failed(error))),
+            Err(_) => report(Event::Failed(progress.timed_out(settings.connect_timeout))),
+            Ok(Err(error)) => report(Event::Failed(progress.failed(error))),
             Ok(Ok((connection, driver))) => {
                 drop(progress);
                 opened.store(true, std::sync::atomic::Ordering::SeqCst);
-                tell(Event::Ready(connection));
-                let end = driver.drive(&|end| tell(Event::Closing(end))).await;
+                report(Event::Ready(connection));
+                let end = driver.drive(&|end| report(Event::Closing(end))).await;
                 tracing::debug!(why = end.why, "connection closed");
-                tell(Event::Closed(end));
+                report(Event::Closed(end));
             }
         }
-        farewell.said = true;
+        report_end.done = true;
     };
     Opening { task: tokio::spawn(task.instrument(span)).abort_handle(), ready }
 }
 
 /// Reports that a connection is gone if its task ends without doing so. A panic in a user's connector or byte stream
 /// must not leave an endpoint connecting or ready for ever.
-struct Farewell<'a> {
-    tell: &'a (dyn Fn(Event) + Sync),
-    said: bool,
+struct ReportEnd<'a> {
+    report: &'a (dyn Fn(Event) + Sync),
+    done: bool,
 }
 
-impl Drop for Farewell<'_> {
+impl Drop for ReportEnd<'_> {
     fn drop(&mut self) {
-        if !self.said {
-            (self.tell)(Event::Closed(End { why: "its task has panicked".to_owned(), ..End::default() }));
+        if !self.done {
+            (self.report)(Event::Closed(End { why: "its task has panicked".to_owned(), ..End::default() }));
         }
     }
 }

@@ -80,17 +80,17 @@ pub(crate) struct Sent {
 
 /// Why there is no response head.
 #[derive(Debug)]
-pub(crate) enum Unheard {
+pub(crate) enum NoResponse {
     Failed(h2::Error),
     /// The server has answered with more than this side accepts.
     Excessive(Failure),
 }
 
 /// A response's head, and its body as `h2` has it.
-pub(crate) type Heard = http::Response<h2::RecvStream>;
+pub(crate) type ResponseHead = http::Response<h2::RecvStream>;
 
 /// A response's head, or why there is none.
-pub(crate) type Answered = Result<Heard, Unheard>;
+pub(crate) type Answered = Result<ResponseHead, NoResponse>;
 
 /// The body of a request that has been sent, or is being sent.
 #[derive(Debug)]
@@ -106,16 +106,16 @@ impl Sent {
         while let Poll::Ready(Some(Ok(_))) = self.response.poll_informational(cx) {
             self.interim += 1;
             if self.interim > MOST_INTERIM {
-                return Poll::Ready(Err(Unheard::Excessive(Self::only_interim())));
+                return Poll::Ready(Err(NoResponse::Excessive(Self::only_interim())));
             }
         }
-        let head = ready!(Pin::new(&mut self.response).poll(cx)).map_err(Unheard::Failed)?;
+        let head = ready!(Pin::new(&mut self.response).poll(cx)).map_err(NoResponse::Failed)?;
         let connection = self.grip.connection();
         connection.streams.note_answer(self.number);
         let is_it = |of, last: bool| of == self.response.stream_id().as_u32() && (!last || Self::is_all(&head));
         Poll::Ready(match connection.excess("headers", STATUS, head.headers(), is_it) {
             None => Ok(head),
-            Some(failure) => Err(Unheard::Excessive(failure)),
+            Some(failure) => Err(NoResponse::Excessive(failure)),
         })
     }
 
@@ -133,12 +133,12 @@ impl Sent {
     }
 
     /// Whether this head is the whole response: gRPC's "trailers only".
-    pub(crate) fn is_all(head: &Heard) -> bool {
+    pub(crate) fn is_all(head: &ResponseHead) -> bool {
         head.body().is_end_stream()
     }
 
     /// Discards the rest of a response. Returns its head, and the request's body if it can be sent again.
-    pub(crate) async fn dismissed(mut self, head: Heard) -> (http::response::Parts, Option<Outgoing>) {
+    pub(crate) async fn dismissed(mut self, head: ResponseHead) -> (http::response::Parts, Option<Outgoing>) {
         // Dropped before the wait, so that the server learns that the response is discarded.
         let (parts, _) = head.into_parts();
         self.grip.finish();
@@ -150,7 +150,7 @@ impl Sent {
     }
 
     /// The response with this head.
-    pub(crate) fn answered(self, head: Heard) -> http::Response<Incoming> {
+    pub(crate) fn answered(self, head: ResponseHead) -> http::Response<Incoming> {
         let pump = match self.body {
             Body::Whole(_) => None,
             Body::Stream(pump) => {
@@ -162,9 +162,9 @@ impl Sent {
     }
 
     /// The failure of a request without a response head. Failures are those of [`Slot::send`].
-    pub(crate) async fn failed(mut self, unheard: Unheard) -> Failed {
-        let failure = match unheard {
-            Unheard::Failed(error) => {
+    pub(crate) async fn failed(mut self, why: NoResponse) -> Failed {
+        let failure = match why {
+            NoResponse::Failed(error) => {
                 let (connection, stream) = (self.grip.connection(), self.response.stream_id().as_u32());
                 // `h2` itself resets a stream whose head is far too large.
                 let excess = || connection.excess("headers", 0, &HeaderMap::new(), |of, _| of == stream);
@@ -172,7 +172,7 @@ impl Sent {
                 cut.unwrap_or_else(|| connection.failure(&error, stream))
             }
             // The server has answered, so the request is not sent again.
-            Unheard::Excessive(failure) => return (failure, None),
+            NoResponse::Excessive(failure) => return (failure, None),
         };
         self.grip.finish();
         match self.body {

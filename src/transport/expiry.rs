@@ -36,7 +36,7 @@ enum Held {
     #[default]
     Nothing,
     Turn(Arc<Turn>),
-    Place(Slot),
+    Slot(Slot),
     Stream(Hold),
 }
 
@@ -82,7 +82,7 @@ impl Expiry {
         let mut state = self.lock();
         if !state.caller.as_ref().is_some_and(|known| known.will_wake(caller)) {
             let former = state.caller.replace(caller.clone());
-            // Without the lock: it is somebody else's code.
+            // Without the lock: dropping a waker runs foreign code.
             drop(state);
             drop(former);
         }
@@ -94,15 +94,15 @@ impl Expiry {
     }
 
     /// Holds the slot of a call that waits for something else before it is sent. The slot is freed at the deadline.
-    pub(crate) fn keep(&self, place: Slot) {
-        self.replace(Held::Place(place));
+    pub(crate) fn keep(&self, slot: Slot) {
+        self.replace(Held::Slot(slot));
     }
 
     /// Returns the slot. None if the deadline has passed.
     pub(crate) fn take_back(&self) -> Option<Slot> {
         let held = std::mem::take(&mut self.lock().held);
         match held {
-            Held::Place(place) => Some(place),
+            Held::Slot(slot) => Some(slot),
             _ => None,
         }
     }
@@ -156,7 +156,7 @@ impl Held {
         match self {
             Self::Nothing => {}
             Self::Turn(turn) => turn.give_up(),
-            Self::Place(place) => drop(place),
+            Self::Slot(slot) => drop(slot),
             Self::Stream(hold) => hold.expire(),
         }
     }

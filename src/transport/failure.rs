@@ -195,7 +195,7 @@ pub(super) mod tests {
     }
 
     async fn fails(connection: Arc<Connection>, body: usize) -> Failure {
-        let slot = connection.try_reserve().expect("there is a place");
+        let slot = connection.try_reserve().expect("there is a slot");
         let head = http::Request::post("http://service/method").body(()).expect("a head");
         let mut sent = slot.send(head, Outgoing::Whole(Bytes::from(vec![0; body])), None).expect("a stream");
         let error = std::future::poll_fn(|cx| sent.poll_head(cx)).await.expect_err("no response");

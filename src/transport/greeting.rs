@@ -67,9 +67,9 @@ impl Greeting {
         let silent = self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
         match phase {
             Phase::Http2 if silent && !encrypted => {
-                Some("the server hung up without a word: does it expect TLS (ChannelBuilder::tls)?")
+                Some("the server closed the connection and sent nothing: does it expect TLS (ChannelBuilder::tls)?")
             }
-            Phase::Tls if silent => Some("the server hung up without a word: does it expect no TLS?"),
+            Phase::Tls if silent => Some("the server closed the connection and sent nothing: does it expect no TLS?"),
             _ => None,
         }
     }

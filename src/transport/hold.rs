@@ -45,7 +45,7 @@ impl Hold {
     /// itself, as it knows the deadline too. After that the stream is reset.
     pub(super) fn expire(self) {
         let Some((sender, slot)) = &self.open else { return };
-        sender.hush();
+        sender.stop_sending();
         let runtime = slot.connection().runtime.clone();
         runtime.spawn(async move {
             sleep(MOMENT).await;
@@ -73,9 +73,9 @@ impl Sender {
     }
 
     /// Stops sending the request.
-    fn hush(&self) {
+    fn stop_sending(&self) {
         if let Self::Pump(stop) = self {
-            stop.hush();
+            stop.stop();
         }
     }
 }
@@ -86,7 +86,7 @@ impl Drop for Hold {
         let Self { number, since, .. } = *self;
         let until_reset = move |slot: &Slot| slot.connection().until_reset(number, since);
         let Some(wait) = until_reset(&slot) else { return sender.reset() };
-        sender.hush();
+        sender.stop_sending();
         let runtime = slot.connection().runtime.clone();
         runtime.spawn(async move {
             let mut next = Some(wait);
@@ -141,7 +141,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_given_up_before_it_has_left_is_reset_although_the_window_has_no_room_for_all_of_it() {
         let (connection, mut far, _held) = connected(1 << 20).await;
-        let slot = connection.try_reserve().expect("there is a place");
+        let slot = connection.try_reserve().expect("there is a slot");
         let head = http::Request::post("http://service/method").body(()).expect("a head");
         let body = Outgoing::Whole(Bytes::from(vec![0; 100_000]));
         drop(slot.send(head, body, None).expect("a stream"));

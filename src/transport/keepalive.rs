@@ -66,7 +66,7 @@ impl Keepalive {
 }
 
 /// The keepalive of one connection, polled by its driver.
-pub(super) struct Heart {
+pub(super) struct PingTimer {
     rules: Keepalive,
     interval: Duration,
     /// When to check next: at the end of the permitted silence, or of the wait for an acknowledgement.
@@ -77,7 +77,7 @@ pub(super) struct Heart {
     since: Instant,
 }
 
-impl Heart {
+impl PingTimer {
     /// None if keepalive is off.
     pub(super) fn new(rules: &Keepalive) -> Option<Self> {
         let (interval, now) = (rules.interval?, Instant::now());

@@ -42,7 +42,7 @@ mod wire;
 pub(crate) use connection::{Connection, ConnectionKey, Event, Opening, Slot, Turn, Wait, open};
 pub(crate) use connector::{Connector, Custom, System};
 pub(crate) use end::{End, Parting};
-pub(crate) use exchange::{Answered, Failed, Heard, Sent};
+pub(crate) use exchange::{Answered, Failed, ResponseHead, Sent};
 pub(crate) use expiry::Expiry;
 pub(crate) use failure::{Failure, quoted};
 pub(crate) use incoming::Incoming;

@@ -54,20 +54,20 @@ impl Streamed {
 /// Stops the task.
 #[derive(Debug, Default)]
 pub(super) struct Stop {
-    hushed: Notify,
+    stopped: Notify,
     reset: Notify,
 }
 
 impl Stop {
     /// Stops sending. The stream stays as it is.
-    pub(super) fn hush(&self) {
-        self.hushed.notify_one();
+    pub(super) fn stop(&self) {
+        self.stopped.notify_one();
     }
 
     /// Stops sending, and resets the stream if the body was not sent completely.
     pub(super) fn reset(&self) {
         self.reset.notify_one();
-        self.hush();
+        self.stop();
     }
 }
 
@@ -75,11 +75,11 @@ impl Pump {
     pub(super) fn start(runtime: &Handle, stream: SendStream<Bytes>, mut body: Box<Replay>) -> Self {
         let (shared, stop) = (Arc::<Shared>::default(), Arc::<Stop>::default());
         let mut sending = Sending { stream, shared: Arc::clone(&shared), over: false };
-        let told = Arc::clone(&stop);
+        let stopper = Arc::clone(&stop);
         let task = runtime.spawn(async move {
             tokio::select! {
                 () = pump(&mut sending, &mut body) => {}
-                () = told.hushed.notified() => if !sending.over { told.reset.notified().await },
+                () = stopper.stopped.notified() => if !sending.over { stopper.reset.notified().await },
             }
             body
         });

@@ -63,7 +63,7 @@ impl Sockets {
         let Some(local) = self.local_address else { return Ok(resolved) };
         resolved.retain(|address| address.is_ipv4() == local.is_ipv4());
         if resolved.is_empty() {
-            let message = format!("TCP: no address of the family that the local address {local} is of");
+            let message = format!("TCP: no address of the family of the local address {local}");
             return Err(Error::new(ErrorKind::Unavailable, message));
         }
         Ok(resolved)

@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_owns_an_empty_circle() {
+    fn an_empty_circle_has_no_owners() {
         assert!([&[][..], &[0, 0]].into_iter().all(|weights| Circle::new(weights).owner(7).is_none()));
     }
 

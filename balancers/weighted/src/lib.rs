@@ -73,7 +73,7 @@ impl Balancer for Weighted {
                 weight = first.weight(),
                 highest = MAX_WEIGHT,
                 instances = clamped.len(),
-                "weights above the highest count as the highest"
+                "weights above the maximum count as the maximum"
             );
         }
         Connect::All

@@ -41,7 +41,7 @@ impl Retries {
     }
 
     /// The number of previous attempts to send to the server. None if there was none, or if no policy applies.
-    pub(in crate::call) fn told(of: Option<&Self>) -> Option<u32> {
+    pub(in crate::call) fn previous_attempts(of: Option<&Self>) -> Option<u32> {
         of.filter(|retries| retries.made > 0 && retries.retry.is_some()).map(|retries| retries.made)
     }
 
@@ -105,12 +105,12 @@ impl Retries {
     }
 
     /// The same if there is no endpoint to send it to.
-    pub(in crate::call) fn after_none(&mut self) -> Option<Duration> {
-        self.after_nobody(Code::Unavailable, true)
+    pub(in crate::call) fn after_no_endpoint(&mut self) -> Option<Duration> {
+        self.after_local(Code::Unavailable, true)
     }
 
     /// The same after a failure that no endpoint has caused, so that none is avoided.
-    pub(in crate::call) fn after_nobody(&mut self, code: Code, within: bool) -> Option<Duration> {
+    pub(in crate::call) fn after_local(&mut self, code: Code, within: bool) -> Option<Duration> {
         self.counted(code, Pushback::Unsaid, within)
     }
 

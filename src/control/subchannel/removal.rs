@@ -50,5 +50,5 @@ impl Subchannel {
 
 /// The end of the connections of an endpoint that the registry does not list any more.
 fn left() -> End {
-    End { why: "it has left the registry".to_owned(), parting: Parting::Announced, ..End::default() }
+    End { why: "it was removed from the registry".to_owned(), parting: Parting::Announced, ..End::default() }
 }

@@ -18,7 +18,7 @@ use crate::transport::bandwidth::{Bandwidth, Next};
 use crate::transport::connector::Socket;
 use crate::transport::failure::describe;
 use crate::transport::greeting::Greeted;
-use crate::transport::keepalive::Heart;
+use crate::transport::keepalive::PingTimer;
 use crate::transport::phase::Phase;
 use crate::transport::progress::Progress;
 use crate::transport::read_on::ReadOn;
@@ -53,7 +53,7 @@ pub(in crate::transport) async fn handshake(
         streams: Arc::clone(&streams),
         seen: Arc::clone(&seen),
         pings,
-        heart: Heart::new(&settings.keepalive),
+        ping_timer: PingTimer::new(&settings.keepalive),
         bandwidth: settings.http2.adapts_from().map(Bandwidth::new),
         window_due: None,
         orphaned,
@@ -92,7 +92,7 @@ pub(in crate::transport) struct Driver {
     seen: Arc<Seen>,
     /// Used by the next two fields. HTTP/2 permits any number of outstanding PINGs; `h2` permits one.
     pings: Option<PingPong>,
-    heart: Option<Heart>,
+    ping_timer: Option<PingTimer>,
     bandwidth: Option<Bandwidth>,
     /// The next window of each stream, to be set once the peer has acknowledged the last change.
     window_due: Option<u32>,
@@ -156,9 +156,9 @@ impl Driver {
             cx.waker().wake_by_ref();
         }
         let busy = self.streams.used() > 0;
-        let Some(heart) = &mut self.heart else { return Poll::Pending };
+        let Some(ping_timer) = &mut self.ping_timer else { return Poll::Pending };
         let dead = || End { parting: Parting::Broken, ..End::from("the peer did not answer a PING in time") };
-        heart.poll_dead(cx, pings, answered, read, busy).map(|()| dead())
+        ping_timer.poll_dead(cx, pings, answered, read, busy).map(|()| dead())
     }
 
     fn note_limit(&self) {
@@ -176,7 +176,7 @@ impl Driver {
         match self.probe.as_mut()?.poll_ready(cx) {
             _ if self.seen.is_spent() => {
                 self.closing = true;
-                Some("it has had so many frames of padding alone that it is replaced".into())
+                Some("it has had too many frames of padding alone".into())
             }
             Poll::Ready(Err(error)) => {
                 self.closing = true;

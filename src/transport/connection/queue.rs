@@ -218,7 +218,7 @@ mod tests {
     async fn who_has_stopped_waiting_is_given_nothing_any_more() {
         let (first, _far, _held) = one_at_a_time().await;
         let (second, _far_too, _held_too) = one_at_a_time().await;
-        let _taken = second.try_reserve().expect("its only place");
+        let _taken = second.try_reserve().expect("its only slot");
         let over = AtomicBool::new(false);
         std::thread::scope(|scope| {
             // Its slot is taken and freed all the time.
@@ -244,6 +244,6 @@ mod tests {
             }
         })
         .await
-        .expect("no place is lost");
+        .expect("no slot is lost");
     }
 }

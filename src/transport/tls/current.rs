@@ -45,7 +45,9 @@ impl Current {
         }
         match connector(&self.tls, Some(&pems)) {
             Ok(connector) => *made = Made { of: Some(pems), connector },
-            Err(error) => tracing::warn!(error = error.chain(), "TLS: the files as they were before are used"),
+            Err(error) => {
+                tracing::warn!(error = error.chain(), "TLS: the files cannot be used: their former contents are used")
+            }
         }
     }
 

@@ -61,9 +61,9 @@ impl Secured {
                     "the server's certificate is not valid yet".to_owned()
                 }
                 CertificateError::UnknownIssuer => {
-                    "the server's certificate is by an authority that is not trusted here".to_owned()
+                    "the server's certificate is from an authority that is not trusted here".to_owned()
                 }
-                _ => "the server's certificate is refused".to_owned(),
+                _ => "the server's certificate is rejected".to_owned(),
             },
             Some(
                 rustls::Error::NoApplicationProtocol

@@ -191,7 +191,7 @@ proptest! {
     }
 
     #[test]
-    fn nobody_waits_longer_than_about_three_times_the_average(weights in some_weights()) {
+    fn no_gap_is_longer_than_about_three_times_the_average(weights in some_weights()) {
         let total: u32 = weights.iter().sum();
         let mut visits = vec![Vec::new(); weights.len()];
         for (k, index) in picks(&*picker(&weights), 2 * total as usize).into_iter().enumerate() {

@@ -226,7 +226,7 @@ async fn weights_in_the_registry_multiply() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_is_without_calls_and_nobody_has_them_all() {
+async fn every_endpoint_gets_calls_and_none_gets_them_all() {
     let stage = Stage::new(&[1, 1, 1]);
     stage.report_long(&[report(1e-300, 1e9), report(1.0, 1.0), report(1.0, 1.0)]).await;
     let shares = stage.shares();
@@ -239,11 +239,11 @@ async fn nobody_is_without_calls_and_nobody_has_them_all() {
 #[test]
 fn the_channel_is_told_what_the_settings_say() {
     let with = |json: &str| WeightedRoundRobin::with_settings(serde_json::from_str(json).unwrap()).unwrap();
-    let told = |balancer: WeightedRoundRobin| (balancer.refresh_interval(), balancer.oob_report_interval());
+    let intervals = |balancer: WeightedRoundRobin| (balancer.refresh_interval(), balancer.oob_report_interval());
     let (second, floor) = (Duration::from_secs(1), Duration::from_millis(100));
-    assert_eq!(told(WeightedRoundRobin::new()), (Some(second), None));
-    assert_eq!(told(with(r#"{"enableOobLoadReport": true}"#)), (Some(second), Some(10 * second)));
-    assert_eq!(told(with(r#"{"oobReportingPeriod": "3s", "weightUpdatePeriod": "0.001s"}"#)), (Some(floor), None));
+    assert_eq!(intervals(WeightedRoundRobin::new()), (Some(second), None));
+    assert_eq!(intervals(with(r#"{"enableOobLoadReport": true}"#)), (Some(second), Some(10 * second)));
+    assert_eq!(intervals(with(r#"{"oobReportingPeriod": "3s", "weightUpdatePeriod": "0.001s"}"#)), (Some(floor), None));
     assert_eq!(WeightedRoundRobin::new().name(), "weighted_round_robin");
     for penalty in [-1.0, f64::NAN, f64::INFINITY] {
         let settings = WeightedRoundRobinSettings { error_utilization_penalty: penalty, ..Default::default() };
