@@ -46,7 +46,7 @@ impl Current {
         match connector(&self.tls, Some(&pems)) {
             Ok(connector) => *made = Made { of: Some(pems), connector },
             Err(error) => {
-                tracing::warn!(error = error.chain(), "TLS: the files cannot be used: their former contents are used")
+                tracing::warn!(error = error.chain(), "TLS: the files cannot be used: their former contents are used");
             }
         }
     }
