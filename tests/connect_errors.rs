@@ -79,7 +79,7 @@ async fn a_peer_that_speaks_something_else_is_recognised() {
         (b"220 mail.example ESMTP\r\n", "HTTP/2: the server says \"220 mail.example ESMTP\", which is no HTTP/2"),
         (b"+OK", "HTTP/2: the server says \"+OK\", which is no HTTP/2"),
         (&[0xFF; 30], "HTTP/2: the server sends what is no HTTP/2 (it begins with ff ff ff"),
-        (b"", "HTTP/2: the server hung up without a word: does it expect TLS (ChannelBuilder::tls)?"),
+        (b"", "HTTP/2: the server closed the connection and sent nothing: does it expect TLS (ChannelBuilder::tls)?"),
     ] {
         let server = Odd::hanging_up(word).await;
         let error = error(server.address.clone(), |builder| builder).await;

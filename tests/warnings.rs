@@ -44,7 +44,7 @@ async fn a_bad_config(log: &Log) {
     stage.board.put(&stage.service, CONFIG_NAME, Some(b"{"));
     let (_other, _b) = stage.server("b").await;
     until_ready(&channel, 2).await;
-    assert_one(&warnings(log), &["the service config is refused", "project/test", "EOF while parsing an object"]);
+    assert_one(&warnings(log), &["the service config is rejected", "project/test", "EOF while parsing an object"]);
     stage.put_service_config(Some("{}")).await;
     until_config(&channel, Some("{}")).await;
     assert!(warnings(log).is_empty());

@@ -20,8 +20,8 @@ impl Backoff {
         Self { base: Duration::from_secs(1), max: Duration::from_secs(120), factor: 1.6, jitter: 0.2 };
 
     /// For a registry's agent on the same machine: 100 ms, times 1.5 each, at most 500 ms, ±20 %. An agent that is
-    /// restarted may have lost what was registered with it, and only a short wait gets that back within a second of its
-    /// return. A process has one such agent, so that few requests come of it.
+    /// restarted may have lost its registrations, and only a short wait restores them within a second of its return. A
+    /// process has one such agent, so this causes few requests.
     pub const AGENT: Self =
         Self { base: Duration::from_millis(100), max: Duration::from_millis(500), factor: 1.5, jitter: 0.2 };
 
@@ -30,23 +30,23 @@ impl Backoff {
     pub const REGISTRY: Self =
         Self { base: Duration::from_millis(100), max: Duration::from_secs(2), factor: 2.0, jitter: 0.5 };
 
-    /// For accepting connections where the system cannot: 5 ms, doubled each time, at most 1 s, ±20 %. Go's HTTP and gRPC
+    /// For accepting connections after an error: 5 ms, doubled each time, at most 1 s, ±20 %. Go's HTTP and gRPC
     /// servers wait as long.
     pub const ACCEPT: Self =
         Self { base: Duration::from_millis(5), max: Duration::from_secs(1), factor: 2.0, jitter: 0.2 };
 
-    /// For a call that is made again on another member of the same registry: 20 ms, times 5, at most 100 ms, without
-    /// jitter. The caller waits for it, and the other members are most likely well.
+    /// For a call that is retried on another member of the same registry: 20 ms, times 5, at most 100 ms, without
+    /// jitter. The caller waits for it, and the other members most likely work.
     pub const OTHER_MEMBER: Self =
         Self { base: Duration::from_millis(20), max: Duration::from_millis(100), factor: 5.0, jitter: 0.0 };
 
-    /// For the one call that finds out, for all others that wait, whether a registry answers again: 100 ms, doubled
+    /// For the one call that probes, on behalf of all waiting calls, whether a registry answers again: 100 ms, doubled
     /// each time, at most 400 ms, ±25 %. It never waits longer than 500 ms, because many calls wait for its answer.
     pub const PROBE: Self =
         Self { base: Duration::from_millis(100), max: Duration::from_millis(400), factor: 2.0, jitter: 0.25 };
 
-    /// For a watch that goes on where it was after a short interruption: 100 ms, times 3.2, at most 1 s, ±50 %. A few
-    /// of these waits cover an election or a restarted connection, and the watch gives up after them.
+    /// For a watch that resumes after a short interruption: 100 ms, times 3.2, at most 1 s, ±50 %. A few of these waits
+    /// cover an election or a restarted connection. The watch gives up after them.
     pub const RESUME: Self =
         Self { base: Duration::from_millis(100), max: Duration::from_secs(1), factor: 3.2, jitter: 0.5 };
 
@@ -84,12 +84,12 @@ impl Backoff {
     }
 }
 
-/// The failures of one thing that is tried again and again.
+/// The consecutive failures of one operation that is retried.
 #[derive(Clone, Debug)]
 pub struct BackoffState {
     backoff: Backoff,
     failures: u32,
-    /// How many failures are not waited after, at first.
+    /// How many initial failures are not followed by a wait.
     immediate: u32,
 }
 
@@ -99,13 +99,13 @@ impl BackoffState {
         Self { backoff, failures: 0, immediate: 0 }
     }
 
-    /// The same, with no wait after the first failure: another attempt may well succeed at once, such as on another
-    /// connection. The waits of the backoff come after the second failure.
+    /// The same, without a wait after the first failure: an immediate retry may well succeed, for instance on another
+    /// connection. The waits of the backoff begin after the second failure.
     pub fn immediate_first(backoff: Backoff) -> Self {
         Self { immediate: 1, ..Self::new(backoff) }
     }
 
-    /// Notes a failure and says how long to wait before the next attempt.
+    /// Notes a failure and returns how long to wait before the next attempt.
     pub fn failed(&mut self) -> Duration {
         self.failures = self.failures.saturating_add(1);
         match self.failures.saturating_sub(self.immediate) {
@@ -114,8 +114,8 @@ impl BackoffState {
         }
     }
 
-    /// Notes a failure and says how long to wait. An error that trying again soon cannot cure asks for the longest
-    /// wait at once.
+    /// Notes a failure and returns how long to wait. An error that retrying soon cannot cure gets the longest wait at
+    /// once.
     pub(crate) fn after(&mut self, error: &Error) -> Duration {
         let soon = self.failed();
         match error.kind() {
@@ -124,8 +124,8 @@ impl BackoffState {
         }
     }
 
-    /// Notes how long a success lasted that has come to its end. Only one that outlasted the longest wait starts the
-    /// waits over: what fails again and again right after it has succeeded is waited for as what never succeeds.
+    /// Notes how long a success lasted that has ended. Only one that lasted longer than the longest wait resets the
+    /// waits. So an operation that keeps failing right after its success is paced like one that never succeeds.
     pub(crate) fn lasted(&mut self, time: Duration) {
         if time > self.backoff.longest() {
             self.succeeded();
@@ -136,7 +136,7 @@ impl BackoffState {
         scaled(wait, 1.0 + self.backoff.jitter * (2.0 * fastrand::f64() - 1.0))
     }
 
-    /// Notes success: the waits begin anew with the next failure.
+    /// Notes a success: resets the waits.
     pub fn succeeded(&mut self) {
         self.failures = 0;
     }
@@ -147,12 +147,12 @@ impl BackoffState {
     }
 }
 
-/// A length of time times a number that is not negative. What is too long for a [`Duration`] is the longest.
+/// A duration multiplied by a number that is not negative, saturating.
 fn scaled(time: Duration, by: f64) -> Duration {
     seconds(time.as_secs_f64() * by)
 }
 
-/// So many seconds, which may be infinitely many.
+/// A duration of so many seconds, saturating; `count` may be infinite.
 fn seconds(count: f64) -> Duration {
     Duration::try_from_secs_f64(count).unwrap_or(Duration::MAX)
 }

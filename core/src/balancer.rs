@@ -19,14 +19,15 @@ pub use self::picker::{Pick, Picker};
 /// Decides which endpoints to connect, and makes the pickers that choose one for each call.
 ///
 /// A balancer is a function of its [`Members`]. The channel calls its methods from its one control task, never from a
-/// call: [`connect`](Self::connect) whenever the set or what the registry says of it has changed,
-/// [`picker`](Self::picker) whenever the set or the ready endpoints have. None may block.
+/// call: [`connect`](Self::connect) whenever the set or a registration in it has changed, [`picker`](Self::picker)
+/// whenever the set or the ready endpoints have. No method may block.
 ///
-/// The name is gRPC's where gRPC has one (`round_robin`), and is what a dial URL's `?balancer=` says.
+/// The name is gRPC's where gRPC has one (`round_robin`). A dial URL selects the balancer by it:
+/// `?balancer=round_robin`.
 ///
 /// # A balancer with a child
-/// A wrapper narrows the members and leaves the choice to another balancer. A [`Member`] means the same endpoint in every
-/// view, so a wrapper hands on what its child says:
+/// A wrapper narrows the members and leaves the choice to another balancer. A [`Member`] means the same endpoint in
+/// every view, so a wrapper returns what its child returns:
 ///
 /// ```
 /// use std::sync::Arc;
@@ -55,23 +56,23 @@ pub use self::picker::{Pick, Picker};
 /// }
 /// ```
 ///
-/// A wrapper hands on the other methods of its child, too.
+/// A wrapper forwards the other methods to its child, too.
 pub trait Balancer: fmt::Debug + Send + Sync + 'static {
-    /// The name under which it is chosen: lower case, words joined by `_`.
+    /// The name by which it is selected: lower case, words joined by `_`.
     fn name(&self) -> &str;
 
-    /// Says which of the members to connect. All, unless overridden.
+    /// Returns which of the members to connect. All, unless overridden.
     fn connect(&self, members: &Members) -> Connect {
         let _ = members;
         Connect::All
     }
 
     /// Makes the picker for these members, as they are now. At least one of them is ready, unless
-    /// [`connect`](Self::connect) has said [`Only`](Connect::Only).
+    /// [`connect`](Self::connect) has returned [`Only`](Connect::Only).
     fn picker(&self, members: &Members) -> Box<dyn Picker>;
 
-    /// Whether a new picker is wanted whenever the state of any member changes, and not only when the set or the ready
-    /// members do. False, unless overridden: most balancers look at ready members alone.
+    /// Whether to make a new picker whenever the state of any member changes, and not only when the set or the ready
+    /// members change. False, unless overridden: most balancers use ready members alone.
     fn watches_states(&self) -> bool {
         false
     }
@@ -82,16 +83,16 @@ pub trait Balancer: fmt::Debug + Send + Sync + 'static {
         true
     }
 
-    /// How often to make a new picker although nothing has changed, for a balancer that looks at live figures. Never,
-    /// unless overridden. Times below 10 ms count as that.
+    /// How often to make a new picker even if nothing has changed, for a balancer that uses live figures. Never, unless
+    /// overridden. Less than 10 ms counts as 10 ms.
     fn refresh_interval(&self) -> Option<Duration> {
         None
     }
 
-    /// How often each connected endpoint is asked to report its load out of band: over gRPC's
+    /// How often each connected endpoint is requested to report its load out of band: by gRPC's
     /// `xds.service.orca.v3.OpenRcaService`, on its connection. The server may report less often, or not at all; see
-    /// [`Endpoint::out_of_band_load`](crate::Endpoint::out_of_band_load). Never, unless overridden: endpoints may report
-    /// with each response all the same.
+    /// [`Endpoint::out_of_band_load`](crate::Endpoint::out_of_band_load). Never, unless overridden. Endpoints may
+    /// report with each response in any case.
     fn oob_report_interval(&self) -> Option<Duration> {
         None
     }
@@ -133,15 +134,15 @@ impl<B: Balancer + ?Sized> Balancer for Arc<B> {
 pub enum Connect {
     /// All of them, and keep them connected.
     All,
-    /// These, and keep them connected, and each other one when a pick [asks for it](Pick::Connect): with none of them, all
-    /// connections are made on demand. One that was asked for is connected until it is lost; then it is idle. An endpoint
-    /// that is not listed any more is closed, after its calls.
+    /// These, and keep them connected, and any other one when a pick [asks for it](Pick::Connect). If the list is
+    /// empty, all connections are made on demand. An endpoint that was connected on demand becomes idle when its
+    /// connection is lost. An endpoint that is not listed any more is closed, after its calls.
     Only(Vec<Member>),
-    /// One of them: each in turn, the next one when the one before has failed or `attempt_delay` after it was
-    /// started, until one is ready. That one is kept while it works and the others are closed. An endpoint that is
-    /// ready already is kept whatever the order says; one that is not listed is not tried.
+    /// One of them. They are tried in order, the next one when the one before has failed or `attempt_delay` after it
+    /// was started, until one is ready. That one is kept while it works, and the others are closed. An endpoint that is
+    /// ready already is kept, wherever it is in the order. One that is not listed is not tried.
     InOrder {
-        /// Whom to try, first things first.
+        /// The members to try, in this order.
         order: Vec<Member>,
         /// How long an attempt runs alone before the next one is started beside it.
         attempt_delay: Duration,
@@ -149,12 +150,13 @@ pub enum Connect {
 }
 
 impl Connect {
-    /// None by itself: those alone that picks [ask for](Pick::Connect).
+    /// Connects only the members that picks [ask for](Pick::Connect).
     pub fn on_demand() -> Self {
         Self::Only(Vec::new())
     }
 
-    /// The same where `All` means all of these: what a child has said of a narrowed view, said of all members.
+    /// The same, with `All` replaced by the members of `view`. A wrapper uses it to return what its child has returned
+    /// for a narrowed view.
     #[must_use]
     pub fn within(self, view: &Members) -> Self {
         match self {

@@ -19,7 +19,7 @@ use crate::{Instance, Load};
 /// The state of a connection, of an endpoint, or of a whole channel: gRPC's five.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ConnectivityState {
-    /// Not connected and not trying to be.
+    /// Not connected, and no attempt is made.
     Idle,
     /// Being connected, or waiting for the first set of instances.
     Connecting,
@@ -27,7 +27,7 @@ pub enum ConnectivityState {
     Ready,
     /// The last attempt failed; another one follows after a backoff.
     TransientFailure,
-    /// Ended by its owner.
+    /// Closed by its owner.
     Shutdown,
 }
 
@@ -48,10 +48,11 @@ impl fmt::Display for ConnectivityState {
     }
 }
 
-/// An instance as a channel sees it: what the registry says of it, plus its connection's state and live figures.
+/// An instance as a channel sees it: its registration, plus its connection's state and live figures.
 ///
-/// Clones share state and figures, which change under the reader's eyes; what the registry says does not. When the
-/// registry changes a weight or metadata, the channel makes a new endpoint [with the same figures](Self::with_instance).
+/// Clones share the state and the figures, which change while they are read. The registration does not change: when a
+/// weight or metadata changes in the registry, the channel makes a new endpoint [with the same
+/// figures](Self::with_instance).
 #[derive(Clone)]
 pub struct Endpoint(Arc<Inner>);
 
@@ -64,7 +65,7 @@ struct Inner {
 struct Live {
     /// Index into `ConnectivityState::ALL`.
     state: AtomicU8,
-    /// Set while it is ready. Changes with the state, which is seldom.
+    /// Set while it is ready. Changes only with the state, which is rare.
     ready_since: Mutex<Option<Instant>>,
     calls: Calls,
     /// Nanoseconds; 0 until the first call has ended.
@@ -75,18 +76,18 @@ struct Live {
 }
 
 impl Endpoint {
-    /// An endpoint in state `IDLE` that has seen no calls.
+    /// Makes an endpoint in state `IDLE` without calls.
     pub fn new(instance: impl Into<Arc<Instance>>) -> Self {
         Self(Arc::new(Inner { instance: instance.into(), live: Arc::default() }))
     }
 
-    /// The same endpoint, of which the registry now says something else.
+    /// The same endpoint with a changed registration.
     #[must_use]
     pub fn with_instance(&self, instance: impl Into<Arc<Instance>>) -> Self {
         Self(Arc::new(Inner { instance: instance.into(), live: Arc::clone(&self.0.live) }))
     }
 
-    /// What the registry says of it.
+    /// Its registration.
     pub fn instance(&self) -> &Arc<Instance> {
         &self.0.instance
     }
@@ -101,17 +102,17 @@ impl Endpoint {
         ConnectivityState::ALL[usize::from(self.0.live.state.load(Ordering::Relaxed))]
     }
 
-    /// Calls that were sent to it and have not ended.
+    /// How many calls were sent to it and have not ended.
     pub fn in_flight(&self) -> u64 {
         self.0.live.calls.in_flight()
     }
 
-    /// Calls that were ever sent to it, by this channel.
+    /// How many calls this channel has ever sent to it.
     pub fn calls(&self) -> u64 {
         self.0.live.calls.all()
     }
 
-    /// How long calls to it take, from sending to the last byte: a moving average in which each new call weighs an
+    /// The latency of calls to it, from sending to the last byte: a moving average in which each new call weighs an
     /// eighth. None until the first call has ended.
     pub fn latency(&self) -> Option<Duration> {
         match self.0.live.latency.load(Ordering::Relaxed) {
@@ -125,26 +126,26 @@ impl Endpoint {
         *self.0.live.ready_since.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What it has reported of its load last: with the response of a call, or out of band. None if it never has. A
-    /// report stays until the next one, so look at its age.
+    /// Its last load report, with the response of a call or out of band. None if there was none. A report stays until
+    /// the next one, so check its age.
     pub fn load(&self) -> Option<Load> {
         let (by_calls, out_of_band) = (self.0.live.reported_by_calls.get(), self.out_of_band_load());
         by_calls.into_iter().chain(out_of_band).max_by_key(|load| load.at)
     }
 
-    /// What it has reported of its load last out of band, which it does only if the balancer
-    /// [asks for it](crate::Balancer::oob_report_interval).
+    /// Its last out-of-band load report. It reports only if the balancer [asks for
+    /// it](crate::Balancer::oob_report_interval).
     pub fn out_of_band_load(&self) -> Option<Load> {
         self.0.live.reported_out_of_band.get()
     }
 
-    /// What a picker remembers of this endpoint from one picker to the next: one value for each type, shared by clones,
-    /// its default until somebody changes it. A type that nobody else can name is nobody else's to change.
+    /// State that a balancer keeps on this endpoint from one picker to the next: one value for each type, shared by
+    /// clones, at first the default. With a private type, no other code can change it.
     pub fn attribute<T: Default + Send + Sync + 'static>(&self) -> Arc<T> {
         self.0.live.attributes.get()
     }
 
-    /// Notes the state, and when it became `READY`. Called by the channel, and by tests of pickers.
+    /// Sets the state, and notes when it became `READY`. Called by the channel, and by tests of pickers.
     pub fn set_state(&self, state: ConnectivityState) {
         let index = ConnectivityState::ALL.iter().position(|s| *s == state).expect("ALL lists every state");
         self.0.live.state.store(index as u8, Ordering::Relaxed);
@@ -152,12 +153,12 @@ impl Endpoint {
         *since = (state == ConnectivityState::Ready).then(|| since.unwrap_or_else(Instant::now));
     }
 
-    /// Notes what a response has reported. Called by the channel, at most once per call, and by tests of pickers.
+    /// Stores the load report of a response. Called by the channel, at most once per call, and by tests of pickers.
     pub fn set_load(&self, load: Load) {
         self.0.live.reported_by_calls.set(load);
     }
 
-    /// Notes what was reported out of band. Called by the channel, and by tests of pickers.
+    /// Stores an out-of-band load report. Called by the channel, and by tests of pickers.
     pub fn set_out_of_band_load(&self, load: Load) {
         self.0.live.reported_out_of_band.set(load);
     }
@@ -167,14 +168,14 @@ impl Endpoint {
         self.0.live.calls.start();
     }
 
-    /// Notes that a call has ended, however it did. Called once for each [`call_started`](Self::call_started); the
+    /// Notes that a call has ended, in whatever way. Called once for each [`call_started`](Self::call_started). The
     /// latency is None for a call that says nothing about the server's speed, such as a cancelled one.
     pub fn call_ended(&self, latency: Option<Duration>) {
         self.0.live.calls.end();
         let Some(latency) = latency else { return };
         let new = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX).max(1);
         let old = self.0.live.latency.load(Ordering::Relaxed);
-        // Two calls that end at the same moment may lose one of the two samples; an average can bear that.
+        // If two calls end at the same moment, one of the two samples may be lost, which an average tolerates.
         let average = if old == 0 { new } else { old - old / 8 + new / 8 };
         self.0.live.latency.store(average.max(1), Ordering::Relaxed);
     }

@@ -8,11 +8,11 @@ use tokio::time::Instant;
 
 /// What a server reports about its load: the content of gRPC's `xds.data.orca.v3.OrcaLoadReport`.
 ///
-/// Utilisations are fractions: 1.0 is full utilisation, which the server defines, and a value may be above it. Rates are per
-/// second. 0, or an absent name, is a figure that the server does not report. Nothing is checked: a peer may send negative
+/// Utilisations are fractions: 1.0 is full utilisation, as the server defines it, and values may be above it. Rates are
+/// per second. A figure that the server does not report is 0 or absent. Nothing is checked: a peer may send negative
 /// values and NaN.
 ///
-/// Fields may be added, so it is made from the default:
+/// Fields may be added later, so make it from the default:
 ///
 /// ```
 /// let mut report = callboard_core::LoadReport::default();
@@ -26,25 +26,25 @@ pub struct LoadReport {
     pub cpu_utilization: f64,
     /// Utilisation of the memory that the server may use.
     pub mem_utilization: f64,
-    /// Utilisation of whatever limits this application. If it is reported, it is used instead of the CPU's.
+    /// Utilisation of the resource that limits this application. If it is reported, it is used instead of the CPU's.
     pub application_utilization: f64,
     /// Requests per second.
     pub rps_fractional: f64,
     /// Requests per second that ended with an error.
     pub eps: f64,
-    /// What the call that carried the report has cost, in units that the application chooses.
+    /// The cost of the call that carried the report, in units that the application chooses.
     pub request_cost: BTreeMap<String, f64>,
-    /// Utilisation of other resources, by their names.
+    /// Utilisation of other resources, by name.
     pub utilization: BTreeMap<String, f64>,
     /// Other figures that the application reports, by name.
     pub named_metrics: BTreeMap<String, f64>,
 }
 
 impl LoadReport {
-    /// How many requests per second the server would serve at full utilisation, if each costs what they cost now: gRPC's
-    /// A58. It divides the requests per second by the application's utilisation, or else the CPU's, plus the share of
-    /// requests that ended with an error, times `penalty`. None if the report has no utilisation or no requests, or if its
-    /// figures make no sense.
+    /// How many requests per second the server could serve at full utilisation, at the present cost of a request:
+    /// gRPC's A58. It is the requests per second divided by the sum of the application's utilisation, or else the
+    /// CPU's, and `penalty` times the share of requests that ended with an error. None if the report has no utilisation
+    /// or no requests, or if its figures make no sense.
     ///
     /// ```
     /// let mut report = callboard_core::LoadReport::default();
@@ -67,10 +67,10 @@ impl LoadReport {
     }
 }
 
-/// A report, and when it was received. Cloning is cheap.
+/// A load report, and when it was received. Cloning is cheap.
 ///
-/// Servers may report with each response, and most reports are never used, so one is parsed when it is first
-/// [asked for](Self::report).
+/// Servers may report with each response, and most reports are never used. So a report is parsed when it is first
+/// [read](Self::report).
 #[derive(Clone)]
 pub struct Load {
     said: Arc<LazyLock<LoadReport, Read>>,
@@ -82,12 +82,12 @@ pub struct Load {
 type Read = Box<dyn FnOnce() -> LoadReport + Send + Sync>;
 
 impl Load {
-    /// A report that was received just now. Used by the channel, and by tests of pickers.
+    /// Makes a report that was received now. Used by the channel, and by tests of pickers.
     pub fn now(report: LoadReport) -> Self {
         Self::unread(move || report)
     }
 
-    /// The same with a report that is parsed, once, when it is first asked for. Used by the channel.
+    /// The same with a report that is parsed once, when it is first read. Used by the channel.
     pub fn unread(read: impl FnOnce() -> LoadReport + Send + Sync + 'static) -> Self {
         Self { said: Arc::new(LazyLock::new(Box::new(read))), at: Instant::now() }
     }

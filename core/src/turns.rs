@@ -1,4 +1,4 @@
-//! Turns that many threads take.
+//! A counter for pickers that many threads share.
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -6,24 +6,24 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::thread_number::thread_number;
 
-/// How many lanes there are once threads get into each other's way. More threads than that share lanes.
+/// How many lanes there are once threads contend. More threads than that share lanes.
 const LANES: usize = 32;
 
-/// How often in a row a thread is overtaken before it gets a lane of its own. Calls meet at a counter now and then; to
-/// be overtaken so often, others must do hardly anything else but take turns.
+/// How often in a row a thread loses the race before it gets a lane of its own. Calls collide at a counter now and
+/// then. To lose so often, the other threads must do hardly anything else but take turns.
 const PATIENCE: usize = 4;
 
-/// The lanes start up to so many turns apart, so that they do not all meet the same endpoint at once.
+/// The lanes start up to this many turns apart, so that they do not all choose the same endpoint at once.
 const APART: u64 = 1 << 16;
 
-/// Gives out numbers that are one step apart, to many threads at once, for pickers that go round in a circle.
+/// Returns numbers that are one step apart, to many threads at once, for pickers that take endpoints in turn.
 ///
-/// As long as threads do not contend for it, it is one counter: each turn is the one before plus the step. A thread that
-/// is overtaken again and again divides it into lanes, for good: from then on each thread takes turns in a lane of its
-/// own, which are one step apart too, and no thread waits for another one's cache line.
+/// As long as threads do not contend for it, it is one counter: each turn is the one before plus the step. A thread
+/// that loses the race too often in a row divides it into lanes, permanently. From then on each thread takes turns in a
+/// lane of its own, one step apart as well, and no thread waits for another one's cache line.
 ///
-/// For a picker that means: shares are exact, from however many threads, until these do hardly anything else but pick.
-/// From then on, they are what as many exact pickers side by side would give as there are threads, up to 33.
+/// For a picker that means: shares are exact, with any number of threads, until these do hardly anything else but pick.
+/// From then on, shares are those of one exact picker per thread, up to 33.
 ///
 /// ```
 /// let turns = callboard_core::Turns::new(7, 1);
@@ -32,11 +32,11 @@ const APART: u64 = 1 << 16;
 pub struct Turns {
     first: Lane,
     step: u64,
-    /// None as long as the first lane will do.
+    /// None as long as the first lane is enough.
     lanes: OnceLock<Box<[Lane; LANES]>>,
 }
 
-/// A counter that shares its cache line, and the one that processors fetch along with it, with nothing else.
+/// A counter alone on its cache line, and on the adjacent one that processors prefetch.
 #[repr(align(128))]
 struct Lane(AtomicU64);
 
@@ -54,9 +54,9 @@ impl Turns {
         }
     }
 
-    /// None if this thread is overtaken too often.
+    /// None if this thread loses the race too often.
     fn next_in_first(&self) -> Option<u64> {
-        // Relaxed: only that each turn is taken once matters, and nothing is published through it.
+        // Relaxed: each turn must be taken once, and nothing else is published through it.
         let mut turn = self.first.0.load(Ordering::Relaxed);
         for _ in 0..PATIENCE {
             let next = turn.wrapping_add(self.step);
@@ -96,7 +96,7 @@ mod tests {
 
     use super::*;
 
-    /// What each of some threads gets that take so many turns at once.
+    /// The turns of each of `threads` threads, which take `each` turns at the same time.
     fn taken(turns: &Turns, threads: usize, each: usize) -> Vec<Vec<u64>> {
         let start = Barrier::new(threads);
         let take = || {

@@ -14,52 +14,52 @@ use crate::control::{Chooser, Summary};
 use crate::transport::{SentBytes, Streamed};
 use callboard_protocols::orca;
 
-/// One attempt of a call, from sending to its end: counts it on its endpoint, and tells the picker how it went. Dropped
-/// without [`done`](Self::done), it was cancelled.
+/// One attempt of a call, from the pick to its end. It counts as in flight on its endpoint, and reports its outcome to
+/// the picker. Dropped without [`done`](Self::done), it was cancelled.
 pub(super) struct Attempt {
     chooser: Arc<Chooser>,
-    /// The one that was picked.
+    /// The member that was picked.
     member: Member,
-    /// What the pick adds.
+    /// The metadata of the pick.
     metadata: Option<Arc<CallMetadata>>,
     begun: Instant,
     code: Code,
     /// Boxed, as most calls have none.
     notes: Option<Box<Notes>>,
-    /// Which attempt of its call it is, from 1.
+    /// The number of the attempt in its call, from 1.
     number: u32,
-    /// What the service's config says, if there is one.
+    /// The rules of the service config, if there is one.
     rules: Option<Arc<Rules>>,
-    /// Whether the request may have left.
+    /// Whether the request may have been sent.
     sent: bool,
     /// Whether anything was received.
     received: bool,
-    /// Of a request that was sent at once; else its notes have it.
+    /// The size of a request that was sent at once. For a streamed request see [`Notes::streamed`].
     bytes_sent: u64,
     bytes_received: u64,
 }
 
-/// What few attempts have to carry along.
+/// Data that only few attempts have.
 #[derive(Default)]
 struct Notes {
-    /// Who wants to know where it goes.
+    /// The caller's [`Peer`], if there is one.
     peer: Option<Peer>,
-    /// What the credentials add to it, or why they do not, until it is sent.
+    /// The metadata of the call credentials, or their failure, until the attempt is sent.
     given: Option<Result<HeaderMap, Status>>,
-    /// What the response has reported.
+    /// The load report of the response.
     load: Option<Load>,
-    /// How much of a streamed request is sent.
+    /// How many bytes of a streamed request are sent.
     streamed: Option<Streamed>,
 }
 
-/// Who has served a call, and what the pick adds to its response.
+/// The endpoint that has served a call, and the metadata that the pick adds to its response.
 pub(super) struct Served {
     pub(super) by: Endpoint,
     pub(super) metadata: Option<Arc<CallMetadata>>,
 }
 
 impl Attempt {
-    /// A call for which this member was picked.
+    /// An attempt for which this member was picked.
     pub(super) fn new(
         chooser: Arc<Chooser>,
         member: Member,
@@ -87,8 +87,8 @@ impl Attempt {
         attempt
     }
 
-    /// Tells somebody where it goes, and at its end what is reported of that.
-    pub(super) fn tell(&mut self, peer: Option<&Peer>) {
+    /// Sets the caller's [`Peer`]. It is given the endpoint now, and the load report at the end.
+    pub(super) fn set_peer(&mut self, peer: Option<&Peer>) {
         if let Some(peer) = peer {
             peer.chosen(self.endpoint());
             self.notes().peer = Some(peer.clone());
@@ -99,12 +99,12 @@ impl Attempt {
         self.notes.get_or_insert_default()
     }
 
-    /// Notes what the credentials say.
+    /// Notes the result of the call credentials.
     pub(super) fn give(&mut self, given: Result<HeaderMap, Status>) {
         self.notes().given = Some(given);
     }
 
-    /// What the credentials have said, once. None if nobody was asked.
+    /// Takes the result of the call credentials. None if there are none.
     pub(super) fn given(&mut self) -> Option<Result<HeaderMap, Status>> {
         self.notes.as_mut()?.given.take()
     }
@@ -113,17 +113,17 @@ impl Attempt {
         &self.chooser.members[self.member]
     }
 
-    /// Which attempt of its call it is, from 1.
+    /// The number of the attempt in its call, from 1.
     pub(super) fn number(&self) -> u32 {
         self.number
     }
 
-    /// What the service's config said when the endpoint was chosen.
+    /// The rules of the service config when the endpoint was chosen.
     pub(super) fn rules(&self) -> Option<&Rules> {
         self.rules.as_deref()
     }
 
-    /// Where the call is, for messages about it.
+    /// The service, the endpoint and the attempt, for messages.
     pub(super) fn whence(&self, service: &ServiceName) -> String {
         let address = self.endpoint().instance().address();
         match self.number {
@@ -132,22 +132,22 @@ impl Attempt {
         }
     }
 
-    /// What a call has failed by, with all that there is to know of it: where it is, and how the registry stands.
+    /// A message about the failure of the attempt: the place, the reason, and the state of the registry.
     pub(super) fn report(&self, summary: &Summary, why: &str) -> String {
         format!("{}: {why}; {}", self.whence(summary.service()), summary.registry())
     }
 
-    /// What the balancer adds to the call.
+    /// The metadata that the balancer adds to the call.
     pub(super) fn metadata(&self) -> Option<&CallMetadata> {
         self.metadata.as_deref()
     }
 
-    /// Who serves it.
+    /// The endpoint that serves it, and the metadata for the response.
     pub(super) fn served(&self) -> Served {
         Served { by: self.endpoint().clone(), metadata: self.metadata.clone() }
     }
 
-    /// Notes how much of the request is sent.
+    /// Notes how many bytes of the request are sent.
     pub(super) fn sends(&mut self, bytes: SentBytes) {
         match bytes {
             SentBytes::Whole(bytes) => self.bytes_sent = bytes,
@@ -160,17 +160,17 @@ impl Attempt {
         self.received = true;
     }
 
-    /// Notes that so much of the response has come.
+    /// Notes that so many bytes of the response were received.
     pub(super) fn received(&mut self, bytes: usize) {
         self.bytes_received += bytes as u64;
     }
 
-    /// Notes that the request never left.
+    /// Notes that the request was never sent.
     pub(super) fn unsent(&mut self) {
         self.sent = false;
     }
 
-    /// Notes what the trailers report of the endpoint's load, if they do.
+    /// Notes the load report in the trailers, if there is one.
     pub(super) fn note_load(&mut self, trailers: &HeaderMap) {
         if let Some(load) = orca::load_in(trailers) {
             self.endpoint().set_load(load.clone());
@@ -189,7 +189,7 @@ impl Attempt {
 impl Drop for Attempt {
     fn drop(&mut self) {
         let latency = self.begun.elapsed();
-        // A call that was given up, or whose connection died, says nothing about the server's speed.
+        // A call that was cancelled, or whose connection was lost, says nothing about the server's latency.
         let telling = self.sent && !matches!(self.code, Code::Cancelled | Code::Unavailable);
         self.endpoint().call_ended(telling.then_some(latency));
         if self.code == Code::Ok

@@ -1,4 +1,4 @@
-//! Calls that begin before it is known how the service is to be called.
+//! Calls that begin before the service config is known.
 
 use tokio::time::Instant;
 use tonic::Status;
@@ -9,8 +9,8 @@ use super::pick::too_many;
 use crate::control::{News, Shared, Verdict};
 use crate::grpc::{self, Deadline, Phase, until};
 
-/// Waits until the registry has said whether there is a config for the service, as gRPC does. The call's time has begun;
-/// while it waits, the channel's own timeout holds.
+/// Waits until it is known whether the service has a service config, as gRPC does. The call's time has begun. While it
+/// waits, the channel's own timeout applies.
 pub(super) fn wait<'s>(
     shared: &'s Shared,
     request: &http::Request<Body>,
@@ -29,7 +29,7 @@ pub(super) fn wait<'s>(
     }
 }
 
-/// Resolves when it is known, or when the call need not know: it fails.
+/// Resolves when the service config is known, or when the call fails anyway.
 async fn settled(shared: &Shared, wait_for_ready: bool) {
     loop {
         let (over, News { changed, .. }) = shared.look(|published| match published.verdict {

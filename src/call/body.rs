@@ -15,10 +15,10 @@ use crate::control::{Standing, Summary};
 use crate::grpc::{self, Deadline, Phase, status};
 use crate::transport::{Failure, Incoming};
 
-/// A response's body: ends the call when it ends, fails, or is dropped, and not after the deadline.
+/// A response's body. The call ends when it ends, fails or is dropped, and at the deadline at the latest.
 #[derive(Debug)]
 pub(super) struct ResponseBody {
-    // None once the call is over: the place on the connection is free from then on.
+    // None once the call is over: its slot on the connection is free from then on.
     running: Option<(Incoming, Attempt)>,
     standing: Arc<Standing>,
     deadline: Option<Deadline>,
@@ -48,7 +48,8 @@ impl http_body::Body for ResponseBody {
             _ => None,
         };
         data.into_iter().for_each(|bytes| attempt.received(bytes));
-        // The timer is asked only when there is nothing to read. A response of which there always is ends too.
+        // The timer is polled only when there is nothing to read. For a response that is always ready, the clock is
+        // checked.
         let late = match &polled {
             Poll::Ready(frame) => is_late(frame.as_ref(), deadline.as_ref()),
             Poll::Pending => deadline.as_mut().is_some_and(|deadline| deadline.poll(cx).is_ready()),
@@ -76,7 +77,8 @@ impl http_body::Body for ResponseBody {
     }
 }
 
-/// Whether what has come is too late: more data, or a cancellation, which is how servers end what is out of time.
+/// Whether a frame that came after the deadline is late: data, or a cancellation, by which servers end a call at its
+/// deadline.
 fn is_late(frame: Option<&Result<Frame<Bytes>, Failure>>, deadline: Option<&Deadline>) -> bool {
     match frame {
         Some(Ok(frame)) if frame.is_data() => deadline.is_some_and(Deadline::is_over),
@@ -86,7 +88,7 @@ fn is_late(frame: Option<&Result<Frame<Bytes>, Failure>>, deadline: Option<&Dead
     }
 }
 
-/// The status that a finished body ends the call with.
+/// The code of the call by the last frame of its body.
 fn code_of(result: Option<&Result<Frame<Bytes>, Status>>) -> Code {
     match result {
         Some(Ok(trailers)) => trailers.trailers_ref().and_then(status::in_fields).unwrap_or(Code::Unknown),
@@ -97,6 +99,6 @@ fn code_of(result: Option<&Result<Frame<Bytes>, Status>>) -> Code {
 
 fn exceeded(deadline: Option<&Deadline>, summary: &Summary, attempt: &Attempt) -> Status {
     let (whence, registry) = (attempt.whence(summary.service()), summary.registry());
-    let status = grpc::exceeded(deadline, &format!("while the response was on its way: {whence}; {registry}"));
+    let status = grpc::exceeded(deadline, &format!("while the response was being received: {whence}; {registry}"));
     grpc::local(status, Phase::Body, Some(attempt.endpoint()))
 }

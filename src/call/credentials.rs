@@ -1,4 +1,4 @@
-//! Asking for the credentials of one attempt.
+//! The call credentials of one attempt.
 
 use std::sync::Arc;
 
@@ -14,9 +14,10 @@ use crate::control::{News, Shared, Verdict};
 use crate::grpc::{self, Credentials, Deadline, Head, Phase, RequestInfo, of_attempt, until};
 use crate::transport::{Expiry, Outgoing, Sent, Slot};
 
-/// Asks for what is to be added to the attempt that an endpoint was chosen for, within the deadline.
+/// Asks the call credentials for metadata, once an endpoint is chosen, within the deadline.
 ///
-/// What was chosen goes in and comes out again: it is large, and no call without credentials is to have the room for it.
+/// The chosen slot and attempt are moved in and out: they are large, and the future of calls without credentials should
+/// not hold them twice.
 pub(super) async fn ask(
     credentials: &Credentials,
     shared: &Shared,
@@ -27,7 +28,7 @@ pub(super) async fn ask(
     let Some(Ok((slot, mut attempt))) = chosen else { return chosen };
     let (number, time_left) = (attempt.number(), deadline.as_ref().map(Deadline::left));
     let info = RequestInfo { number, time_left, ..head.described(attempt.endpoint(), &shared.defaults) };
-    // The place is free at the deadline, even if nobody polls this any more.
+    // The slot is freed at the deadline, even if this is not polled any more.
     let expiry = deadline.as_ref().map(|deadline| Arc::clone(deadline.expiry()));
     let kept = Kept::new(slot, expiry);
     let given =
@@ -42,7 +43,7 @@ pub(super) async fn ask(
             let awaited = format!("the call credentials for {}", attempt.whence(&shared.service));
             let status = late(deadline.as_ref(), shared, &awaited);
             let status = grpc::local(status, Phase::Credentials, Some(attempt.endpoint()));
-            // It was never sent, and that says nothing of the endpoint.
+            // It was never sent, so it says nothing about the endpoint.
             attempt.unsent();
             attempt.done(Code::Cancelled);
             Some(Err(Unchosen::Failed(status)))
@@ -50,7 +51,7 @@ pub(super) async fn ask(
     }
 }
 
-/// A place that is kept until the deadline.
+/// A slot that is held until the deadline.
 enum Kept {
     Here(Slot),
     Until(Arc<Expiry>),
@@ -76,8 +77,8 @@ impl Kept {
     }
 }
 
-/// Sends the attempt with what was given, in the place of what the request has under the same names. It is not sent
-/// without credentials that could not be had.
+/// Sends the attempt with the metadata of the credentials, which replaces what the request has under the same names. If
+/// the credentials have failed, the attempt is not sent.
 pub(super) fn send(
     slot: Slot,
     attempt: &mut Attempt,
@@ -87,14 +88,14 @@ pub(super) fn send(
 ) -> Result<Sent, (Cause, Option<Outgoing>)> {
     match attempt.given() {
         None => {}
-        // As a map extends: a name's first value replaces, those that follow are added.
+        // As `extend` does: the first value of a name replaces, the following ones are added.
         Some(Ok(given)) => request.headers_mut().extend(given),
         Some(Err(status)) => return Err(Cause::refused(status, body)),
     }
     slot.send(request, body, deadline).map_err(Cause::failure)
 }
 
-/// What they say, unless the channel's task ends before: then nobody keeps the call's time any more.
+/// The result of the credentials, unless the channel's task ends first: then the deadline is not enforced any more.
 async fn while_it_lasts(
     shared: &Shared,
     asked: impl Future<Output = Result<HeaderMap, Status>>,

@@ -1,4 +1,4 @@
-//! What the end of a call has in common, wherever it comes from.
+//! What the different ends of a call have in common.
 
 use callboard_core::Code;
 use http::response::Parts;
@@ -10,25 +10,25 @@ use super::attempt::Served;
 use crate::control::Shared;
 use crate::grpc::{self, Deadline, Kept};
 
-/// Whether the time of a call is up.
+/// Whether the deadline of a call has passed.
 pub(super) fn is_over(deadline: Option<&Deadline>) -> bool {
     deadline.is_some_and(Deadline::is_over)
 }
 
-/// Whether a call that ends with this code has run out of time in truth. Servers cancel calls whose time is up, and what
-/// they say may come before this side's timer, which goes by milliseconds: gRPC's own clients tell the two apart by the
+/// Whether a call that ends with this code has really exceeded its deadline. Servers cancel calls at the deadline, and
+/// the cancellation may arrive before this side's timer fires, which counts milliseconds. gRPC's own clients check the
 /// time, too.
 pub(super) fn is_cut(code: Option<Code>, deadline: Option<&Deadline>) -> bool {
     code == Some(Code::Cancelled) && is_over(deadline)
 }
 
-/// The status of a call that has run out of time, and how the channel stands.
+/// The status of a call that has exceeded its deadline, with the state of the channel.
 pub(super) fn late(deadline: Option<&Deadline>, shared: &Shared, awaited: &str) -> Status {
     grpc::exceeded(deadline, &format!("while waiting for {awaited}: {}", shared.published().summary))
 }
 
-/// A response as the caller gets it: who has served it stands in its extensions, what the balancer adds stands in its
-/// head, and what the server has told the channel alone does not.
+/// Completes a response for the caller: the endpoint is put into its extensions, the balancer's metadata into its head,
+/// and fields that are for the channel alone are removed.
 pub(super) fn complete(mut parts: Parts, body: Body, served: Served, kept: Kept) -> http::Response<Body> {
     grpc::strip_response(&mut parts.headers);
     if let Some(metadata) = served.metadata {

@@ -16,7 +16,7 @@ use crate::control::Shared;
 use crate::grpc::{self, Answer, Deadline, Head, Kept, Phase, status, until};
 use crate::transport::{self, Answered, Failure, Outgoing, Sent};
 
-/// An attempt that has failed before the call was committed to it, and what it takes to make another one.
+/// An attempt that has failed before the call was committed to it, and what another attempt needs.
 pub(super) struct Failed {
     pub(super) cause: Cause,
     pub(super) attempt: Attempt,
@@ -29,9 +29,9 @@ pub(super) struct Failed {
 pub(super) enum Cause {
     /// There is no response.
     Failure(Failure),
-    /// There is a response, which is all head.
+    /// There is a response, of headers alone.
     Answer(Box<Parts>),
-    /// It had no credentials, so it was not sent.
+    /// The call credentials have failed, so it was not sent.
     Refused(Box<Status>),
 }
 
@@ -40,10 +40,10 @@ impl Cause {
         (Self::Failure(failure), body)
     }
 
-    /// Of an attempt to which this is what was heard, and no more is wanted. Gives the request's body with it, if that can be
+    /// The cause of a failed attempt. Discards the rest of the response, and returns the request's body if it can be
     /// sent again.
-    pub(super) async fn of(sent: Sent, heard: Answered) -> (Self, Option<Outgoing>) {
-        match heard {
+    pub(super) async fn of(sent: Sent, answered: Answered) -> (Self, Option<Outgoing>) {
+        match answered {
             Ok(head) => {
                 let (parts, body) = sent.dismissed(head).await;
                 (Self::Answer(Box::new(parts)), body)
@@ -52,7 +52,7 @@ impl Cause {
         }
     }
 
-    /// Whether the server has cancelled it because its time is up.
+    /// Whether the server has cancelled it at the deadline.
     pub(super) fn is_cut(&self, deadline: Option<&Deadline>) -> bool {
         match self {
             Self::Failure(failure) => is_cut(failure.code(), deadline),
@@ -64,7 +64,7 @@ impl Cause {
         (Self::Refused(Box::new(status)), Some(body))
     }
 
-    /// How long to wait before another attempt, if there may be one.
+    /// How long to wait before another attempt. None if there is none.
     fn wait(&self, retries: &mut Retries, at: &Address, within: bool) -> Option<Duration> {
         match self {
             Self::Failure(failure) => retries.after_failure(failure, at, within),
@@ -72,11 +72,11 @@ impl Cause {
                 let code = status::in_head(parts.status, &parts.headers, true).unwrap_or(Code::Unknown);
                 retries.after_status(code, Pushback::of(&parts.headers), at, within)
             }
-            Self::Refused(status) => retries.after_nobody(status::from_tonic(status.code()), within),
+            Self::Refused(status) => retries.after_local(status::from_tonic(status.code()), within),
         }
     }
 
-    /// Ends the attempt with what the caller gets if no other follows.
+    /// Ends the attempt. Returns what the caller gets if no other attempt follows.
     fn end(self, shared: &Shared, mut attempt: Attempt) -> Result<Box<Parts>, Status> {
         match &self {
             Self::Failure(Failure::Unsent(_)) | Self::Refused(_) => attempt.unsent(),
@@ -101,7 +101,7 @@ impl Cause {
             },
             Self::Refused(status) => {
                 let status = Status::new(status.code(), report(status.message()));
-                // It says nothing of the endpoint.
+                // It says nothing about the endpoint.
                 (Code::Cancelled, Err(grpc::local(status, Phase::Credentials, Some(at))))
             }
         };
@@ -111,7 +111,7 @@ impl Cause {
     }
 }
 
-/// Gives what to send again, when it is time for that; else the end of the call.
+/// Waits and returns what to send again, or else the end of the call.
 pub(super) async fn again(
     shared: &Shared,
     past: &mut Option<Box<Retries>>,
@@ -129,13 +129,13 @@ pub(super) async fn again(
     let (Some(wait), Some(body)) = (wait, body) else {
         return Err(ended.map(|parts| complete(*parts, Body::empty(), served, kept)));
     };
-    let status = ended.map_or_else(|status| status, |parts| told(&parts));
+    let status = ended.map_or_else(|status| status, |parts| status_of(&parts));
     let late = |status| Err(grpc::local(status, Phase::Waiting, Some(&served.by)));
     pause(shared, retries, deadline, wait, &status).await.map_err(late)?;
     Ok((kept.restored(&shared.defaults), body))
 }
 
-/// The same for an attempt that had no endpoint to go to.
+/// The same for an attempt that found no endpoint.
 pub(super) async fn again_when_up(
     shared: &Shared,
     past: &mut Option<Box<Retries>>,
@@ -147,7 +147,7 @@ pub(super) async fn again_when_up(
     let before = Retries::report(past.as_deref());
     let begin = || Box::new(Retries::new(head.extension(), Some(&rules), head.path()));
     let retries = past.get_or_insert_with(begin);
-    match retries.after_none() {
+    match retries.after_no_endpoint() {
         Some(wait) => {
             let late = |status| grpc::local(status, Phase::Waiting, None);
             pause(shared, retries, deadline, wait, &status).await.map_err(late)
@@ -169,8 +169,7 @@ async fn pause(
     if wait.is_zero() {
         return Ok(());
     }
-    // A wait that is longer than what is left is waited for all the same, as in grpc-go: the caller gets the status
-    // that says that its time was too short.
+    // A wait that exceeds the deadline is not cut short, as in grpc-go: the call ends with DEADLINE_EXCEEDED.
     let so_far = || {
         let last = format!("{:?}: {}", last.code(), last.message());
         format!("while waiting to send the call again{}; the last: {last}", Retries::report(Some(retries)))
@@ -182,7 +181,7 @@ async fn pause(
     }
 }
 
-/// What stands in a response that is all head.
-fn told(parts: &Parts) -> Status {
+/// The status in a response of headers alone.
+fn status_of(parts: &Parts) -> Status {
     Status::from_header_map(&parts.headers).unwrap_or_else(|| Status::unknown("the response has no grpc-status"))
 }

@@ -1,6 +1,6 @@
-//! How large messages may be by the service's config: gRPC's `maxRequestMessageBytes` and `maxResponseMessageBytes`.
+//! Limits of message sizes by the service config: gRPC's `maxRequestMessageBytes` and `maxResponseMessageBytes`.
 //!
-//! What counts is the length that stands before each message, so it is known before any of the message is sent, or kept.
+//! The length in a message's prefix is checked, before any of the message is sent or buffered.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -15,10 +15,10 @@ use tonic::body::Body;
 use super::ServedBy;
 use crate::grpc::{self, Answer, Phase};
 
-/// What stands before each message: a byte of flags, and the length in four.
+/// The prefix of a message: one byte of flags, four of the length.
 const PREFIX: usize = 5;
 
-/// The bounds of a call's messages.
+/// The limits of a call's messages.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Limits {
     request: Option<u64>,
@@ -33,7 +33,7 @@ impl Limits {
         })
     }
 
-    /// The request's body, which fails before a message that is too large.
+    /// Limits a request's body: it fails before a message that is too large.
     pub(super) fn on_request(self, body: Body) -> Body {
         match self.request {
             None => body,
@@ -41,7 +41,7 @@ impl Limits {
         }
     }
 
-    /// The call, whose response fails at a message that is too large.
+    /// Limits a call's response: it fails at a message that is too large.
     pub(super) fn on_response(self, call: impl Future<Output = Answer> + Send + 'static) -> BoxFuture<'static, Answer> {
         let Some(limit) = self.response else { return Box::pin(call) };
         Box::pin(async move {
@@ -52,7 +52,7 @@ impl Limits {
     }
 }
 
-/// Whose messages are counted.
+/// Whose messages are limited.
 #[derive(Debug)]
 enum Side {
     Request,
@@ -78,10 +78,10 @@ impl Side {
     }
 }
 
-/// A body whose messages are bounded. The message that is too large fails it, and nothing follows.
+/// A body with a limit of message sizes. It fails at the first message that is too large, and ends then.
 #[derive(Debug)]
 struct Metered {
-    // None once it has failed: whoever feeds it is told by that.
+    // None once it has failed, so that the sender of the body learns of it.
     body: Option<Body>,
     meter: Meter,
     side: Side,
@@ -117,14 +117,14 @@ impl http_body::Body for Metered {
     }
 }
 
-/// Follows the messages in a stream of bytes that may be cut anywhere.
+/// Follows the messages in a stream of bytes that may be split anywhere.
 #[derive(Debug)]
 struct Meter {
     limit: u64,
     prefix: [u8; PREFIX],
-    /// How much of the prefix has come.
+    /// How many bytes of the prefix are known.
     known: usize,
-    /// How much of the message is still to come.
+    /// How many bytes of the message are still to come.
     left: usize,
 }
 
@@ -133,7 +133,7 @@ impl Meter {
         Self { limit, prefix: [0; PREFIX], known: 0, left: 0 }
     }
 
-    /// Goes over the next bytes. The length of a message that is too large is the error.
+    /// Reads the next bytes. The error is the length of a message that is too large.
     fn pass(&mut self, mut data: &[u8]) -> Result<(), u64> {
         loop {
             let of_message = data.len().min(self.left);

@@ -1,13 +1,13 @@
 //! One call, from the generated client to the end of its response.
 //!
 //! ```text
-//! wait for a picker ─▶ pick ─▶ take a place on the connection ─▶ send ─▶ response ─▶ body ─▶ done
+//! wait for a picker ─▶ pick ─▶ reserve a slot on a connection ─▶ send ─▶ response ─▶ body ─▶ done
 //!        ▲                                                        │
 //!        ├───────── never sent, or refused unprocessed ───────────┤
 //!        └──── a wait ◀──── failed as a retry policy lists it ────┘
 //! ```
-//! The deadline covers all of it. [`run`] makes the attempts, [`failure`] is what follows one that has failed, and
-//! [`retry`] decides whether there is another one. [`limits`] bounds messages.
+//! The deadline covers all of it. [`run`] makes the attempts, [`failure`] handles those that have failed, and [`retry`]
+//! decides whether there is another one. [`limits`] bounds messages.
 
 mod attempt;
 mod await_config;
@@ -26,8 +26,8 @@ pub(crate) use self::run::run;
 
 /// Makes a call wait until an endpoint is ready, or makes it fail at once although the channel waits by default.
 ///
-/// Put it into a request's extensions. Without it a call fails fast, as in gRPC: when every endpoint is failing, or
-/// no instances are registered, it ends with `UNAVAILABLE` at once. A waiting call waits within its deadline.
+/// Put it into a request's extensions. Without it a call fails fast, as in gRPC: if every endpoint is failing, or no
+/// instances are registered, it ends with `UNAVAILABLE` at once. A waiting call waits until its deadline.
 ///
 /// ```
 /// let mut request = tonic::Request::new(());
@@ -39,13 +39,13 @@ pub struct WaitForReady(pub bool);
 /// Permits callboard to send a call again although a server may have processed it: after its connection was lost before
 /// the response began, up to four times, each time elsewhere if there is another endpoint.
 ///
-/// Put it into the extensions of a request that does no harm when it is done twice. Without it, such a call ends with
-/// `UNAVAILABLE`, unless the service's config has a retry policy for it.
+/// Put it into the extensions of a request that does no harm when it is processed twice. Without it, such a call ends
+/// with `UNAVAILABLE`, unless the service's config has a retry policy for it.
 ///
-/// Where that policy lists `UNAVAILABLE`, it alone says what follows a lost connection, with or without this value: how
-/// often, after which wait, and whether too many calls fail. Where it lists only other statuses, or the request is larger
-/// than the [retry buffer](crate::ChannelBuilder::retry_buffer), lost connections are repeated by this value as without
-/// a policy; these attempts count as the policy's own, and there are never more than five of both together.
+/// If that policy lists `UNAVAILABLE`, it alone decides what follows a lost connection, with or without this value: the
+/// number of attempts, the waits, and the throttling. If it lists only other statuses, or the request is larger than
+/// the [retry buffer](crate::ChannelBuilder::retry_buffer), this value permits retries after lost connections as
+/// without a policy. These attempts count as attempts of the policy, and there are never more than five in all.
 ///
 /// ```
 /// let mut request = tonic::Request::new(());

@@ -1,15 +1,15 @@
-//! Which endpoint a call went to, for who has to know it after a failure.
+//! The endpoint that a call was sent to, also after a failure.
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use callboard_core::{Endpoint, Load};
 
-/// Learns which endpoint a call went to, whether it succeeds or fails: grpc-go's call option of this name.
+/// Reports which endpoint a call was sent to, whether it succeeds or fails: grpc-go's call option of this name.
 ///
-/// Put a clone into a request's extensions and ask this one afterwards. A response has [`ServedBy`](crate::ServedBy) in its
-/// extensions already; a failure has none, and nothing about the endpoint is put into its metadata, which a gateway may
-/// hand on to its own callers.
+/// Put a clone into a request's extensions and ask this one afterwards. A response has [`ServedBy`](crate::ServedBy) in
+/// its extensions already. A failure has no extensions, and nothing about the endpoint is put into its metadata,
+/// because a gateway may pass that on to its own callers.
 ///
 /// ```no_run
 /// # use callboard_echo::pb::{EchoRequest, echo_client::EchoClient};
@@ -25,8 +25,8 @@ use callboard_core::{Endpoint, Load};
 /// # }
 /// ```
 ///
-/// It is for one call: with several at once, the latest counts. It is written without a lock, when an endpoint is chosen
-/// for an attempt and when the response has ended.
+/// Use one per call: with several calls at once, the latest counts. It is written without a lock, when an endpoint is
+/// chosen for an attempt and when the response has ended.
 #[derive(Clone, Debug, Default)]
 pub struct Peer(Arc<Seen>);
 
@@ -37,18 +37,18 @@ struct Seen {
 }
 
 impl Peer {
-    /// One that has seen nothing yet.
+    /// An empty one, for one call.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Where the call went; of several attempts, the last one. None until an endpoint is chosen.
+    /// The endpoint of the call's last attempt. None until one is chosen.
     pub fn endpoint(&self) -> Option<Endpoint> {
         self.0.endpoint.load().as_deref().cloned()
     }
 
-    /// What the end of the response has reported of the server's load and the call's cost: gRPC's ORCA. None if it has
-    /// not ended yet, or reports nothing. It does not stand in the metadata: the channel has taken it out.
+    /// The load report at the end of the response, with the server's load and the call's cost: gRPC's ORCA. None if the
+    /// response has not ended yet, or has no report. The channel removes it from the metadata.
     pub fn load(&self) -> Option<Load> {
         self.0.load.load().as_deref().cloned()
     }

@@ -1,4 +1,4 @@
-//! Choosing the endpoint, and taking a place on its connection.
+//! Choosing the endpoint, and reserving a slot on its connection.
 
 use std::future::{pending, poll_fn};
 use std::sync::Arc;
@@ -13,19 +13,19 @@ use crate::control::{Chooser, Connections, News, Picking, Published, Shared, Ver
 use crate::grpc::{self, status};
 use crate::transport::{Connection, Expiry, Slot, Turn, Wait};
 
-/// How often the picker is asked again when what it chose has no free place, before the call waits for one.
+/// How often the picker is asked again when the chosen endpoint has no free stream, before the call waits for one.
 const OTHER_CHOICES: usize = 8;
 
-/// What a call wants of the choice.
+/// What the choice of an endpoint depends on.
 #[derive(Clone, Copy)]
 pub(super) struct Wish<'a> {
     call: Call<'a>,
     wait_for_ready: bool,
-    /// Which attempt it is, from 1.
+    /// The number of the attempt, from 1.
     attempt: u32,
-    /// Endpoints at which the call has failed: not again, if there is another one.
+    /// Endpoints at which the call has failed. Others are preferred.
     avoid: &'a [Address],
-    /// What ends the call's wait, if anything does.
+    /// The deadline, which ends the wait.
     deadline: Option<&'a Arc<Expiry>>,
 }
 
@@ -41,47 +41,47 @@ impl<'a> Wish<'a> {
         Self { call, wait_for_ready, attempt, avoid: Retries::failed_at(past), deadline }
     }
 
-    /// The attempt of a pick that is used.
+    /// The attempt made from a pick.
     fn attempt(&self, picked: Picked, rules: Option<&Arc<Rules>>) -> Attempt {
         let (chooser, member, metadata) = picked.used();
         Attempt::new(chooser, member, metadata, self.attempt, rules.cloned())
     }
 }
 
-/// Why no endpoint is chosen.
+/// Why no endpoint was chosen.
 pub(super) enum Unchosen {
-    /// The picker has failed the call, or nobody will choose any more.
+    /// The picker has failed the call, or the channel's task has ended.
     Failed(Status),
-    /// No endpoint works for now, and there is a config that may say what to do about it.
+    /// No endpoint works now, and a retry policy may apply.
     Down(Box<Down>),
 }
 
-/// Why no endpoint works, and what the service's config says of calls.
+/// Why no endpoint works, and the rules of the service config.
 pub(super) struct Down {
     pub(super) status: Status,
     pub(super) rules: Arc<Rules>,
 }
 
-/// A place at the endpoint and the attempt that it is for, or why there are none.
+/// A slot at the endpoint and the attempt that it is for, or why there are none.
 pub(super) type Chosen = Result<(Slot, Attempt), Unchosen>;
 
-/// What one look at the published state gives.
+/// The result of one look at the published state.
 enum Look {
     Chosen(Slot, Attempt),
-    /// Nothing can be chosen until there is something new.
+    /// Nothing can be chosen until the state changes.
     Wait,
-    /// These could be chosen, but have no free place.
+    /// These could be chosen, but have no free stream.
     Full(Vec<Full>, Option<Arc<Rules>>),
     Fail(Unchosen),
 }
 
-/// An endpoint that was picked and has no free place.
+/// An endpoint that was picked and has no free stream.
 struct Full {
     picked: Picked,
     connections: Vec<Arc<Connection>>,
 }
 
-/// What a picker has picked. The picker is told what becomes of it, used or not.
+/// A pick. The outcome is reported to the picker, also if the pick is not used.
 struct Picked(Option<(Arc<Chooser>, Member, Option<Arc<CallMetadata>>)>);
 
 impl Picked {
@@ -103,7 +103,7 @@ impl Drop for Picked {
     }
 }
 
-/// Asks the picker that there is. None if the call has to wait: for a picker, or for a place.
+/// Asks the current picker. None if the call has to wait: for a picker, or for a stream.
 pub(super) fn choose_now(shared: &Shared, wish: Wish<'_>) -> Option<Chosen> {
     match look(&shared.published(), &wish) {
         Look::Chosen(slot, attempt) => Some(Ok((slot, attempt))),
@@ -112,7 +112,7 @@ pub(super) fn choose_now(shared: &Shared, wish: Wish<'_>) -> Option<Chosen> {
     }
 }
 
-/// Waits for a picker, asks it, and waits for a place where it says. The caller bounds the time.
+/// Waits for a picker, asks it, and waits for a stream at the chosen endpoint. The caller bounds the time.
 pub(super) async fn choose(shared: &Shared, wish: Wish<'_>) -> Chosen {
     let Some(_waits) = shared.waiting.begin() else { return Err(Unchosen::Failed(too_many(shared))) };
     let turn = shared.next_turn();
@@ -136,16 +136,16 @@ pub(super) async fn choose(shared: &Shared, wish: Wish<'_>) -> Chosen {
     }
 }
 
-/// The status of a call that would have to wait, and may not.
+/// The status of a call that would have to wait while no more may.
 pub(super) fn too_many(shared: &Shared) -> Status {
     let waiting = shared.waiting.count();
     Status::resource_exhausted(format!(
-        "{waiting} calls wait for an endpoint or a place already, and max_waiting_calls permits no more: {}",
+        "{waiting} calls wait for an endpoint or a stream already, and max_waiting_calls permits no more: {}",
         shared.published().summary
     ))
 }
 
-/// Waits in line for a place at any of these, and gives it with the pick that it is for.
+/// Waits for its turn at any of these. Returns the slot and the pick that it is for.
 async fn a_place(shared: &Shared, turn: &Arc<Turn>, mut full: Vec<Full>) -> (Slot, Picked) {
     let (mut at, mut whose) = (Vec::new(), Vec::new());
     for (index, Full { connections, .. }) in full.iter_mut().enumerate() {
@@ -156,7 +156,7 @@ async fn a_place(shared: &Shared, turn: &Arc<Turn>, mut full: Vec<Full>) -> (Slo
     shared.note_crowd();
     match poll_fn(|cx| wait.poll(cx)).await {
         Some((at, slot)) => (slot, full.swap_remove(whose[at]).picked),
-        // The call's time is up, and its deadline ends it.
+        // The deadline has passed, and ends the call.
         None => pending().await,
     }
 }
@@ -164,7 +164,7 @@ async fn a_place(shared: &Shared, turn: &Arc<Turn>, mut full: Vec<Full>) -> (Slo
 fn look(published: &Published, wish: &Wish<'_>) -> Look {
     match &published.verdict {
         Verdict::Pick(picking) => match ask(picking, published.rules.as_ref(), wish) {
-            // A picker that has nothing to choose from does not keep calls waiting that fail fast.
+            // Calls that fail fast do not wait if the picker has nothing to choose from.
             Look::Wait if published.state == ConnectivityState::TransientFailure => down(published, wish),
             look => look,
         },
@@ -178,7 +178,7 @@ fn look(published: &Published, wish: &Wish<'_>) -> Look {
     }
 }
 
-/// What is to become of a call while no endpoint works.
+/// What happens to a call while no endpoint works.
 fn down(published: &Published, wish: &Wish<'_>) -> Look {
     if wish.wait_for_ready {
         return Look::Wait;
@@ -203,7 +203,7 @@ fn ask(picking: &Picking, rules: Option<&Arc<Rules>>, wish: &Wish<'_>) -> Look {
             Pick::Connect(member) => return found.or_wait_for(picking, Some(member), rules, wish),
             Pick::Fail(_) if wish.wait_for_ready => return Look::Wait,
             Pick::Fail(status) | Pick::Drop(status) => return Look::Fail(Unchosen::Failed(status::of_picker(status))),
-            // `Pick` may grow; what this channel does not know yet, it cannot do now.
+            // `Pick` is non-exhaustive; for an unknown variant the call waits.
             _ => return found.or_wait_for(picking, None, rules, wish),
         };
         let Some(endpoint) = chooser.members.get(member) else {
@@ -212,14 +212,14 @@ fn ask(picking: &Picking, rules: Option<&Arc<Rules>>, wish: &Wish<'_>) -> Look {
             return Look::Fail(Unchosen::Failed(Status::internal(message)));
         };
         let picked = Picked(Some((Arc::clone(chooser), member, metadata)));
-        // One that is not ready: there will be news of it.
+        // It is not ready: its state will change.
         let Some(connections) = picking.connections(member) else { return Look::Wait };
         if chooser.members.len() > 1 && wish.avoid.contains(endpoint.instance().address()) {
             found.failed.get_or_insert(picked);
         } else if let Some(slot) = connections.iter().find_map(Connection::try_reserve) {
             return Look::Chosen(slot, wish.attempt(picked, rules));
         } else if found.full_at.contains(&member) {
-            // A picker that insists has its reasons, such as a hash; it is not asked for ever.
+            // A picker may insist on its choice, for instance by a hash. It is not asked for ever.
             break;
         } else {
             found.note_full(picked, member, connections);
@@ -228,13 +228,13 @@ fn ask(picking: &Picking, rules: Option<&Arc<Rules>>, wish: &Wish<'_>) -> Look {
     found.decide(picking, rules, wish)
 }
 
-/// What a picker has picked that will not do.
+/// Picks of one call that cannot be used now.
 #[derive(Default)]
 struct Found {
-    /// Have no free place.
+    /// Endpoints without a free stream.
     full: Vec<Full>,
     full_at: Vec<Member>,
-    /// Where the call has failed before: better than nothing.
+    /// A pick where the call has failed before: used if there is no other.
     failed: Option<Picked>,
 }
 
@@ -244,7 +244,7 @@ impl Found {
         self.full.push(Full { picked, connections: connections.iter().cloned().collect() });
     }
 
-    /// The picker has nothing else now, or has one to be connected first.
+    /// Settles the call when the picker has no other pick now, or wants an endpoint connected first.
     fn or_wait_for(
         self,
         picking: &Picking,

@@ -1,4 +1,4 @@
-//! Sending a call, again where that is safe or the service's config says so.
+//! Runs a call: one attempt, and further ones where that is safe or the retry policy permits it.
 
 use std::future::{poll_fn, ready};
 use std::sync::Arc;
@@ -20,9 +20,9 @@ use super::{WaitForReady, await_config, credentials};
 use crate::config::Rules;
 use crate::control::Shared;
 use crate::grpc::{self, Answer, Deadline, Head, Kept, Phase, status, until};
-use crate::transport::{Answered, Heard, Incoming, Outgoing, Sent};
+use crate::transport::{Answered, Incoming, Outgoing, ResponseHead, Sent};
 
-/// Makes the call. Its time begins here.
+/// Runs a call. Its deadline counts from here.
 pub(crate) fn run(shared: Arc<Shared>, request: http::Request<Body>) -> BoxFuture<'static, Answer> {
     if shared.is_unruled() {
         return begin(shared, request, None, None);
@@ -37,7 +37,7 @@ pub(crate) fn run(shared: Arc<Shared>, request: http::Request<Body>) -> BoxFutur
     }
 }
 
-/// Makes the call once it is known how. Its time has begun.
+/// Runs a call once the service config is known. Its deadline counts from `begun`.
 async fn run_later(shared: Arc<Shared>, request: http::Request<Body>, begun: Instant) -> Answer {
     let wait = await_config::wait(&shared, &request, begun);
     wait.await?;
@@ -48,7 +48,7 @@ async fn run_later(shared: Arc<Shared>, request: http::Request<Body>, begun: Ins
     call.await
 }
 
-/// Makes the call by what the service's config says of it. Its time begins here, unless it has begun before.
+/// Runs a call by the rules of the service config. Its deadline counts from here, or from `begun` if that is given.
 fn begin(
     shared: Arc<Shared>,
     request: http::Request<Body>,
@@ -88,10 +88,10 @@ fn prepare(
     Ok(Prepared { head, body, deadline, wait_for_ready, limits: Limits::of(method) })
 }
 
-/// Attempts until there is a response that the call is committed to, or a failure that no other attempt may follow.
+/// Makes attempts until there is a response that commits the call, or a failure that permits no other attempt.
 ///
-/// A block and no `async fn`, which would have room for its arguments twice: every call allocates and moves this. What
-/// is rare is boxed, else every call would carry the room for it.
+/// Not an `async fn`, because that would store its arguments twice: every call allocates and moves this future. Rare
+/// values are boxed to keep it small.
 #[expect(clippy::manual_async_fn, reason = "see above")]
 fn attempts(
     shared: Arc<Shared>,
@@ -128,11 +128,11 @@ fn attempts(
                 }
                 None => return Err(unready(deadline.as_ref(), &shared, past.as_deref())),
             };
-            attempt.tell(head.extension());
+            attempt.set_peer(head.extension());
             if is_over(deadline.as_ref()) {
                 return Err(unsent(deadline.as_ref(), &shared, attempt));
             }
-            let previous = Retries::told(past.as_deref());
+            let previous = Retries::previous_attempts(past.as_deref());
             let added = attempt.metadata().map(|metadata| metadata.for_request());
             let (request, kept) = head.attempt(deadline.as_ref(), previous, added, &shared.defaults);
             let (cause, rest) = match credentials::send(slot, &mut attempt, request, body, expiry.as_ref()) {
@@ -142,13 +142,13 @@ fn attempts(
                 }
                 Ok(mut sent) => {
                     attempt.sends(sent.bytes());
-                    let heard = until(&mut deadline, poll_fn(|cx| sent.poll_head(cx))).await;
-                    match judge(heard, deadline.as_ref(), &attempt, &kept) {
+                    let answered = until(&mut deadline, poll_fn(|cx| sent.poll_head(cx))).await;
+                    match judge(answered, deadline.as_ref(), &attempt, &kept) {
                         Judged::Commits(response) => {
                             return answer(sent.answered(response), attempt, &shared, deadline, kept);
                         }
                         Judged::Late => return Err(unanswered(deadline.as_ref(), &shared, attempt)),
-                        Judged::Over(heard) => Box::pin(Cause::of(sent, heard)).await,
+                        Judged::Over(answered) => Box::pin(Cause::of(sent, answered)).await,
                     }
                 }
             };
@@ -164,33 +164,33 @@ fn attempts(
     }
 }
 
-/// What is made of what was heard of an attempt.
+/// The verdict on the result of an attempt.
 enum Judged {
-    /// The call is committed to it.
-    Commits(Heard),
-    /// Its time was up.
+    /// The response commits the call.
+    Commits(ResponseHead),
+    /// The deadline has passed.
     Late,
     /// Another attempt may follow.
     Over(Answered),
 }
 
-fn judge(heard: Option<Answered>, deadline: Option<&Deadline>, attempt: &Attempt, kept: &Kept) -> Judged {
-    match heard {
+fn judge(answered: Option<Answered>, deadline: Option<&Deadline>, attempt: &Attempt, kept: &Kept) -> Judged {
+    match answered {
         None => Judged::Late,
         Some(Ok(response)) if is_over(deadline) && is_cut(head_code(&response), deadline) => Judged::Late,
         Some(Ok(response)) if !is_retryable(&response, attempt, kept) => Judged::Commits(response),
-        Some(heard) => Judged::Over(heard),
+        Some(answered) => Judged::Over(answered),
     }
 }
 
-/// The code that a response ends with that is all head.
-fn head_code(response: &Heard) -> Option<Code> {
+/// The code of a response of headers alone.
+fn head_code(response: &ResponseHead) -> Option<Code> {
     status::in_head(response.status(), response.headers(), Sent::is_all(response))
 }
 
-/// Whether a response ends with its head, by a failure that the retry policy of its method has a say about. Any other
+/// Whether a response ends with its head, by a failure that the method's retry policy covers. Any other response
 /// commits the call.
-fn is_retryable(response: &Heard, attempt: &Attempt, kept: &Kept) -> bool {
+fn is_retryable(response: &ResponseHead, attempt: &Attempt, kept: &Kept) -> bool {
     let Some(rules) = attempt.rules() else { return false };
     head_code(response).is_some_and(|code| code != Code::Ok) && rules.retry(kept.path()).is_some()
 }
@@ -202,7 +202,7 @@ fn unanswered(deadline: Option<&Deadline>, shared: &Shared, attempt: Attempt) ->
     status
 }
 
-/// Its time was up before it was sent: it is not sent.
+/// Ends an attempt whose deadline has passed before it was sent.
 fn unsent(deadline: Option<&Deadline>, shared: &Shared, mut attempt: Attempt) -> Status {
     let status = late(deadline, shared, &format!("its turn to be sent to {}", attempt.whence(&shared.service)));
     let status = grpc::local(status, Phase::Choosing, Some(attempt.endpoint()));
@@ -239,7 +239,7 @@ fn answer(
         return Err(status);
     }
     if incoming.is_end() {
-        // Trailers only: the status stands in the headers.
+        // Trailers only: the status is in the headers.
         attempt.note_load(&parts.headers);
         let code = status::in_fields(&parts.headers).unwrap_or(Code::Unknown);
         let response = complete(parts, Body::empty(), attempt.served(), kept);
@@ -247,7 +247,7 @@ fn answer(
         incoming.finish();
         return Ok(response);
     }
-    // The stream ends at the deadline even if nobody reads it.
+    // The stream ends at the deadline even if the body is not polled.
     let _ = deadline.as_mut().map(Deadline::arm);
     let served = attempt.served();
     let body = ResponseBody::new(incoming, attempt, Arc::clone(&shared.standing), deadline);
@@ -262,7 +262,7 @@ mod tests {
         size_of::<F>()
     }
 
-    /// What is larger, malloc gives slowly. Each call allocates it, and moves it once.
+    /// Each call allocates its future and moves it once. malloc is slow for larger sizes.
     #[test]
     fn what_a_call_carries_stays_within_a_kibibyte() {
         let size = size_of_future(attempts);

@@ -1,4 +1,4 @@
-//! Which service config is in force.
+//! The active service config.
 
 use std::sync::Arc;
 
@@ -7,40 +7,40 @@ use callboard_core::{Balancer, Error, PolicyConfig, Result, ServiceConfig, Servi
 use super::balancers::Balancers;
 use super::rules::Rules;
 
-/// Which service config is in force, as [`Channel::service_config`](crate::Channel::service_config) shows it.
+/// The active service config, as [`Channel::service_config`](crate::Channel::service_config) shows it.
 #[non_exhaustive]
 #[derive(Clone, Debug)]
 pub struct ConfigStatus {
-    /// The config in force, as it stands in the registry, or the builder's
-    /// [`default_service_config`](crate::ChannelBuilder::default_service_config) while the registry gives none, has not
-    /// answered yet, or is not to be heard about it. None if the channel's own defaults are in force.
+    /// The text of the active config: the registry's, or the builder's
+    /// [`default_service_config`](crate::ChannelBuilder::default_service_config) while the registry has none, has not
+    /// answered yet, or is ignored. None if the channel's own defaults are active.
     pub active: Option<Arc<str>>,
-    /// The paths of what stands in it, has a meaning to gRPC, and is not obeyed: see
+    /// The paths of its fields that gRPC defines and this channel does not obey: see
     /// [`ServiceConfig::not_obeyed`](crate::ServiceConfig::not_obeyed).
     pub not_obeyed: Vec<String>,
     /// The name of the balancer in use.
     pub balancer: String,
-    /// Why the config that stands in the registry now is refused. The one in force is then a former one, or none.
+    /// Why the config in the registry is rejected. The active one is then a former one, or none.
     pub rejected: Option<Error>,
 }
 
-/// The service config in force, and the balancer that it chooses.
+/// The active service config, and the balancer that it chooses.
 #[derive(Debug)]
 pub(crate) struct ActiveConfig {
     service: ServiceName,
-    /// Whether the registry's config counts.
+    /// Whether the registry's config is obeyed.
     obeys: bool,
-    /// What a config can choose among.
+    /// The balancers that a config can choose.
     known: Balancers,
-    /// The balancer while no config chooses one.
+    /// The balancer if no config chooses one.
     default: Arc<dyn Balancer>,
-    /// What holds while the registry gives no config, if the channel was given one.
+    /// The config to use while the registry has none, if the channel was given one.
     fallback: Option<Fallback>,
-    /// What the balancer in use was chosen by. None if it is the default.
+    /// The entry that has chosen the balancer in use. None if it is the default.
     chosen: Option<PolicyConfig>,
-    /// Whether the registry has said what config there is, if any.
-    told: bool,
-    /// What stands in the registry, be it in force or refused.
+    /// Whether the registry has answered if there is a config.
+    answered: bool,
+    /// The registry's config, active or rejected.
     seen: Option<Arc<[u8]>>,
     rules: Option<Arc<Rules>>,
     status: Arc<ConfigStatus>,
@@ -55,12 +55,12 @@ struct Fallback {
     balancer: Arc<dyn Balancer>,
 }
 
-/// A config that was read, and the balancer that it makes necessary.
+/// A config that was parsed, and the balancer that it chooses.
 struct Accepted {
     text: Arc<str>,
     config: Arc<ServiceConfig>,
     chosen: Option<PolicyConfig>,
-    /// None if the one in use stays.
+    /// None if the balancer in use stays.
     balancer: Option<Arc<dyn Balancer>>,
 }
 
@@ -75,15 +75,14 @@ impl ActiveConfig {
             default,
             fallback: None,
             chosen: None,
-            told: false,
+            answered: false,
             seen: None,
             rules: None,
             status: Arc::new(status),
         }
     }
 
-    /// Puts a config in force that holds while the registry gives none. Returns the balancer to use from now on, if that
-    /// is another one.
+    /// Sets the config to use while the registry has none. Returns the balancer to use from now on, if that changes.
     pub(crate) fn fall_back_to(&mut self, text: &str) -> Result<Option<Arc<dyn Balancer>>> {
         let accepted = self.read(text.as_bytes())?;
         self.fallback = Some(Fallback {
@@ -95,7 +94,7 @@ impl ActiveConfig {
         Ok(self.accept(accepted))
     }
 
-    /// What calls need of the config in force. None if that says nothing of calls.
+    /// The active config's rules for calls. None if there are none.
     pub(crate) fn rules(&self) -> Option<&Arc<Rules>> {
         self.rules.as_ref()
     }
@@ -109,15 +108,14 @@ impl ActiveConfig {
         !self.obeys
     }
 
-    /// Whether calls need not wait to be told how they are to be made.
+    /// Whether calls need not wait for the service config.
     pub(crate) fn is_settled(&self) -> bool {
-        self.told || self.is_off()
+        self.answered || self.is_off()
     }
 
-    /// Takes over what stands in the registry, if it can be read. Returns the balancer to use from now on, if that is
-    /// another one.
+    /// Takes over the registry's config, if it is valid. Returns the balancer to use from now on, if that changes.
     pub(crate) fn take(&mut self, stored: Option<&Arc<[u8]>>) -> Option<Arc<dyn Balancer>> {
-        self.told = true;
+        self.answered = true;
         if self.is_off() || is_same(self.seen.as_ref(), stored) {
             return None;
         }
@@ -128,7 +126,7 @@ impl ActiveConfig {
             Err(error) => {
                 let (service, active) = (&self.service, self.status.active.is_some());
                 let error = error.for_service(service);
-                tracing::warn!(%service, former_stays = active, error = error.chain(), "the service config is refused");
+                tracing::warn!(%service, former_stays = active, error = error.chain(), "the service config is rejected");
                 self.note(|status| status.rejected = Some(error));
                 None
             }
@@ -152,7 +150,7 @@ impl ActiveConfig {
         let Accepted { text, config, chosen, balancer } = accepted;
         if !config.not_obeyed.is_empty() {
             let (service, not_obeyed) = (&self.service, &config.not_obeyed);
-            tracing::warn!(%service, ?not_obeyed, "the service config says what this channel does not do");
+            tracing::warn!(%service, ?not_obeyed, "the service config has fields that this channel does not obey");
         }
         if !config.misspelt.is_empty() {
             let (service, misspelt) = (&self.service, &config.misspelt);
@@ -168,7 +166,7 @@ impl ActiveConfig {
         self.activate(Some(text), balancer)
     }
 
-    /// There is no config any more: the channel's own is in force, or else its defaults are.
+    /// Handles the removal of the config: the channel's own becomes active, or else the defaults.
     fn fall_back(&mut self) -> Option<Arc<dyn Balancer>> {
         if let Some(Fallback { text, config, chosen, balancer }) = self.fallback.clone() {
             let balancer = (chosen != self.chosen).then_some(balancer);
@@ -197,7 +195,7 @@ impl ActiveConfig {
     }
 }
 
-/// What has not changed is nearly always the same allocation.
+/// Compares pointers first: an unchanged config is nearly always the same allocation.
 fn is_same(old: Option<&Arc<[u8]>>, new: Option<&Arc<[u8]>>) -> bool {
     old.map(Arc::as_ptr) == new.map(Arc::as_ptr) || old == new
 }

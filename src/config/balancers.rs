@@ -1,4 +1,4 @@
-//! From a name and settings to a balancer.
+//! Makes a balancer from its name and settings.
 
 use std::any::Any;
 use std::fmt;
@@ -14,17 +14,18 @@ pub(crate) type MakeBalancer = dyn Fn(&BalancerSettings) -> Result<Arc<dyn Balan
 /// How many names of unknown balancers an error lists.
 const MOST_NAMES: usize = 8;
 
-/// The balancers that a URL or a service's config can name.
+/// The balancers that a URL or a service config can name.
 #[derive(Clone)]
 pub(crate) struct Balancers(Names<MakeBalancer>);
 
 impl Balancers {
-    /// These, as far as their features are on.
+    /// These balancers. Those whose feature is off can be named, but not made.
     pub(crate) fn new(known: impl IntoIterator<Item = Known<MakeBalancer>>) -> Self {
         Self(Names::new("balancer", known))
     }
 
-    /// Adds one that is made anew for each channel and for each change of its settings. It replaces the one of that name.
+    /// Adds a balancer that is made anew for each channel and for each change of its settings. It replaces one of the
+    /// same name.
     pub(crate) fn add(
         &mut self,
         name: &str,
@@ -33,7 +34,7 @@ impl Balancers {
         self.0.add(name, Arc::new(make));
     }
 
-    /// Adds one that has no settings. It replaces the one of that name.
+    /// Adds a balancer without settings. It replaces one of the same name.
     pub(crate) fn add_made(&mut self, balancer: Arc<dyn Balancer>) {
         let name = balancer.name().to_owned();
         self.add(&name, move |_| Ok(Arc::clone(&balancer)));
@@ -43,10 +44,11 @@ impl Balancers {
         self.0.get(name).is_some()
     }
 
-    /// The first in a service's list that is known here. None if the list is empty, which leaves the choice to the client.
+    /// The first known balancer in a service config's list. None if the list is empty, which leaves the choice to the
+    /// client.
     ///
     /// # Errors
-    /// [`Unsupported`](ErrorKind::Unsupported) if there are some, and none is known.
+    /// [`Unsupported`](ErrorKind::Unsupported) if the list is not empty and none is known.
     pub(crate) fn first_known<'a>(&self, list: &'a [PolicyConfig]) -> Result<Option<&'a PolicyConfig>> {
         let found = list.iter().find(|policy| self.knows(&policy.name));
         if found.is_some() || list.is_empty() {
@@ -64,10 +66,11 @@ impl Balancers {
     /// Makes the balancer of this name.
     ///
     /// # Errors
-    /// [`Unsupported`](ErrorKind::Unsupported) if there is none; what its maker says; and if that panics.
+    /// [`Unsupported`](ErrorKind::Unsupported) if there is none; the error of its constructor;
+    /// [`Invalid`](ErrorKind::Invalid) if that panics.
     pub(crate) fn make(&self, name: &str, settings: &BalancerSettings) -> Result<Arc<dyn Balancer>> {
         let make = self.0.find(name)?;
-        // It is the user's, and may be called by the channel's task, which is not to end for a config.
+        // It is the user's code, and may run in the channel's task, which must not end because of a config.
         catch_unwind(AssertUnwindSafe(|| make(settings))).unwrap_or_else(|panic| {
             Err(Error::invalid(format!("making balancer {name:?} has panicked: {}", said(&*panic))))
         })

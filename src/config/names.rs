@@ -1,21 +1,21 @@
-//! What a URL can name.
+//! Things that a URL can name.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use callboard_core::{Error, ErrorKind, Result};
 
-/// Something that this version knows by name. It can be made if its feature is on.
+/// A name that this version knows. It can be used if its feature is on.
 pub(crate) struct Known<Make: ?Sized> {
     pub(crate) name: &'static str,
     pub(crate) feature: &'static str,
     pub(crate) make: Option<Arc<Make>>,
 }
 
-/// Things of one sort by their names, with those that a feature would add.
+/// Things of one sort by name, with those that a feature would add.
 pub(crate) struct Names<Make: ?Sized> {
     sort: &'static str,
-    /// What is said beside a name that is not known.
+    /// Text that is added to the error about an unknown name.
     hint: &'static str,
     known: BTreeMap<String, Entry<Make>>,
 }
@@ -34,7 +34,7 @@ impl<Make: ?Sized> Names<Make> {
         Self { sort, hint: "", known: known.into_iter().map(entry).collect() }
     }
 
-    /// Says more beside a name that is not known.
+    /// Adds text to the error about an unknown name.
     pub(crate) fn hint(self, hint: &'static str) -> Self {
         Self { hint, ..self }
     }
@@ -44,7 +44,8 @@ impl<Make: ?Sized> Names<Make> {
     }
 
     /// # Errors
-    /// Names what is there and, for what is known but not compiled in, the feature to turn on.
+    /// If the name is unknown, the error lists the known names. If it is not compiled in, the error names the feature
+    /// to turn on.
     pub(crate) fn find(&self, name: &str) -> Result<&Make> {
         let sort = self.sort;
         let message = match self.known.get(name) {
@@ -57,7 +58,7 @@ impl<Make: ?Sized> Names<Make> {
         Err(Error::new(ErrorKind::Unsupported, message))
     }
 
-    /// What is here under this name.
+    /// The entry of this name, if it is compiled in.
     pub(crate) fn get(&self, name: &str) -> Option<&Arc<Make>> {
         match self.known.get(name) {
             Some(Entry::Here(make)) => Some(make),
@@ -65,7 +66,7 @@ impl<Make: ?Sized> Names<Make> {
         }
     }
 
-    /// The name of something that is not here, and what would bring it.
+    /// The name of something that cannot be used, and the feature that would add it.
     pub(crate) fn why_not(&self, name: &str) -> String {
         match self.known.get(name) {
             Some(Entry::NeedsFeature(feature)) => format!("{name:?}, which needs the feature {feature:?} of callboard"),
@@ -79,7 +80,7 @@ impl<Make: ?Sized> Names<Make> {
     }
 }
 
-// Derived, it would ask for `Make: Clone`, which an unsized type is not.
+// A derived impl would require `Make: Clone`, which unsized types are not.
 impl<Make: ?Sized> Clone for Names<Make> {
     fn clone(&self) -> Self {
         let known = self.known.iter().map(|(name, entry)| (name.clone(), entry.clone()));

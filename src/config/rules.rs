@@ -1,4 +1,4 @@
-//! What a service's config says of its calls.
+//! The rules of a service config for calls.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use callboard_core::{MethodConfig, RetryPolicy, ServiceConfig};
 
 use super::throttle::Throttle;
 
-/// What calls need of a service's config, as of one moment.
+/// The rules of a service config for calls. Never changed, only replaced.
 #[derive(Debug)]
 pub(crate) struct Rules {
     config: Arc<ServiceConfig>,
@@ -14,24 +14,24 @@ pub(crate) struct Rules {
 }
 
 impl Rules {
-    /// Those of this config, which follow the `former` ones. None if it says nothing of calls.
+    /// The rules of this config, which replace the `former` ones. None if there are none.
     pub(crate) fn new(config: Arc<ServiceConfig>, former: Option<&Self>) -> Option<Self> {
         let bucket = former.and_then(Self::throttle);
         let throttle = config.retry_throttling.map(|says| Throttle::renewed(bucket, says));
         config.has_methods().then_some(Self { config, throttle })
     }
 
-    /// How calls of this method are made.
+    /// The settings for calls of this method.
     pub(crate) fn method(&self, path: &str) -> Option<&MethodConfig> {
         self.config.method(path)
     }
 
-    /// When calls of this method are sent again.
+    /// The retry policy for calls of this method.
     pub(crate) fn retry(&self, path: &str) -> Option<&RetryPolicy> {
         self.method(path)?.retry.as_ref()
     }
 
-    /// What stops retries while too many calls fail.
+    /// The throttle of retries, if there is one.
     pub(crate) fn throttle(&self) -> Option<&Arc<Throttle>> {
         self.throttle.as_ref()
     }

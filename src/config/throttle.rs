@@ -1,4 +1,4 @@
-//! The bucket of tokens that stops retries while too many calls fail.
+//! gRPC's retry throttling: a token bucket that stops retries while too many calls fail.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -8,13 +8,13 @@ use callboard_core::RetryThrottling;
 /// One token. gRPC counts in thousandths.
 const TOKEN: u32 = 1_000;
 
-/// gRPC's retry throttling, shared by all calls of a channel. Without a lock.
+/// gRPC's retry throttling, shared by all calls of a channel. It takes no lock.
 #[derive(Debug)]
 pub(crate) struct Throttle {
     says: RetryThrottling,
     most: u32,
     ratio: u32,
-    /// How full it is, in thousandths of a token.
+    /// The tokens that are left, in thousandths.
     left: AtomicU32,
 }
 
@@ -24,14 +24,14 @@ impl Throttle {
         Self { says, most, ratio: thousandths(says.token_ratio), left: AtomicU32::new(most) }
     }
 
-    /// The bucket of a config: the former one, as full as it is, if the numbers are the same; else a full one, as in
+    /// The bucket of a config. The former one is kept if its parameters are the same; else a full one is made, as in
     /// grpc-go.
     pub(crate) fn renewed(former: Option<&Arc<Self>>, says: RetryThrottling) -> Arc<Self> {
         let same = former.filter(|former| former.says == says);
         same.map_or_else(|| Arc::new(Self::new(says)), Arc::clone)
     }
 
-    /// Notes a failure that a retry could follow. False if none may: no more than half is left.
+    /// Notes a failure that could be retried. False if retries are throttled: no more than half of the tokens are left.
     pub(crate) fn failed(&self) -> bool {
         let take = |left: u32| Some(left.saturating_sub(TOKEN));
         let (Ok(before) | Err(before)) = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
@@ -40,14 +40,14 @@ impl Throttle {
 
     /// Notes a call that has succeeded.
     pub(crate) fn succeeded(&self) {
-        // Nearly always it is full; then threads only read, which costs them nothing.
+        // The bucket is nearly always full. Then threads only read it, which is cheap.
         let put = |left: u32| (left < self.most).then(|| (left + self.ratio).min(self.most));
-        // An error says that it is full.
+        // An error means that it is full.
         let _ = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, put);
     }
 }
 
-/// At least one, up to gRPC's thousand tokens.
+/// In thousandths: at least one, at most gRPC's thousand tokens.
 fn thousandths(tokens: f64) -> u32 {
     (tokens * f64::from(TOKEN)).round().max(1.0).min(f64::from(1_000 * TOKEN)) as u32
 }
@@ -58,7 +58,7 @@ mod tests {
 
     use super::*;
 
-    /// gRPC's text, with numbers that are exact: thousandths.
+    /// gRPC's definition, with exact numbers: thousandths.
     struct Model {
         most: i64,
         ratio: i64,

@@ -6,17 +6,17 @@ use tokio::time::{Duration, Instant};
 use super::subchannel::Subchannel;
 use super::subchannels::Subchannels;
 
-/// Which endpoints are to be connected, as the balancer wants it.
+/// Which endpoints to connect, as the balancer has decided.
 #[derive(Debug)]
 pub(super) enum Plan {
     All,
-    /// Those that were named, and others on demand.
+    /// The named endpoints, and others on demand.
     Only,
     InOrder(ConnectOrder),
 }
 
 impl Plan {
-    /// Whether others may be connected on demand.
+    /// Whether endpoints may be connected on demand.
     pub(super) fn is_partial(&self) -> bool {
         matches!(self, Self::Only)
     }
@@ -25,12 +25,12 @@ impl Plan {
 /// The order in which endpoints are tried, until one is ready, and how far it has gone.
 #[derive(Debug)]
 pub(super) struct ConnectOrder {
-    /// The numbers of their subchannels.
+    /// The numbers of the subchannels.
     order: Vec<u64>,
     attempt_delay: Duration,
-    /// How many have been started in the first pass.
+    /// How many attempts have been started in the first pass.
     begun: usize,
-    /// When the next one is started, if the one before has not failed by then.
+    /// When the next attempt starts, unless the one before has failed earlier.
     next_at: Option<Instant>,
 }
 
@@ -39,14 +39,14 @@ impl ConnectOrder {
         Self { order: order.collect(), attempt_delay, begun: 0, next_at: None }
     }
 
-    /// Notes a failed attempt: if it was the one begun last, the next one need not wait.
+    /// Notes a failed attempt. If it was the one started last, the next one starts at once.
     pub(super) fn failed(&mut self, number: u64) {
         if self.begun > 0 && self.order.get(self.begun - 1) == Some(&number) {
             self.next_at = None;
         }
     }
 
-    /// Keeps the one that is ready, and lets those rest that are not needed then. False if none is.
+    /// Keeps the endpoint that is ready, and closes the others. False if none is ready.
     pub(super) fn keep(&self, subchannels: &mut Subchannels) -> bool {
         if !subchannels.any_ready() {
             return false;
@@ -54,7 +54,7 @@ impl ConnectOrder {
         let counts = subchannels.counts();
         let open = counts.of(ConnectivityState::Ready) + counts.of(ConnectivityState::Connecting);
         if open > 1 {
-            // The first in order, or else any.
+            // The first in the order, or else any.
             let in_order = self.order.iter().filter_map(|number| subchannels.place(*number));
             let ready = |place: &usize| subchannels.list()[*place].is_ready();
             let kept = in_order.chain(0..subchannels.list().len()).find(ready);
@@ -68,8 +68,9 @@ impl ConnectOrder {
         true
     }
 
-    /// The first pass, one at a time, each with a head start: says which to dial now. Each is wanted from its turn on, and
-    /// dialled again when its own backoff is over.
+    /// Makes the next steps of the first pass, and returns which subchannels to dial now. They are started one at a
+    /// time, each with a head start. A subchannel is wanted from its start on, and is dialled again when its own
+    /// backoff is over.
     pub(super) fn step(&mut self, subchannels: &mut Subchannels, now: Instant) -> Vec<usize> {
         let mut dial: Vec<usize> = Vec::new();
         while self.begun < self.order.len() && self.next_at.is_none_or(|at| at <= now) {
@@ -82,8 +83,8 @@ impl ConnectOrder {
                 dial.push(place);
                 self.next_at = Some(later(now, self.attempt_delay));
             } else if let Some(since) = subchannel.connecting_since() {
-                // Its head start began with its attempt, not with this order: changes in the registry that come faster
-                // than the attempt_delay must not keep the others from their turn.
+                // The head start began with the attempt, not with this order. Otherwise changes in the registry that
+                // come faster than the attempt delay would keep the others from being dialled.
                 self.next_at = Some(later(since, self.attempt_delay));
             }
         }

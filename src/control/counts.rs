@@ -1,32 +1,32 @@
-//! What is counted over all subchannels, so that what happens to one costs no look at the others.
+//! Figures over all subchannels, kept up to date so that a change of one needs no scan of the others.
 
 use std::collections::BTreeSet;
 
 use callboard_core::ConnectivityState;
 use tokio::time::{Duration, Instant};
 
-/// What the subchannels have to know of the channel's settings.
+/// The settings of the channel that the subchannels need.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
-    /// How long a further connection may be idle.
+    /// How long an extra connection may be idle.
     pub(super) extra_idle: Duration,
     /// How long an attempt to connect may take.
     pub(super) connect_timeout: Duration,
 }
 
-/// What is counted of one subchannel.
+/// What one subchannel contributes to the figures.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Counted {
     pub(super) state: ConnectivityState,
     pub(super) failing: bool,
     pub(super) resting: bool,
-    /// Attempts to connect that are under way.
+    /// Attempts to connect that are running.
     pub(super) attempts: usize,
-    /// Whether one of them is of doubtful outcome: it was not connected before, or its last attempt has failed.
+    /// Whether the outcome of one of them is doubtful: it was not connected before, or its last attempt has failed.
     pub(super) doubtful: bool,
     pub(super) due: Option<Due>,
     pub(super) hope: Hope,
-    /// When to look after its further connections.
+    /// When to check its extra connections.
     pub(super) extra_connections_at: Option<Instant>,
 }
 
@@ -34,52 +34,53 @@ pub(super) struct Counted {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Due {
     pub(super) at: Instant,
-    /// Decides between those that are due at one moment. Drawn for each, so that no place in the registry is the last.
+    /// A random number that decides between those that are due at the same time, so that the order in the registry does
+    /// not matter.
     pub(super) lot: u32,
     pub(super) doubtful: bool,
 }
 
-/// Whether calls that do not wait for ready may wait for an endpoint.
+/// Whether calls without wait-for-ready may wait for an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Hope {
-    /// It fails, or there is nothing to wait for.
+    /// It is failing, or there is nothing to wait for.
     None,
-    /// Up to this time: its attempt has failed by then, or its turn has not come for as long as one takes.
+    /// Up to this time. By then its attempt has failed, or has not started for as long as an attempt takes.
     Until(Instant),
     Always,
 }
 
-/// Those that are due, in order.
+/// Subchannels that are to be dialled, in order.
 type Queue = BTreeSet<(Instant, u32, usize)>;
 
-/// The counted of all subchannels, by their places.
+/// The figures of all subchannels, by their places.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     counted: Vec<Counted>,
     /// How many are in each state, by the state's number.
     states: [usize; 5],
     failing: BTreeSet<usize>,
-    /// How many can be hoped for, until the latest of their times at most, and how many without an end.
+    /// How many have [`Hope::Until`], the latest time of these so far, and how many have [`Hope::Always`].
     hopes: usize,
     hopes_end: Option<Instant>,
     always: usize,
     resting: BTreeSet<usize>,
     attempts: usize,
     doubtful_attempts: usize,
-    /// Those that were connected and are to be connected again, and the others.
+    /// Two queues: subchannels that were connected before, and the others.
     due: Queue,
     doubtful_due: Queue,
     extra_connections: BTreeSet<(Instant, usize)>,
 }
 
 impl Counts {
-    /// Counts one more, in the next place.
+    /// Adds one more, in the next place.
     pub(super) fn push(&mut self, counted: Counted) {
         self.counted.push(counted);
         self.add(self.counted.len() - 1, counted);
     }
 
-    /// Takes over what has become of one.
+    /// Updates the figures of one.
     pub(super) fn note(&mut self, place: usize, counted: Counted) {
         let former = std::mem::replace(&mut self.counted[place], counted);
         if former != counted {
@@ -150,13 +151,13 @@ impl Counts {
         self.always > 0 || self.hopes > 0 && self.hopes_end.is_some_and(|end| now < end)
     }
 
-    /// When there is nothing to hope for any more, if nothing happens until then.
+    /// When no endpoint may become ready any more, if nothing changes until then.
     pub(super) fn hopes_end_at(&self, now: Instant) -> Option<Instant> {
         let only_hope = self.hopes > 0 && self.always == 0 && self.of(ConnectivityState::Ready) == 0;
         self.hopes_end.filter(|end| only_hope && now < *end)
     }
 
-    /// The last one that fails.
+    /// The last one that is failing.
     pub(super) fn last_failing(&self) -> Option<usize> {
         self.failing.last().copied()
     }
@@ -165,19 +166,19 @@ impl Counts {
         self.resting.iter().copied()
     }
 
-    /// Which one to dial next, while no more than so many attempts may be under way.
+    /// Which one to dial next. `most` bounds the attempts that run at the same time.
     pub(super) fn next_due(&self, now: Instant, most: usize) -> Option<usize> {
         let (at, _, place) = self.first_due(most)?;
         (at <= now).then_some(place)
     }
 
-    /// When one is to be dialled next, if that does not hang on an attempt that is under way.
+    /// When the next one is due. None if that depends on a running attempt.
     pub(super) fn due_at(&self, most: usize) -> Option<Instant> {
         self.first_due(most).map(|(at, ..)| at)
     }
 
-    /// Attempts of doubtful outcome leave a quarter of the places to others: silent addresses, however many, do not keep
-    /// those waiting that were connected and have to be again, as after a server's maximum age.
+    /// The first that is due. Doubtful attempts leave a quarter of the limit to others. So silent addresses, however
+    /// many, do not delay endpoints that have to be reconnected, for instance after a server's maximum connection age.
     fn first_due(&self, most: usize) -> Option<(Instant, u32, usize)> {
         let proven = self.due.first().filter(|_| self.attempts < most);
         let leaves_room = self.attempts < most && self.doubtful_attempts < most - most / 4;
@@ -188,7 +189,7 @@ impl Counts {
         }
     }
 
-    /// Whose further connections to look after.
+    /// The subchannel whose extra connections are to be checked.
     pub(super) fn next_extra_connections(&self, now: Instant) -> Option<usize> {
         self.extra_connections.first().filter(|(at, _)| *at <= now).map(|(_, place)| *place)
     }
@@ -236,16 +237,16 @@ mod tests {
         }
         assert_eq!(order, [0, 1, 2, 3], "all four places are taken");
         assert_eq!(counts.due_at(4), None);
-        // A doubtful one has failed. The places of its kind are three.
+        // A doubtful attempt has failed. At most three of the four may be doubtful.
         counts.note(0, due(now + Duration::from_secs(1), true));
         assert_eq!(counts.next_due(now, 4), Some(4));
         counts.note(4, dialled(true));
         counts.note(2, due(now + Duration::from_secs(1), false));
-        assert_eq!(counts.next_due(now, 4), Some(5), "the fourth is for who was connected");
+        assert_eq!(counts.next_due(now, 4), Some(5), "the fourth is for one that was connected before");
     }
 
     #[test]
-    fn one_place_is_for_anybody() {
+    fn a_single_attempt_may_be_doubtful() {
         let mut counts = Counts::default();
         counts.push(due(Instant::now(), true));
         assert_eq!(counts.next_due(Instant::now(), 1), Some(0));

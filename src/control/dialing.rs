@@ -10,13 +10,13 @@ use super::connect_order::{ConnectOrder, Plan};
 use super::subchannel::Subchannel;
 use super::task::Control;
 
-/// How many attempts are begun in a row, and how long the next ones wait then: thousands that fail at once, each of which
-/// costs little, would leave no time to others on this thread.
+/// How many attempts are started in a row, and how long the next ones wait then. Without a pause, thousands of attempts
+/// that fail at once would starve other tasks on this thread.
 const MOST_BEGUN: usize = 16;
 const BETWEEN: Duration = Duration::from_millis(4);
 
 impl Control {
-    /// Asks the balancer anew which endpoints to connect.
+    /// Asks the balancer again which endpoints to connect.
     pub(super) fn replan(&mut self) {
         let members = Members::new(Arc::clone(self.subchannels.endpoints()));
         self.plan = match self.balancer().connect(&members) {
@@ -30,7 +30,7 @@ impl Control {
                 self.subchannels.want_only(&listed);
                 Plan::Only
             }
-            // `Connect` may grow; what this channel does not know it treats as the default.
+            // `Connect` is non-exhaustive; unknown variants are treated as the default.
             _ => {
                 self.subchannels.want_all(true);
                 Plan::All
@@ -38,7 +38,7 @@ impl Control {
         };
     }
 
-    /// Has those connected that picks have asked for. True if there are any.
+    /// Connects the endpoints that picks have asked for. True if there are any.
     pub(super) fn connect_on_demand(&mut self) -> bool {
         let asked_for = self.picker.take_demands();
         for member in &asked_for {
@@ -68,7 +68,7 @@ impl Control {
         self.dial_from = now + BETWEEN;
     }
 
-    /// Opens one more connection to each endpoint that calls wait for a place at, if it may have more.
+    /// Opens one more connection to each endpoint whose streams are all in use while calls wait, if it may have more.
     pub(super) fn widen(&mut self) {
         let (now, most) = (Instant::now(), self.parts.most_connections);
         if most == 1 {

@@ -1,6 +1,6 @@
 //! The one task that runs a channel.
 //!
-//! Resolver updates and connection events go in; connections are dialled; what calls need to know comes out as one
+//! It takes resolver updates and connection events, and dials connections. It publishes what calls need to know as one
 //! [`Published`] value behind an atomic pointer. Calls share nothing else with this task.
 
 mod connect_order;
@@ -39,25 +39,25 @@ pub use self::state::EndpointStatus;
 pub(crate) use self::state::{Published, Verdict};
 pub(crate) use self::summary::{Standing, Summary};
 
-/// What a channel's task is started with.
+/// The parameters of a channel's task.
 pub(crate) struct Parts {
-    /// The one in use: the service's config may change it.
+    /// The balancer to start with. The service config may change it.
     pub(crate) balancer: Arc<dyn Balancer>,
     pub(crate) connector: Arc<dyn Connector>,
     pub(crate) settings: Settings,
     pub(crate) backoff: Backoff,
     /// How many connections one endpoint may have.
     pub(crate) most_connections: usize,
-    /// How long one that was opened because others were full may be idle.
+    /// How long an extra connection may be idle.
     pub(crate) extra_idle: Duration,
-    /// How many attempts to connect may be under way.
+    /// How many attempts to connect may run at the same time.
     pub(crate) max_dials: usize,
 }
 
-/// How many attempts to connect may be under way, if nobody says.
+/// How many attempts to connect may run at the same time, by default.
 pub(crate) const MAX_DIALS: usize = 100;
 
-/// Starts a channel's task. It ends when the last handle on what this returns is dropped.
+/// Starts a channel's task. It ends when the last handle to the returned value is dropped.
 pub(crate) fn start(
     runtime: &Handle,
     service: ServiceName,

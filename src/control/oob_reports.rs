@@ -1,4 +1,4 @@
-//! Asking an endpoint for reports out of band.
+//! Requests out-of-band load reports from an endpoint.
 
 use std::sync::{Arc, Weak};
 
@@ -15,20 +15,21 @@ use tracing::Instrument;
 use crate::grpc::{Defaults, Direct};
 use crate::transport::Connection;
 
-/// How large a report may be, in bytes. One has a handful of figures; a peer may send anything.
+/// How large a report may be, in bytes. A report has only a few figures, but a peer may send anything.
 const LARGEST_REPORT: usize = 64 << 10;
 
-/// One stream of reports on one connection of an endpoint, which is opened again whenever it ends. Dropping it ends it.
+/// One stream of reports on one connection of an endpoint. It is opened again whenever it ends. Dropping this value
+/// ends it.
 #[derive(Debug)]
 pub(crate) struct OobReports {
-    /// Which one it is. The task holds the connection, and ends with this.
+    /// The connection of the stream. The task holds it, and ends when this value is dropped.
     connection: Weak<Connection>,
     every: Duration,
     task: AbortHandle,
 }
 
 impl OobReports {
-    /// Starts to ask for a report that often. Each lands on the endpoint.
+    /// Starts to request a report this often. Each report is stored in the endpoint.
     pub(crate) fn start(
         connection: &Arc<Connection>,
         endpoint: Endpoint,
@@ -41,7 +42,7 @@ impl OobReports {
         Self { connection: Arc::downgrade(connection), every, task }
     }
 
-    /// Whether it is this connection that it asks on, and this often.
+    /// Whether it uses this connection and this interval.
     pub(crate) fn is(&self, connection: &Arc<Connection>, every: Duration) -> bool {
         std::ptr::eq(self.connection.as_ptr(), Arc::as_ptr(connection)) && self.every == every
     }
@@ -56,7 +57,7 @@ impl Drop for OobReports {
 /// Opens the stream again and again, with gRPC's backoff, unless the server does not know the method.
 async fn listen(direct: Direct, endpoint: Endpoint, every: Duration) {
     if !direct.has_room() {
-        tracing::debug!("the server takes one call at a time: it is not asked for load reports");
+        tracing::debug!("the server permits one call at a time: no load reports are requested");
         return;
     }
     let mut retry = BackoffState::new(Backoff::CONNECTION);
@@ -67,14 +68,14 @@ async fn listen(direct: Direct, endpoint: Endpoint, every: Duration) {
             tracing::debug!("the server does not report its load out of band");
             return;
         }
-        // The wait is counted from the start of the attempt, as with connections.
+        // The wait counts from the start of the attempt, as for connections.
         let again = later(begun, retry.failed());
-        tracing::debug!(%status, wait = ?again.saturating_duration_since(Instant::now()), "no load reports");
+        tracing::debug!(%status, wait = ?again.saturating_duration_since(Instant::now()), "the stream of load reports has ended");
         sleep_until(again).await;
     }
 }
 
-/// One stream, to its end.
+/// Reads one stream to its end.
 async fn stream(direct: &Direct, endpoint: &Endpoint, every: Duration, retry: &mut BackoffState) -> Status {
     let path = PathAndQuery::from_static(STREAM_CORE_METRICS);
     let codec = ProstCodec::<OrcaLoadReportRequest, OrcaLoadReport>::default();

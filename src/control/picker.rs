@@ -1,4 +1,4 @@
-//! What calls can be given to, and the picker that chooses.
+//! The endpoints that calls can be sent to, and the picker that chooses among them.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,44 +10,44 @@ use super::subchannel::Subchannel;
 use super::subchannels::Subchannels;
 use crate::transport::Connection;
 
-/// A balancer cannot have a new picker made more often than this.
+/// The shortest refresh interval of a balancer.
 const SHORTEST_LIFE: Duration = Duration::from_millis(10);
 
-/// What calls can choose from.
+/// The endpoints that calls can choose from.
 #[derive(Debug)]
 pub(crate) struct Picking {
     pub(crate) chooser: Arc<Chooser>,
-    /// Those of all members, in their order. None for one that is not ready.
+    /// The connections of all members, in their order. None for a member that is not ready.
     pub(crate) connections: Arc<[Option<Connections>]>,
     demands: Arc<Demands>,
 }
 
-/// The members and the picker over them. A call holds it to its end, so it holds no connection.
+/// The members and their picker. A call holds it to its end, so it must not hold connections.
 #[derive(Debug)]
 pub(crate) struct Chooser {
     pub(crate) picker: Box<dyn Picker>,
     pub(crate) members: Members,
-    /// Which balancer has made the picker.
+    /// The balancer that has made the picker.
     balancer: Arc<dyn Balancer>,
 }
 
-/// Members that picks have asked to have connected. Calls write it and the task reads it.
+/// Members that picks have asked to connect. Calls write it and the task reads it.
 #[derive(Debug, Default)]
 struct Demands(Mutex<BTreeSet<Member>>);
 
 impl Picking {
-    /// Notes that a pick wants this member connected. The call waits then, which wakes the task.
+    /// Notes that a pick asks to connect this member. The call waits then, which wakes the task.
     pub(crate) fn demand(&self, member: Member) {
         self.demands.0.lock().unwrap_or_else(PoisonError::into_inner).insert(member);
     }
 
-    /// A member's connections, if it is ready.
+    /// The connections of a member, if it is ready.
     pub(crate) fn connections(&self, member: Member) -> Option<&Connections> {
         self.connections.get(member.index())?.as_ref()
     }
 }
 
-/// A ready endpoint's open connections: the first, and those that were opened because it was full.
+/// The open connections of a ready endpoint: the first, and the extra ones.
 #[derive(Debug)]
 pub(crate) struct Connections {
     first: Arc<Connection>,
@@ -66,14 +66,14 @@ impl Connections {
     }
 }
 
-/// What was published last for calls to choose from. A new picker is made only if the members or their readiness have
-/// changed, or if the balancer wants one.
+/// Makes the pickers, and keeps the latest. A new one is made only if the members or the ready ones among them have
+/// changed, or if the balancer asks for one.
 #[derive(Debug, Default)]
 pub(super) struct CurrentPicker {
     picking: Option<Arc<Picking>>,
-    /// When a new picker is due although nothing has changed.
+    /// When a new picker is due even if nothing has changed.
     refresh_at: Option<Instant>,
-    /// The subchannels' when they were looked at last.
+    /// The editions of the subchannels at the last update.
     editions: (u64, u64),
 }
 
@@ -82,18 +82,19 @@ impl CurrentPicker {
         self.picking.as_ref()
     }
 
-    /// When to [`update`](Self::update) although nothing has changed.
+    /// When to call [`update`](Self::update) even if nothing has changed.
     pub(super) fn refresh_at(&self) -> Option<Instant> {
         self.refresh_at
     }
 
-    /// The members that picks have asked to have connected since the last look.
+    /// Takes the members that picks have asked to connect since the last call.
     pub(super) fn take_demands(&self) -> BTreeSet<Member> {
         let Some(picking) = &self.picking else { return BTreeSet::new() };
         std::mem::take(&mut *picking.demands.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Makes a new picker if anything has changed that it is about. `partial` says that it is made even if none is ready.
+    /// Makes a new picker if anything has changed that it depends on. With `partial`, it is made even if no endpoint is
+    /// ready.
     pub(super) fn update(&mut self, balancer: &Arc<dyn Balancer>, subchannels: &Subchannels, partial: bool) {
         let now = Instant::now();
         let old = self.picking.as_deref();
@@ -110,7 +111,7 @@ impl CurrentPicker {
         let same = |old: &Picking| is_same(&old.chooser.members, &members);
         let kept = old.filter(|old| same(old) && !due && !switched && !(stirred && balancer.watches_states()));
         let chooser = kept.map(|old| Arc::clone(&old.chooser));
-        // Where endpoints are connected on demand, calls wait for states too: they ask the same picker again.
+        // If endpoints are connected on demand, calls also wait for changes of state: they ask the same picker again.
         if let Some(old) = kept
             && Arc::ptr_eq(&old.connections, &connections)
             && !stirred
@@ -132,7 +133,7 @@ impl CurrentPicker {
     }
 }
 
-/// Whether these are the same endpoints, and the same of them are ready.
+/// Whether the endpoints are the same, and the same ones are ready.
 fn is_same(old: &Members, new: &Members) -> bool {
     old.ready() == new.ready() && instances(old).eq(instances(new))
 }
@@ -141,7 +142,7 @@ fn instances(members: &Members) -> impl Iterator<Item = *const Instance> {
     members.iter().map(|member| Arc::as_ptr(members[member].instance()))
 }
 
-/// The connections of all: the list that there is already, if it will do.
+/// The connections of all members. The old list is reused if nothing has changed.
 fn connections(old: Option<&Picking>, subchannels: &Subchannels) -> Arc<[Option<Connections>]> {
     let same = |old: &&Picking| {
         old.connections.len() == subchannels.list().len()
@@ -151,7 +152,7 @@ fn connections(old: Option<&Picking>, subchannels: &Subchannels) -> Arc<[Option<
         .map_or_else(|| subchannels.list().iter().map(Connections::of).collect(), |old| Arc::clone(&old.connections))
 }
 
-/// Whether this is what the subchannel has, unchanged.
+/// Whether these are the current connections of the subchannel.
 fn is(old: Option<&Connections>, now: &Subchannel) -> bool {
     let old = old.into_iter().flat_map(Connections::iter).map(Arc::as_ptr);
     old.eq(now.connections().map(Arc::as_ptr))

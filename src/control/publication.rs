@@ -1,4 +1,4 @@
-//! What a channel's task tells its calls.
+//! The state that a channel's task publishes for its calls.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,28 +9,28 @@ use tokio::sync::futures::Notified;
 
 use super::state::{Published, Since};
 
-/// What is published, and who is told when there is something new.
+/// The published state, and the notifications of its changes.
 #[derive(Debug)]
 pub(crate) struct Publication {
     latest: ArcSwap<Published>,
-    /// It is known that no config says anything of calls: they need not look at what is published to begin.
+    /// Whether it is known that no service config affects calls. Then a call can begin without loading the state.
     unruled: AtomicBool,
-    /// Told after each publication.
+    /// Notified after each publication.
     anew: Notify,
-    /// Told when there is something new for calls that wait for an endpoint.
+    /// Notified when something has changed for calls that wait for an endpoint.
     changed: Notify,
-    /// Told when there is something new for calls that wait for a place: other connections than before.
+    /// Notified when something has changed for calls that wait for a stream: the connections.
     moved: Notify,
 }
 
-/// What is published after a look. Each resolves when there is reason to look again.
+/// Notifications of what is published after a look. Each resolves when there is a reason to look again.
 #[derive(Debug)]
 pub(crate) struct News<'a> {
-    /// Anything at all. Not for calls, of which there may be many.
+    /// Any publication. Not for calls, as there may be many of them.
     pub(crate) anything: Notified<'a>,
-    /// Something new for calls that wait for an endpoint.
+    /// A change for calls that wait for an endpoint.
     pub(crate) changed: Notified<'a>,
-    /// Something new for calls that wait for a place.
+    /// A change for calls that wait for a stream.
     pub(crate) moved: Notified<'a>,
 }
 
@@ -45,32 +45,33 @@ impl Publication {
         }
     }
 
-    /// What is known now. Without a lock; not to be held across an await.
+    /// The current state. Takes no lock; do not hold the guard across an await.
     pub(crate) fn now(&self) -> Guard<Arc<Published>> {
         self.latest.load()
     }
 
-    /// Looks at what is known now. What comes after that is among the news, even if nobody awaits them yet.
+    /// Reads the current state. Everything that is published after that completes the returned notifications, even if
+    /// they are not polled yet.
     pub(crate) fn look<T>(&self, look: impl FnOnce(&Published) -> T) -> (T, News<'_>) {
-        // Before the look: from when it is made, a `Notified` misses nothing.
+        // Made before the look: a `Notified` misses no notification after it is made.
         let news =
             News { anything: self.anew.notified(), changed: self.changed.notified(), moved: self.moved.notified() };
         (look(&self.now()), news)
     }
 
-    /// Whether it is known that no config says anything of calls that begin now.
+    /// Whether it is known that no service config affects calls that begin now.
     pub(crate) fn is_unruled(&self) -> bool {
         self.unruled.load(Ordering::Relaxed)
     }
 
-    /// Replaces what is published. One task does.
+    /// Replaces the published state. Called by one task only.
     pub(crate) fn publish(&self, published: Published) {
-        // Before the rest: whoever sees what is published sees this too.
+        // Stored first, so that every reader of the new state sees this too.
         self.unruled.store(published.is_unruled(), Ordering::Relaxed);
         let published = Arc::new(published);
         let former = self.latest.swap(Arc::clone(&published));
         self.anew.notify_waiters();
-        // Many calls may wait: they are woken only for what can make a difference to them.
+        // Many calls may wait, so they are woken only for changes that matter to them.
         match published.since(&former) {
             Since::Alike => {}
             Since::Renewed => self.changed.notify_waiters(),

@@ -1,4 +1,4 @@
-//! What a channel's clones, its calls and its task have in common.
+//! The state that a channel's clones, its calls and its task share.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,23 +15,24 @@ use crate::config::ActiveConfig;
 use crate::grpc::Defaults;
 use crate::transport::{Runtime, Turn};
 
-/// Held by every clone of a channel and by every call that has no response yet. Its end ends the control task.
+/// Held by every clone of a channel and by every call that has no response yet. The control task ends when it is
+/// dropped.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) service: ServiceName,
     pub(crate) defaults: Defaults,
     publication: Publication,
-    /// For responses that are on their way.
+    /// The latest summary, for responses that are being received.
     pub(crate) standing: Arc<Standing>,
-    /// Told by each call that waits for an endpoint, and by each that finds no place if endpoints may have several
-    /// connections.
+    /// Notified by each call that waits for an endpoint and, if endpoints may have several connections, by each call
+    /// that finds no free stream.
     pub(crate) wanted: Arc<Notify>,
-    /// Told by who wants every endpoint to be dialled now.
+    /// Notified to dial every endpoint now.
     pub(crate) urge: Arc<Notify>,
-    /// How many calls have ever waited for an endpoint or a place: the number of their turns.
+    /// How many calls have ever waited for an endpoint or a stream. Turns are numbered by it.
     turns: AtomicU64,
     pub(crate) waiting: Waiting,
-    /// Where the channel's tasks run, wherever its calls are polled.
+    /// The runtime of the channel's tasks. Calls may be polled on another one.
     pub(crate) runtime: Arc<Runtime>,
     state: watch::Sender<ConnectivityState>,
     _alive: oneshot::Sender<()>,
@@ -62,22 +63,22 @@ impl Shared {
         }
     }
 
-    /// What is known now. Without a lock; not to be held across an await.
+    /// The current state. Takes no lock; do not hold the guard across an await.
     pub(crate) fn published(&self) -> arc_swap::Guard<Arc<Published>> {
         self.publication.now()
     }
 
-    /// Looks at what is known now, and gives what there will be news by. Without a lock.
+    /// Reads the current state, and returns the notifications of later changes. Takes no lock.
     pub(crate) fn look<T>(&self, look: impl FnOnce(&Published) -> T) -> (T, News<'_>) {
         self.publication.look(look)
     }
 
-    /// Whether it is known that no config says anything of calls that begin now.
+    /// Whether it is known that no service config affects calls that begin now.
     pub(crate) fn is_unruled(&self) -> bool {
         self.publication.is_unruled()
     }
 
-    /// A turn after all those that were given before.
+    /// A turn after all earlier ones.
     pub(crate) fn next_turn(&self) -> Arc<Turn> {
         Turn::new(self.turns.fetch_add(1, Ordering::Relaxed))
     }
@@ -87,7 +88,7 @@ impl Shared {
         self.wanted.notify_one();
     }
 
-    /// Notes that a call has found no place.
+    /// Notes that a call has found no free stream.
     pub(crate) fn note_crowd(&self) {
         if self.defaults.several_connections {
             self.wanted.notify_one();

@@ -1,4 +1,4 @@
-//! Where a channel learns which endpoints there are.
+//! The source of a channel's endpoints.
 
 use std::any::Any;
 use std::fmt;
@@ -7,30 +7,30 @@ use std::sync::Arc;
 use callboard_core::{Balancer, Instance, Resolution, Watcher};
 use futures_core::future::BoxFuture;
 
-/// Where a channel learns which endpoints there are. A [`Watcher`] of the registry is one; who has more to say, such as an
-/// external balancer, stands in front of it.
+/// The source of a channel's endpoints. A [`Watcher`] of the registry is one. A source with its own endpoints, such as
+/// an external balancer, wraps it.
 pub(crate) trait Source: Send {
-    /// Resolves when something has changed that the other methods give. Cancel-safe.
+    /// Resolves when something has changed that the other methods return. Cancel-safe.
     fn changed(&mut self) -> BoxFuture<'_, ()>;
 
-    /// What the registry says.
+    /// The state of the registry.
     fn registry(&self) -> &Resolution;
 
     /// The endpoints to connect.
     fn set(&self) -> Set;
 
-    /// The balancer that decides in the place of the channel's own.
+    /// The balancer to use in place of the channel's own.
     fn balancer(&self) -> Option<&Arc<dyn Balancer>> {
         None
     }
 
-    /// Takes note of whether any endpoint is ready. True if by that something has changed that the other methods give.
+    /// Notes whether any endpoint is ready. True if that changes what the other methods return.
     fn note_ready(&mut self, any: bool) -> bool {
         let _ = any;
         false
     }
 
-    /// What there is to say of this source, beside what the registry says.
+    /// The status of this source, if it is not the registry alone.
     fn status(&self) -> Option<Arc<dyn SourceStatus>> {
         None
     }
@@ -41,17 +41,17 @@ pub(crate) trait Source: Send {
 pub(crate) enum Set {
     /// The registry has not answered yet.
     Unanswered,
-    /// The registry has answered, and something else is awaited: what that is, for messages.
+    /// The registry has answered, and something else is awaited. The text names it, for messages.
     Awaited(&'static str),
     Known(Arc<[Arc<Instance>]>),
 }
 
-/// What a source has to say of itself, in one line, for messages about calls.
+/// The status of a source, displayed in one line in messages about calls.
 pub(crate) trait SourceStatus: fmt::Display + fmt::Debug + Send + Sync {
-    /// What it means that the set is empty, if that is not what it means in a registry.
+    /// Why the set is empty, if the reason is not the registry.
     fn why_empty(&self) -> Option<&'static str>;
 
-    /// For whoever knows what it is.
+    /// For downcasting to the concrete type.
     fn as_any(&self) -> &dyn Any;
 }
 

@@ -1,4 +1,4 @@
-//! What calls read.
+//! The state of a channel, as calls read it.
 
 use std::mem::discriminant;
 use std::sync::Arc;
@@ -14,21 +14,21 @@ use super::subchannels::Subchannels;
 use super::summary::Summary;
 use crate::config::{ActiveConfig, ConfigStatus, Rules};
 
-/// Everything that a call needs to know, as of one moment. Never changed, only replaced, but for what an endpoint shows of
-/// itself.
+/// A snapshot of everything that a call needs to know. It is never changed, only replaced. The live figures and the
+/// state of its endpoints do change.
 #[derive(Debug)]
 pub(crate) struct Published {
     pub(crate) verdict: Verdict,
     pub(crate) state: ConnectivityState,
     pub(crate) summary: Arc<Summary>,
-    /// What the service's config says of calls. None if it says nothing, or there is none.
+    /// The rules of the service config for calls. None if there are none.
     pub(crate) rules: Option<Arc<Rules>>,
-    /// Whether it is known what the service's config says, if there is one.
+    /// Whether it is known if there is a service config, and what it contains.
     pub(crate) settled: bool,
     pub(crate) config: Arc<ConfigStatus>,
     /// In the registry's order.
     endpoints: Arc<[Endpoint]>,
-    /// Why they are not connected, if they are not: in the same order, and as it is whenever it is looked at.
+    /// Why endpoints are not connected, in the same order. These are live values.
     statuses: Arc<[Arc<Status>]>,
 }
 
@@ -37,22 +37,22 @@ pub(crate) struct Published {
 pub(crate) enum Verdict {
     /// Ask the picker.
     Pick(Arc<Picking>),
-    /// Wait: something is on its way.
+    /// Wait: an endpoint may become ready soon.
     Wait,
-    /// Fail, unless the call is to wait for ready.
+    /// Fail, unless the call waits for ready.
     Fail,
-    /// Fail in any case: nothing will change any more.
+    /// Fail in any case: the channel's task has ended.
     Ended,
 }
 
-/// What is new for calls that wait.
+/// What has changed for calls that wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Since {
-    /// Nothing: they wait on.
+    /// Nothing.
     Alike,
-    /// Another picker, or it is known how calls are to be made.
+    /// The picker, or the service config has become known.
     Renewed,
-    /// Other connections, or another verdict.
+    /// The connections, or what to do with calls.
     Moved,
 }
 
@@ -60,12 +60,12 @@ pub(crate) enum Since {
 #[non_exhaustive]
 #[derive(Clone, Debug)]
 pub struct EndpointStatus {
-    /// What the registry says of it, its state, and its live figures.
+    /// Its registration, its state, and its live figures.
     pub endpoint: Endpoint,
-    /// Why the last attempt to connect failed, unless a later one has succeeded; of an idle endpoint, why its connections
-    /// do not last.
+    /// Why the last attempt to connect failed, unless a later one has succeeded. For an idle endpoint, why its
+    /// connections do not last.
     pub connection_error: Option<Error>,
-    /// When a failed endpoint may be dialled again. Past, if the balancer does not want it connected now.
+    /// When a failed endpoint may be dialled again. In the past if the balancer does not want it connected now.
     pub retry_at: Option<Instant>,
 }
 
@@ -83,7 +83,7 @@ impl Published {
         }
     }
 
-    /// Of a channel whose task has ended: as it stood last, but for the connections.
+    /// The state of a channel whose task has ended: the last state without connections.
     pub(super) fn ended(last: &Self) -> Self {
         Self {
             verdict: Verdict::Ended,
@@ -122,12 +122,12 @@ impl Published {
         }
     }
 
-    /// Whether it is known that no config says anything of calls.
+    /// Whether it is known that no service config affects calls.
     pub(crate) fn is_unruled(&self) -> bool {
         self.settled && self.rules.is_none()
     }
 
-    /// What there is that waiting calls did not know when this was published.
+    /// What has changed for waiting calls since the former state.
     pub(crate) fn since(&self, former: &Self) -> Since {
         match (&self.verdict, &former.verdict) {
             (Verdict::Pick(now), Verdict::Pick(then)) if !Arc::ptr_eq(&now.connections, &then.connections) => {
@@ -140,8 +140,8 @@ impl Published {
         }
     }
 
-    /// Why no endpoint will be ready until somebody changes something, if that is known: the channel's task has ended, or
-    /// the registry or every endpoint fails by what no further attempt cures.
+    /// Why no endpoint can become ready without a change of configuration, if that is known: the channel's task has
+    /// ended, or the registry or every endpoint fails with an error that retrying does not cure.
     pub(crate) fn hopeless(&self) -> Option<(ErrorKind, Error)> {
         match self.verdict {
             Verdict::Ended => {
@@ -164,7 +164,7 @@ impl Published {
         first
     }
 
-    /// How each endpoint stands, in the registry's order.
+    /// The status of each endpoint, in the registry's order.
     pub(crate) fn statuses(&self) -> Vec<EndpointStatus> {
         let status = |(endpoint, status): (&Endpoint, &Arc<Status>)| {
             let WhyNotConnected { connection_error, retry_at } = status.get();
@@ -174,16 +174,17 @@ impl Published {
     }
 }
 
-/// The kind of an error that stays until somebody changes something, whatever is tried; None if it may pass. What it was
-/// caused by counts as well: a connector of the user's may say so.
+/// The kind of an error that retrying does not cure; None if it may pass. Its causes are checked as well, because a
+/// user's connector may report such an error.
 fn lasting(error: &Error) -> Option<ErrorKind> {
     let levels = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
     let mut kinds = levels.filter_map(|error| error.downcast_ref::<Error>()).map(Error::kind);
     kinds.find(|kind| matches!(kind, ErrorKind::Denied | ErrorKind::Invalid | ErrorKind::Unsupported))
 }
 
-/// gRPC's rule: ready if anything is; else connecting if anything is that has not just failed, or waits for its turn; else
-/// failing. A set that is known to be empty is failing, and so is a registry that has never answered and cannot be reached.
+/// gRPC's rule: ready if any endpoint is; else connecting if any is connecting without having failed last, or waits to
+/// be dialled; else failing. A set that is known to be empty is failing, and so is a registry that has never answered
+/// and cannot be reached.
 fn aggregate(set: &Set, summary: &Summary, counts: &Counts) -> ConnectivityState {
     if counts.of(ConnectivityState::Ready) > 0 {
         return ConnectivityState::Ready;

@@ -1,4 +1,4 @@
-//! One endpoint's connections, through all their states.
+//! One endpoint's connections and their states.
 
 mod counted;
 mod events;
@@ -22,7 +22,7 @@ use super::oob_reports::OobReports;
 use crate::grpc::Defaults;
 use crate::transport::{Connection, ConnectionKey, Connector, End, Event, Settings, open};
 
-/// One endpoint and its connections: the first, whose state is the endpoint's, and further ones while that is full.
+/// One endpoint and its connections: the first, whose state is the endpoint's, and extra ones while that is full.
 ///
 /// ```text
 ///            dial            SETTINGS
@@ -33,16 +33,16 @@ use crate::transport::{Connection, ConnectionKey, Connector, End, Event, Setting
 /// ```
 #[derive(Debug)]
 pub(in crate::control) struct Subchannel {
-    /// It names the subchannel in its attempts, wherever it moves.
+    /// Identifies the subchannel in its attempts, wherever it moves in the list.
     number: u64,
     endpoint: Endpoint,
     phase: Phase,
     pace: Pace,
     /// Whether it is to be connected.
     wanted: bool,
-    /// Whether that is because a pick has asked for it: then only until it is lost.
+    /// Whether a pick has asked for it. Then it is connected until the connection is lost.
     on_demand: bool,
-    /// Whether it was connected, and there is no reason to doubt that it can be again.
+    /// Whether it was connected, and has not failed since.
     proven: bool,
     /// See [`Due`](super::counts::Due).
     lot: u32,
@@ -51,7 +51,7 @@ pub(in crate::control) struct Subchannel {
     /// How often the server has asked for fewer PINGs.
     calm: u32,
     extra: ExtraConnections,
-    /// Of what it reports out of band.
+    /// Its stream of out-of-band load reports.
     oob_reports: Option<OobReports>,
     status: Arc<Status>,
 }
@@ -75,8 +75,8 @@ impl Subchannel {
         }
     }
 
-    /// The same address, of which the registry now says something else. A new incarnation is a server that has just
-    /// started: there is no reason to wait for it any longer, unless it is said to have started again and again.
+    /// Takes over a changed registration of the same address. A new incarnation is a server that has just started, so
+    /// the backoff ends, unless such changes come too often.
     pub(in crate::control) fn change_to(&mut self, instance: &Arc<Instance>) {
         if Arc::ptr_eq(instance, self.endpoint.instance()) {
             return;
@@ -85,7 +85,7 @@ impl Subchannel {
         self.endpoint = self.endpoint.with_instance(Arc::clone(instance));
         if restarted && self.pace.may_restart() {
             self.reset_backoff();
-            // How often it bears to be asked for signs of life was said by its predecessor.
+            // It was the former process that asked for fewer PINGs.
             self.calm = 0;
         }
     }
@@ -94,7 +94,7 @@ impl Subchannel {
         self.number
     }
 
-    /// Notes whether it is to be connected.
+    /// Sets whether it is to be connected.
     pub(in crate::control) fn want(&mut self, wanted: bool) {
         self.on_demand = false;
         let anew = wanted && !self.wanted;
@@ -102,12 +102,12 @@ impl Subchannel {
         if let Phase::Idle { since } = &mut self.phase
             && anew
         {
-            // It waits for its turn from now on.
+            // It waits to be dialled from now on.
             *since = Instant::now();
         }
     }
 
-    /// Notes whether it is among those that are to be connected. If not, it is closed, unless a pick has asked for it.
+    /// Sets whether the balancer lists it as one to connect. If not, it is closed, unless a pick has asked for it.
     pub(in crate::control) fn want_only(&mut self, listed: bool) {
         match listed {
             true => self.want(true),
@@ -116,7 +116,7 @@ impl Subchannel {
         }
     }
 
-    /// A pick has asked for it: it is to be connected once.
+    /// Notes that a pick has asked for it: it is connected once.
     pub(in crate::control) fn demand(&mut self) {
         if !self.wanted {
             self.want(true);
@@ -140,7 +140,7 @@ impl Subchannel {
         self.last_error.as_ref()
     }
 
-    /// The connections that calls can be sent on, the first one first. There is one if it is ready.
+    /// The connections that calls can be sent on, the first one first. There is at least one if it is ready.
     pub(in crate::control) fn connections(&self) -> impl Iterator<Item = &Arc<Connection>> {
         let first = self.phase.connection();
         first.into_iter().chain(self.extra.connections())
@@ -154,7 +154,7 @@ impl Subchannel {
         matches!(self.phase, Phase::Ready { .. })
     }
 
-    /// Whether calls wait that it would take if it had one more connection, and it may have so many in all.
+    /// Whether calls wait for a stream of it, and it may have one more connection. `most` bounds their number.
     pub(in crate::control) fn is_crowded(&self, most: usize, now: Instant) -> bool {
         self.is_ready()
             && self.extra.has_room(most.saturating_sub(1), now)
@@ -166,7 +166,7 @@ impl Subchannel {
         self.connecting_since().is_some()
     }
 
-    /// When the attempt that is under way was begun.
+    /// When the running attempt was started.
     pub(in crate::control) fn connecting_since(&self) -> Option<Instant> {
         match self.phase {
             Phase::Connecting { since, .. } => Some(since),
@@ -174,24 +174,24 @@ impl Subchannel {
         }
     }
 
-    /// Whether its last attempt failed and no later one has succeeded, even while another one runs.
+    /// Whether its last attempt failed and no later one has succeeded. Another one may be running.
     pub(in crate::control) fn is_failing(&self) -> bool {
         self.last_error.is_some() && !self.is_ready()
     }
 
-    /// Notes that calls wait for any endpoint: an idle one rests no longer than it must.
+    /// Notes that calls wait for an endpoint: shortens the pause of an idle one.
     pub(in crate::control) fn hurry(&mut self) {
         if let Phase::Resting { rest, .. } = &mut self.phase {
             rest.hurry();
         }
     }
 
-    /// Looks after its further connections; see [`ExtraConnections::tend`].
+    /// Checks its extra connections; see [`ExtraConnections::tend`].
     pub(in crate::control) fn tend_extra_connections(&mut self, now: Instant, idle: Duration) -> bool {
         self.extra.tend(now, idle)
     }
 
-    /// Forgets the failures there were: what waits for its backoff is to be dialled now, and the next wait is the first one.
+    /// Resets the backoff: a waiting endpoint is dialled now, and the next wait is the first one again.
     pub(in crate::control) fn reset_backoff(&mut self) {
         self.pace.reset();
         self.extra.forget_failure();
@@ -214,7 +214,7 @@ impl Subchannel {
         }
     }
 
-    /// Opens its connection or, when it has one, a further one.
+    /// Opens its connection or, if it has one, an extra one.
     pub(in crate::control) fn dial(
         &mut self,
         id: u64,
@@ -234,7 +234,7 @@ impl Subchannel {
         self.note_state();
     }
 
-    /// Closes what there is: an attempt is given up, a connection finishes its calls.
+    /// Cancels its attempts and closes its connections, which finish their calls.
     pub(in crate::control) fn rest(&mut self) {
         self.phase = Phase::idle();
         self.wanted = false;
@@ -242,7 +242,7 @@ impl Subchannel {
         self.note_state();
     }
 
-    /// Asks it to report its load so often on the connection that it has now, or no longer.
+    /// Requests load reports at this interval on the current connection, or stops requesting them.
     pub(in crate::control) fn ask_for_reports(&mut self, every: Option<Duration>, defaults: &Defaults) {
         let wanted = every.zip(self.connections().next());
         let asked =

@@ -19,12 +19,12 @@ use crate::grpc::Defaults;
 #[derive(Debug)]
 pub(in crate::control) struct Subchannels {
     list: Vec<Subchannel>,
-    /// The subchannels' own. Calls and the balancer are given this list, so that it is made once for each change of the
-    /// registry and not whenever a connection comes or goes.
+    /// The endpoints of the subchannels. Calls and the balancer share this list, so that it is made once for each
+    /// change of the registry and not whenever a connection opens or closes.
     endpoints: Arc<[Endpoint]>,
-    /// The subchannels' own, too.
+    /// The statuses of the subchannels, shared likewise.
     statuses: Arc<[Arc<Status>]>,
-    /// Where each subchannel is, by its number.
+    /// The place of each subchannel, by its number.
     places: HashMap<u64, usize>,
     last_number: u64,
     counts: Counts,
@@ -37,7 +37,7 @@ pub(in crate::control) struct Subchannels {
 }
 
 impl Subchannels {
-    /// None yet. The backoff is that of each subchannel.
+    /// An empty list. Each subchannel will use this backoff.
     pub(in crate::control) fn new(backoff: Backoff, bounds: Bounds) -> Self {
         Self {
             list: Vec::new(),
@@ -55,7 +55,7 @@ impl Subchannels {
         }
     }
 
-    /// Takes over what the registry says: connections of what stays are kept. False if nothing has changed.
+    /// Takes over a set from the registry. Connections of endpoints that stay are kept. False if nothing has changed.
     pub(in crate::control) async fn take(&mut self, instances: &Arc<[Arc<Instance>]>) -> bool {
         let of_one_length = instances.len() == self.endpoints.len();
         let pairs = || instances.iter().zip(self.endpoints.iter()).enumerate();
@@ -67,7 +67,7 @@ impl Subchannels {
         if of_one_length
             && changed.iter().all(|index| instances[*index].address() == self.endpoints[*index].instance().address())
         {
-            // The common change, of a weight or of metadata: nothing has to be looked up.
+            // The common change, of a weight or of metadata: no endpoint has to be looked up.
             let mut endpoints = self.endpoints.to_vec();
             for place in changed {
                 self.change(place, |subchannel| subchannel.change_to(&instances[place]));
@@ -81,7 +81,8 @@ impl Subchannels {
         true
     }
 
-    /// Lets other tasks run meanwhile, as it takes a while with thousands. Dropped half-way, it leaves half a list.
+    /// Matches old and new endpoints. Yields to other tasks meanwhile, as it takes long with thousands of endpoints.
+    /// Not cancel-safe: dropped half-way, it leaves half a list.
     async fn rearrange(&mut self, instances: &[Arc<Instance>]) {
         let mut breaks = Breaks::new();
         let matches = match_up(&self.endpoints, instances, &mut breaks).await;
@@ -105,7 +106,7 @@ impl Subchannels {
         self.index(breaks).await;
     }
 
-    /// Makes the lists anew that others are given, and counts.
+    /// Rebuilds the shared lists and the figures.
     async fn index(&mut self, mut breaks: Breaks) {
         self.endpoints = self.list.iter().map(|subchannel| subchannel.endpoint().clone()).collect();
         self.statuses = self.list.iter().map(|subchannel| Arc::clone(subchannel.status())).collect();
@@ -128,7 +129,7 @@ impl Subchannels {
         subchannel
     }
 
-    /// Has all of them connected from now on, or none but those that an order wants.
+    /// Connects all of them from now on, or none but those that an order wants.
     pub(in crate::control) fn want_all(&mut self, all: bool) {
         if !(self.all_wanted && all) {
             self.change_all(|subchannel| subchannel.want(all));
@@ -136,7 +137,7 @@ impl Subchannels {
         self.all_wanted = all;
     }
 
-    /// Has these connected from now on. Of the others those stay that are connected on demand.
+    /// Connects these from now on. Of the others, those that are connected on demand stay.
     pub(in crate::control) fn want_only(&mut self, listed: &[Member]) {
         let mut wanted = vec![false; self.list.len()];
         for member in listed {
@@ -149,7 +150,7 @@ impl Subchannels {
         self.all_wanted = false;
     }
 
-    /// Changes one subchannel: what is counted of it may change.
+    /// Changes one subchannel, and updates the figures.
     pub(in crate::control) fn change<T>(&mut self, place: usize, change: impl FnOnce(&mut Subchannel) -> T) -> T {
         let (was_ready, former) = (self.list[place].is_ready(), self.list[place].state());
         let changed = change(&mut self.list[place]);
@@ -163,7 +164,7 @@ impl Subchannels {
         changed
     }
 
-    /// Changes all of them.
+    /// Changes all of them, and updates the figures.
     pub(in crate::control) fn change_all(&mut self, change: impl FnMut(&mut Subchannel)) {
         self.list.iter_mut().for_each(change);
         self.counts = Counts::default();
@@ -172,7 +173,7 @@ impl Subchannels {
         self.states_edition += 1;
     }
 
-    /// Asks all that are ready for reports: see [`Subchannel::ask_for_reports`].
+    /// Requests reports from all that are ready: see [`Subchannel::ask_for_reports`].
     pub(in crate::control) fn ask_for_reports(&mut self, every: Option<Duration>, defaults: &Defaults) {
         self.list.iter_mut().for_each(|subchannel| subchannel.ask_for_reports(every, defaults));
     }
@@ -183,7 +184,8 @@ impl Subchannels {
         resting.into_iter().for_each(|place| self.change(place, Subchannel::hurry));
     }
 
-    /// Looks after further connections: see [`Subchannel::tend_extra_connections`]. True if one may be tried again from now on.
+    /// Checks extra connections: see [`Subchannel::tend_extra_connections`]. True if one may be tried again from now
+    /// on.
     pub(in crate::control) fn tend_extra_connections(&mut self, now: Instant) -> bool {
         let (mut pauses_end, idle) = (false, self.bounds.extra_idle);
         while let Some(place) = self.counts.next_extra_connections(now) {
@@ -192,7 +194,7 @@ impl Subchannels {
         pauses_end
     }
 
-    /// Where the subchannel of this number is. None if it was removed.
+    /// The place of the subchannel with this number. None if it was removed.
     pub(in crate::control) fn place(&self, number: u64) -> Option<usize> {
         self.places.get(&number).copied()
     }

@@ -1,4 +1,4 @@
-//! One line about a channel, for messages that say why there is no answer.
+//! A channel's state in one line, for error messages.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,22 +10,22 @@ use super::source::{Set, Source, SourceStatus};
 use super::subchannel::Subchannel;
 use super::subchannels::Subchannels;
 
-/// How a channel stands, for error messages: the service, its endpoints by state, the last connection error, and what
-/// the registry says.
+/// A channel's state for error messages: the service, its endpoints by state, the last connection error, and the state
+/// of the registry.
 #[derive(Clone, Debug)]
 pub(crate) struct Summary {
     service: ServiceName,
     set: Known,
     states: Vec<(ConnectivityState, usize)>,
-    /// The last one, and whose it is.
+    /// The last connection error, and its address.
     connection_error: Option<(Address, Error)>,
     stale: Option<Stale>,
     skipped: usize,
-    /// Instances that the registry has beyond those.
+    /// How many instances of the registry are not used.
     left_out: usize,
-    /// What the source says of itself, if it is not the registry alone.
+    /// The status of the source, if it is not the registry alone.
     source: Option<Arc<dyn SourceStatus>>,
-    /// The channel's task has ended: the registry is not watched any more.
+    /// Whether the channel's task has ended, so that the registry is not watched any more.
     ended: bool,
 }
 
@@ -67,14 +67,14 @@ impl Summary {
         }
     }
 
-    /// Of a channel whose task has not looked yet.
+    /// The summary of a channel whose task has not started yet.
     pub(crate) fn unknown(service: ServiceName) -> Self {
         let (states, stale, source) = Default::default();
         let (skipped, left_out, set) = (0, 0, Known::Unanswered);
         Self { service, set, states, connection_error: None, stale, skipped, left_out, source, ended: false }
     }
 
-    /// Of a channel whose task has ended: as it stood last.
+    /// The last summary of a channel whose task has ended.
     pub(super) fn ended(&self) -> Self {
         Self { ended: true, ..self.clone() }
     }
@@ -84,7 +84,7 @@ impl Summary {
         &self.service
     }
 
-    /// How the registry stands.
+    /// The state of the registry.
     pub(crate) fn registry(&self) -> String {
         let when = if self.ended { ", when the channel ended" } else { "" };
         let source = self.source.as_ref().map(|source| format!("; {source}")).unwrap_or_default();
@@ -93,13 +93,13 @@ impl Summary {
         format!("registry out of reach: {}{age}{when}{source}", stale.error.chain())
     }
 
-    /// Why there is no endpoint to call, as far as it is known: a connection's error, or else the registry's.
+    /// Why there is no endpoint to call, if that is known: a connection's error, or else the registry's.
     pub(crate) fn cause(&self) -> Option<&Error> {
         let of_registry = || self.stale.as_ref().map(|stale| &stale.error);
         self.connection_error.as_ref().map(|(_, error)| error).or_else(of_registry)
     }
 
-    /// What the source says of itself, if it is not the registry alone.
+    /// The status of the source, if it is not the registry alone.
     pub(crate) fn source(&self) -> Option<&Arc<dyn SourceStatus>> {
         self.source.as_ref()
     }
@@ -109,8 +109,8 @@ impl Summary {
     }
 }
 
-/// The latest summary of a channel. It holds no connection and does not keep the channel's task alive: a response that is
-/// on its way may outlive its channel, and needs it for its errors.
+/// The latest summary of a channel. It holds no connection and does not keep the channel's task alive. A response that
+/// is being received may outlive its channel, and needs the summary for its errors.
 #[derive(Debug)]
 pub(crate) struct Standing(ArcSwap<Summary>);
 

@@ -1,4 +1,4 @@
-//! The task: what happens, one thing after the other.
+//! The control task of a channel.
 
 use std::sync::{Arc, Weak};
 
@@ -17,7 +17,7 @@ use crate::config::ActiveConfig;
 use crate::grpc::Defaults;
 use crate::transport::{ConnectionKey, Event, Settings};
 
-/// How many events are taken before others on this thread have their turn.
+/// How many events are handled before the task yields.
 const MOST_EVENTS: usize = 64;
 
 /// The state of the task.
@@ -31,20 +31,20 @@ pub(super) struct Control {
     pub(super) subchannels: Subchannels,
     pub(super) plan: Plan,
     pub(super) picker: CurrentPicker,
-    /// Told by calls that wait: for an endpoint, or for a place where there may be more.
+    /// Notified by calls that wait for an endpoint, or for a stream where more connections are permitted.
     wanted: Arc<Notify>,
-    /// Told by who wants everything to be dialled now.
+    /// Notified to dial every endpoint now.
     urge: Arc<Notify>,
     events: mpsc::UnboundedReceiver<(ConnectionKey, Event)>,
     pub(super) reports: mpsc::UnboundedSender<(ConnectionKey, Event)>,
     pub(super) last_id: u64,
-    /// How often endpoints were asked to report last, and as of which edition of the subchannels.
+    /// The interval at which load reports were requested last, and the edition of the subchannels then.
     asked_for_reports: (Option<Duration>, u64),
-    /// Whether the source's balancer decides.
+    /// Whether the source's balancer is in use.
     by_source: bool,
     /// From when on the next change of the set is taken over.
     take_from: Instant,
-    /// From when on the next ones are dialled that are due.
+    /// From when on endpoints that are due are dialled.
     pub(super) dial_from: Instant,
     /// Since when no endpoint works. None while one does, or may soon.
     failing_since: Option<Instant>,
@@ -80,7 +80,7 @@ impl Control {
         }
     }
 
-    /// Runs until the last channel is dropped, which `dropped` resolves at.
+    /// Runs until the last channel is dropped; then `dropped` resolves.
     pub(super) async fn run(mut self, mut dropped: oneshot::Receiver<()>) {
         loop {
             let (wake, may_take) = (self.next_wake(), self.take_from <= Instant::now());
@@ -94,7 +94,7 @@ impl Control {
                     self.subchannels.hurry();
                     self.widen();
                     if !self.connect_on_demand() {
-                        // What calls read has not changed.
+                        // Nothing to publish.
                         continue;
                     }
                 }
@@ -112,17 +112,17 @@ impl Control {
             if !self.publish() {
                 return;
             }
-            // However much there is to do, others on this thread have their turn.
+            // Yields, so that other tasks on this thread run even if there is always more to do.
             yield_now().await;
         }
     }
 
-    /// The balancer that decides: the source's, or the channel's own.
+    /// The balancer in use: the source's, or the channel's own.
     pub(super) fn balancer(&self) -> &Arc<dyn Balancer> {
         self.source.balancer().unwrap_or(&self.parts.balancer)
     }
 
-    /// Takes over what the source says: connections of what stays are kept, whatever the balancer.
+    /// Takes over the source's endpoints. Connections of endpoints that stay are kept, even if the balancer changes.
     async fn take_set(&mut self) {
         let switched = self.take_config();
         let Set::Known(instances) = self.source.set() else { return };
@@ -136,7 +136,7 @@ impl Control {
         self.take_from = Instant::now() + pause_after(begun.elapsed());
     }
 
-    /// Says once that instances have different weights, and that the balancer does not look at them.
+    /// Logs once that instances have different weights and that the balancer does not look at them.
     fn warn_of_unused_weights(&mut self) {
         let endpoints = self.subchannels.endpoints();
         let differs = endpoints.iter().find(|endpoint| endpoint.weight() != endpoints[0].weight());
@@ -146,7 +146,7 @@ impl Control {
         self.weights_named = true;
     }
 
-    /// Takes over the service's config, as soon as the registry has answered. True if it has brought another balancer.
+    /// Takes over the service config, once the registry has answered. True if the balancer has changed.
     fn take_config(&mut self) -> bool {
         let registry = self.source.registry();
         if registry.instances.is_none() {
@@ -158,7 +158,7 @@ impl Control {
     }
 
     fn take_event(&mut self, ConnectionKey { by, id }: ConnectionKey, event: Event) {
-        // None if the endpoint was removed while the event was on its way.
+        // None if the endpoint was removed meanwhile.
         let Some(place) = self.subchannels.place(by) else { return };
         let failed = matches!(event, Event::Failed(_));
         let lost = self.subchannels.change(place, |subchannel| {
@@ -173,7 +173,7 @@ impl Control {
         }
     }
 
-    /// Asks each ready endpoint to report out of band, if the balancer wants that.
+    /// Requests out-of-band load reports from each ready endpoint, if the balancer wants them.
     fn ask_for_reports(&mut self, defaults: &Defaults) {
         let every = self.balancer().oob_report_interval();
         let edition = self.subchannels.edition();
@@ -183,7 +183,7 @@ impl Control {
         }
     }
 
-    /// Publishes what has changed. False if nobody is left to read it.
+    /// Publishes what has changed. False if the last channel is gone.
     fn publish(&mut self) -> bool {
         let Some(shared) = self.shared.upgrade() else { return false };
         self.ask_for_reports(&shared.defaults);
@@ -196,7 +196,7 @@ impl Control {
         true
     }
 
-    /// Says once that no endpoint works, and once that one does again.
+    /// Logs once when no endpoint works any more, and once when one works again.
     fn log_change(&mut self, published: &Published) {
         match published.state {
             ConnectivityState::TransientFailure if self.failing_since.is_none() => {
@@ -214,16 +214,16 @@ impl Control {
     }
 }
 
-/// How long the set stays as it is after a change that took so long. With thousands of endpoints and changes without a pause,
-/// this leaves most of the time to others.
+/// How long to wait after a change of the set, given the time that it took. With thousands of endpoints and continuous
+/// changes, this leaves most of the time to other tasks.
 fn pause_after(change: Duration) -> Duration {
     const HARDLY_ANY: Duration = Duration::from_millis(5);
     const LONGEST: Duration = Duration::from_secs(1);
     if change < HARDLY_ANY { Duration::ZERO } else { LONGEST.min(change * 20) }
 }
 
-/// However the task ends: with the last channel, by a panic of the balancer, or with its runtime. In the last two cases
-/// there may be calls, which must not wait for what nobody does any more.
+/// The task ends with the last channel, by a panic of the balancer, or with its runtime. In the last two cases calls
+/// may be waiting. They must fail then.
 impl Drop for Control {
     fn drop(&mut self) {
         for endpoint in self.subchannels.endpoints().iter() {

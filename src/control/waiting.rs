@@ -1,4 +1,4 @@
-//! How many calls wait, and how many may.
+//! Counts and bounds the calls that wait.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,42 +8,42 @@ use std::task::{Context, Poll};
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 
-/// Counts the calls that wait for an endpoint or for a place, and bounds them.
+/// Counts the calls that wait for an endpoint or for a stream, and bounds their number.
 #[derive(Debug)]
 pub(crate) struct Waiting {
     count: AtomicUsize,
     most: usize,
-    /// Told when one more may wait after none could.
+    /// Notified when one more may wait after none could.
     room: Arc<Notify>,
 }
 
-/// One call that waits. Dropping it ends that.
+/// One call that waits. Dropping it ends the wait.
 #[derive(Debug)]
 pub(crate) struct Waiter<'a>(&'a Waiting);
 
 impl Waiting {
-    /// None for no bound.
+    /// `most` is the bound. None for no bound.
     pub(crate) fn new(most: Option<usize>) -> Self {
         Self { count: AtomicUsize::new(0), most: most.unwrap_or(usize::MAX), room: Arc::default() }
     }
 
-    /// One more call waits. None if as many do as may.
+    /// Counts one more waiting call. None if the bound is reached.
     pub(crate) fn begin(&self) -> Option<Waiter<'_>> {
         let fits = |count| (count < self.most).then_some(count + 1);
         self.count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fits).ok().map(|_| Waiter(self))
     }
 
-    /// How many wait now.
+    /// How many calls wait now.
     pub(crate) fn count(&self) -> usize {
         self.count.load(Ordering::SeqCst)
     }
 
-    /// Waits until one more may wait. What it waits by is kept in `room` meanwhile.
+    /// Waits until one more call may wait. `room` holds the notification meanwhile.
     pub(crate) fn poll_room(&self, room: &mut Option<Pin<Box<OwnedNotified>>>, cx: &mut Context<'_>) -> Poll<()> {
         while !self.has_room() {
             let waited =
                 room.get_or_insert_with(|| Box::pin(Arc::clone(&self.room).notified_owned())).as_mut().poll(cx);
-            // Asked again from when it is waited for: then no change is missed.
+            // Checked again after registering, so that no change is missed.
             if waited.is_pending() && !self.has_room() {
                 return Poll::Pending;
             }
@@ -53,7 +53,7 @@ impl Waiting {
         Poll::Ready(())
     }
 
-    /// Whether one more may wait, or none ever: then there is nothing to wait for.
+    /// Whether one more may wait. True also if the bound is 0: then there is nothing to wait for.
     fn has_room(&self) -> bool {
         self.most == 0 || self.count() < self.most
     }

@@ -1,4 +1,4 @@
-//! What a user's program adds to each attempt of a call: gRPC's call credentials.
+//! gRPC's call credentials: metadata that a user's code adds to each attempt of a call.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,23 +13,23 @@ use tonic::metadata::MetadataMap;
 
 use super::status;
 
-/// Gives metadata for each attempt of a call, such as a fresh token: grpc-go's `PerRPCCredentials`.
+/// Provides metadata for each attempt of a call, such as a fresh token: grpc-go's `PerRPCCredentials`.
 ///
-/// Given to a channel by [`ChannelBuilder::call_credentials`](crate::ChannelBuilder::call_credentials). An interceptor runs
-/// once for a call; this is asked for every attempt, retries included, once its endpoint is chosen.
+/// Given to a channel by [`ChannelBuilder::call_credentials`](crate::ChannelBuilder::call_credentials). An interceptor
+/// runs once for a call. Credentials are asked for every attempt, retries included, once its endpoint is chosen.
 ///
-/// It runs within the call, on the task that polls it, and within its deadline: when that passes it is dropped, and the
-/// call ends with `DEADLINE_EXCEEDED`. The attempt has its place on the connection meanwhile, so keep a token for as long as
-/// it is good, and let calls wait for one request for the next. Nothing is kept for it by the channel.
+/// The future runs on the task that polls the call, within the call's deadline. At the deadline it is dropped, and the
+/// call ends with `DEADLINE_EXCEEDED`. The attempt occupies a stream of the connection meanwhile. So cache a token
+/// while it is valid, and let calls share one request for the next one. The channel caches nothing.
 ///
-/// What it gives replaces what the request has under the same names. Names that gRPC or HTTP/2 reserve (`grpc-…`, `te`,
-/// `content-type`, `user-agent`, `lb-token`) fail the attempt with `INTERNAL`. The values are marked as sensitive: they are
-/// not printed, and not kept in the connection's compression table.
+/// The metadata replaces what the request has under the same names. Names that gRPC or HTTP/2 reserve (`grpc-…`, `te`,
+/// `content-type`, `user-agent`, `lb-token`) fail the attempt with `INTERNAL`. The values are marked as sensitive: they
+/// are not printed, and not put into the connection's compression table.
 ///
-/// An error ends the attempt, unsent, and the call, unless the service's retry policy lists its code. The codes are those
-/// that gRPC's A54 lets others than a server use: CANCELLED, UNKNOWN, DEADLINE_EXCEEDED, PERMISSION_DENIED,
-/// RESOURCE_EXHAUSTED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, UNAUTHENTICATED; any other becomes INTERNAL. When in doubt, say
-/// UNAUTHENTICATED, as grpc-go does, or UNAVAILABLE for what another attempt may cure.
+/// An error ends the attempt, which is not sent, and the call, unless the service's retry policy lists its code. The
+/// codes are those that gRPC's A54 permits beside servers: CANCELLED, UNKNOWN, DEADLINE_EXCEEDED, PERMISSION_DENIED,
+/// RESOURCE_EXHAUSTED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, UNAUTHENTICATED; any other becomes INTERNAL. When in
+/// doubt, use UNAUTHENTICATED, as grpc-go does, or UNAVAILABLE for what another attempt may cure.
 ///
 /// ```
 /// use callboard::{RequestInfo, CallCredentials};
@@ -54,16 +54,17 @@ use super::status;
 /// ```
 #[async_trait]
 pub trait CallCredentials: Send + Sync + 'static {
-    /// The metadata for this attempt.
+    /// Returns the metadata for this attempt.
     ///
     /// # Errors
-    /// The status that the attempt ends with, see above.
+    /// The status that the attempt ends with; see above.
     ///
     /// # Cancel safety
-    /// It is dropped at the call's deadline, and with a call that is given up.
+    /// The future is dropped at the call's deadline, and when the call is cancelled.
     async fn metadata(&self, attempt: &RequestInfo<'_>) -> Result<MetadataMap, Status>;
 
-    /// Whether they may be sent over TLS alone. They may, unless overridden; then a channel without TLS is not built.
+    /// Whether the metadata may be sent over TLS only. True, unless overridden; then building a channel without TLS
+    /// fails.
     fn requires_tls(&self) -> bool {
         true
     }
@@ -80,8 +81,8 @@ pub struct RequestInfo<'a> {
 }
 
 impl<'a> RequestInfo<'a> {
-    /// Path, metadata and extensions of the call. A value in the request's extensions is how a caller tells the credentials
-    /// for whom it calls.
+    /// Path, metadata and extensions of the call. A caller can pass a value to the credentials in the request's
+    /// extensions, such as the user that it calls for.
     pub fn call(&self) -> Call<'a> {
         self.call
     }
@@ -91,30 +92,31 @@ impl<'a> RequestInfo<'a> {
         self.authority.as_str()
     }
 
-    /// What a token is for, as gRPC has it: `https://authority/package.Service`, without the port 443 and the method.
+    /// The audience of a token, as gRPC defines it: `https://authority/package.Service`, without the port 443 and the
+    /// method.
     pub fn service_url(&self) -> String {
         let (authority, path) = (self.authority.as_str(), self.call.path());
         let service = path.rfind('/').map_or(path, |slash| &path[..slash]);
         format!("https://{}{service}", authority.strip_suffix(":443").unwrap_or(authority))
     }
 
-    /// Where it goes.
+    /// The endpoint that was chosen.
     pub fn endpoint(&self) -> &'a Endpoint {
         self.endpoint
     }
 
-    /// Which attempt it is, from 1.
+    /// The number of the attempt, from 1.
     pub fn number(&self) -> u32 {
         self.number
     }
 
-    /// How much of the call's time is left. None if it has no deadline.
+    /// The time until the call's deadline. None if it has none.
     pub fn time_left(&self) -> Option<Duration> {
         self.time_left
     }
 }
 
-/// A channel's credentials. What they are is not printed.
+/// A channel's credentials. `Debug` does not print them.
 #[derive(Clone)]
 pub(crate) struct Credentials(pub(crate) Arc<dyn CallCredentials>);
 
@@ -124,7 +126,7 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// What they say of this attempt, as far as it is theirs to say: not what is reserved, nor the channel's own fields.
+/// Asks for the metadata of this attempt, and checks it: reserved names and the channel's own fields are not permitted.
 pub(crate) async fn of_attempt(
     credentials: &Credentials,
     info: &RequestInfo<'_>,
@@ -145,7 +147,7 @@ fn refused(status: &Status) -> Status {
 fn checked(given: MetadataMap, own: &[HeaderName]) -> Result<HeaderMap, Status> {
     let mut headers = given.into_headers();
     if let Some(name) = headers.keys().find(|name| is_reserved(name) || own.contains(name)) {
-        return Err(Status::internal(format!("the call credentials gave {name}, which is not theirs to set")));
+        return Err(Status::internal(format!("the call credentials gave {name}, which they may not set")));
     }
     headers.values_mut().for_each(|value| value.set_sensitive(true));
     Ok(headers)
@@ -164,7 +166,7 @@ mod tests {
     fn what_they_give_is_not_printed() {
         let mut given = MetadataMap::new();
         given.insert("authorization", "Bearer hunter2".parse().expect("a value"));
-        let headers = checked(given, &[]).expect("theirs to set");
+        let headers = checked(given, &[]).expect("they may set it");
         assert_eq!(headers["authorization"], "Bearer hunter2");
         assert!(!format!("{headers:?}").contains("hunter2"), "{headers:?}");
     }

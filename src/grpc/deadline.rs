@@ -1,4 +1,4 @@
-//! When a call has to be over.
+//! The deadline of a call.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -15,7 +15,7 @@ use crate::transport::{Expiry, Runtime};
 
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
-/// Does something until the deadline, if there is one. None if that comes first.
+/// Polls a future until the deadline, if there is one. None if the deadline passes first.
 pub(crate) fn until<T>(
     deadline: &mut Option<Deadline>,
     mut work: impl Future<Output = T> + Unpin,
@@ -27,18 +27,19 @@ pub(crate) fn until<T>(
     })
 }
 
-/// The end of a call's time. Small: every call has room for one.
+/// The deadline of a call. Small, because every call holds one.
 #[derive(Debug)]
 pub(crate) struct Deadline {
-    /// What ends then, whoever polls.
+    /// What is released at the deadline, even if the call is not polled.
     expiry: Arc<Expiry>,
-    /// One for the whole call, made when it has to wait for the first time. It tells the expiry, which tells whoever polls.
+    /// One timer for the whole call, made when it has to wait for the first time. It wakes the expiry, which wakes the
+    /// call's task.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Deadline {
-    /// The smaller of what the request asks for in `grpc-timeout` and what holds for its method, from when the call was
-    /// begun: now, unless it is said. None if there is neither, or if it is too far away to be a time.
+    /// The smaller of the request's `grpc-timeout` and the timeout of its method, counted from the start of the call:
+    /// now, unless `begun` is given. None if there is neither, or if it is too far away for an `Instant`.
     pub(crate) fn of<B>(
         request: &http::Request<B>,
         default: Option<Duration>,
@@ -58,41 +59,42 @@ impl Deadline {
         Ok(at.map(|at| Self { expiry: Expiry::new(at, given, runtime), timer: None }))
     }
 
-    /// What is left, as the header that tells the server.
+    /// The time that is left, as the header for the server.
     pub(crate) fn header(&self) -> (HeaderName, HeaderValue) {
         (GRPC_TIMEOUT, print(self.left()))
     }
 
-    /// What is left.
+    /// The time that is left.
     pub(crate) fn left(&self) -> Duration {
         self.expiry.at().saturating_duration_since(Instant::now())
     }
 
-    /// What ends when it comes, whoever polls.
+    /// What is released at the deadline, even if the call is not polled.
     pub(crate) fn expiry(&self) -> &Arc<Expiry> {
         &self.expiry
     }
 
-    /// Resolves when it comes.
+    /// Resolves at the deadline.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.expiry.register(cx.waker());
         self.arm()
     }
 
-    /// Has what it ends ended when it comes, even if it is never polled. Says whether it has come.
+    /// Arms the timer, so that the expiry ends at the deadline even if this is never polled again. Ready if the
+    /// deadline has passed.
     pub(crate) fn arm(&mut self) -> Poll<()> {
         self.expiry.poll(&mut self.timer)
     }
 
-    /// Whether it has come.
+    /// Whether the deadline has passed.
     pub(crate) fn is_over(&self) -> bool {
         self.expiry.is_over()
     }
 }
 
-/// The status of a call that has run out of time; `progress` says how far it was.
+/// The status of a call that has exceeded its deadline; `progress` says how far it was.
 pub(crate) fn exceeded(deadline: Option<&Deadline>, progress: &str) -> Status {
-    // Without a deadline nothing is exceeded; nobody asks then.
+    // Not called without a deadline.
     let given = deadline.map(|deadline| deadline.expiry.given()).unwrap_or_default();
     Status::deadline_exceeded(format!("deadline of {given:?} exceeded {progress}"))
 }
@@ -114,7 +116,7 @@ fn parse(value: &HeaderValue) -> Option<Duration> {
     })
 }
 
-/// In the finest unit that has room in eight digits, rounded down: the server shall not think that it has longer.
+/// In the finest unit that fits into eight digits, rounded down, so that the server's deadline is not later.
 fn print(left: Duration) -> HeaderValue {
     const ROOM: u128 = 100_000_000;
     let units = [

@@ -1,4 +1,4 @@
-//! Calls of the channel's own, on one connection.
+//! The channel's own calls on one connection.
 
 use std::future::{poll_fn, ready};
 use std::pin::Pin;
@@ -24,12 +24,12 @@ use crate::transport::{Connection, Failure, Incoming, Outgoing, Slot};
 /// How long credentials may take, as these calls have no deadline.
 const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// One connection as a generated client's channel: what is called on it is not balanced, not counted among the calls to
-/// the endpoint, and not sent again.
+/// One connection, usable as the channel of a generated client. Its calls are not balanced, not counted as calls to the
+/// endpoint, and not retried.
 #[derive(Clone, Debug)]
 pub(crate) struct Direct {
     connection: Arc<Connection>,
-    /// Whose connection it is.
+    /// The endpoint of the connection.
     endpoint: Endpoint,
     defaults: Arc<Defaults>,
 }
@@ -39,7 +39,7 @@ impl Direct {
         Self { connection, endpoint, defaults: Arc::new(defaults) }
     }
 
-    /// Whether a call that does not end leaves room for others.
+    /// Whether a call that never ends leaves streams for others.
     pub(crate) fn has_room(&self) -> bool {
         self.connection.places() > 1
     }
@@ -57,7 +57,7 @@ impl tower_service::Service<http::Request<Body>> for Direct {
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         match self.connection.try_reserve() {
             Some(slot) => Box::pin(send(slot, request, self.endpoint.clone(), Arc::clone(&self.defaults))),
-            None => Box::pin(ready(Err(Status::unavailable("there is no free place on the connection")))),
+            None => Box::pin(ready(Err(Status::unavailable("there is no free stream on the connection")))),
         }
     }
 }

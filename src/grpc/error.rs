@@ -1,4 +1,4 @@
-//! Where a call's failure comes from.
+//! The origin of a failed call's status.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,13 +9,13 @@ use tonic::Status;
 use super::status;
 use crate::transport::Failure;
 
-/// Why a call has failed, if that was not a server's word: the [`source`](std::error::Error::source) of a status that the
-/// channel itself has made.
+/// Why a call has failed, if the status is not from a server: the [`source`](std::error::Error::source) of a status
+/// that the channel itself has made.
 ///
-/// A status that a server has sent has none. The message of the status says what happened; this says where, for code that
-/// has to decide. Its own source, where no endpoint was ready, is why: the last error of a connection, or else the
-/// registry's, down to what the system has said. Nothing of it goes along when a server hands the status on to its own
-/// caller: what that gets is code, message and metadata.
+/// A status from a server has none. The message of the status describes the failure; this value says where it happened,
+/// for code that has to decide. If no endpoint was ready, its own source is the reason: the last error of a connection,
+/// or else of the registry, with all its causes. It is local: when a server passes the status on to its own caller,
+/// that gets the code, the message and the metadata only.
 ///
 /// ```
 /// use callboard::{CallError, Phase};
@@ -30,7 +30,7 @@ use crate::transport::Failure;
 /// # assert_eq!(report(&tonic::Status::not_found("no")), "the server said NotFound");
 /// ```
 ///
-/// To learn which endpoint a call went to that a server has failed, see [`Peer`](crate::Peer).
+/// To learn the endpoint of a call that a server has failed, see [`Peer`](crate::Peer).
 #[derive(Clone)]
 pub struct CallError {
     phase: Phase,
@@ -38,21 +38,21 @@ pub struct CallError {
     cause: Option<Error>,
 }
 
-/// How far a call was that the channel has failed. Of a call that was sent more than once, it is the last attempt's.
+/// The phase of a call that the channel has failed. If there were several attempts, it is that of the last one.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Phase {
-    /// The request cannot be sent as it is: malformed, or larger than the service's config allows. More of it may have
-    /// been sent before, if it is a stream.
+    /// The request cannot be sent in this form: it is malformed, or larger than the service config permits. If it is a
+    /// stream, earlier messages may have been sent.
     Request,
-    /// No endpoint was chosen: none was ready, or had a free place, or the balancer has failed the call. This attempt was
-    /// not sent.
+    /// No endpoint was chosen: none was ready, or none had a free stream, or the balancer has failed the call. This
+    /// attempt was not sent.
     Choosing,
-    /// The [credentials](crate::CallCredentials) could not be had. This attempt was not sent.
+    /// The [credentials](crate::CallCredentials) have failed. This attempt was not sent.
     Credentials,
-    /// It was given to an endpoint's connection, and there is no response: the server may have processed it.
+    /// It was handed to an endpoint's connection, and there is no response. The server may have processed it.
     Response,
-    /// It was to be sent again, and its time ended before that.
+    /// It was waiting to be sent again when its deadline passed.
     Waiting,
     /// The response had begun.
     Body,
@@ -61,28 +61,28 @@ pub enum Phase {
 impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Request => "while the request was made ready",
+            Self::Request => "while the request was prepared",
             Self::Choosing => "while an endpoint was chosen",
             Self::Credentials => "while its credentials were asked for",
             Self::Response => "while its response was awaited",
             Self::Waiting => "while it was waiting to be sent again",
-            Self::Body => "while its response was on its way",
+            Self::Body => "while its response was being received",
         })
     }
 }
 
 impl CallError {
-    /// Looks whether the channel has made this status.
+    /// Returns the error of a status that the channel has made. None for any other status, such as a server's.
     pub fn of(status: &Status) -> Option<&Self> {
         std::error::Error::source(status)?.downcast_ref()
     }
 
-    /// How far the call was.
+    /// The phase of the call.
     pub fn phase(&self) -> Phase {
         self.phase
     }
 
-    /// Where it was, or had been last. None if no endpoint was chosen.
+    /// The endpoint of the last attempt. None if none was chosen.
     pub fn endpoint(&self) -> Option<&Endpoint> {
         self.endpoint.as_ref()
     }
@@ -100,7 +100,7 @@ impl fmt::Display for CallError {
 
 impl fmt::Debug for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // An endpoint is long, and a status prints its source.
+        // Only the address, because an endpoint is long and a status prints its source.
         let address = self.endpoint.as_ref().map(|endpoint| endpoint.instance().address());
         let Self { phase, cause, .. } = self;
         f.debug_struct("CallError").field("phase", phase).field("endpoint", &address).field("cause", cause).finish()
@@ -113,7 +113,7 @@ impl std::error::Error for CallError {
     }
 }
 
-/// A status of the channel's own. If it says already where it is from, that stays.
+/// Marks a status as made by the channel. An existing mark stays.
 pub(crate) fn local(status: Status, phase: Phase, endpoint: Option<&Endpoint>) -> Status {
     match CallError::of(&status) {
         None => by(status, CallError { phase, endpoint: endpoint.cloned(), cause: None }),
@@ -121,12 +121,12 @@ pub(crate) fn local(status: Status, phase: Phase, endpoint: Option<&Endpoint>) -
     }
 }
 
-/// The status of a call for which there is no endpoint, and why there is none, if that is known.
+/// Marks the status of a call that found no endpoint, with the reason, if that is known.
 pub(crate) fn nowhere(status: Status, cause: Option<&Error>) -> Status {
     by(status, CallError { phase: Phase::Choosing, endpoint: None, cause: cause.cloned() })
 }
 
-/// The same status, of which there is more to say.
+/// The same status with another message.
 pub(crate) fn reworded(status: &Status, message: String) -> Status {
     let other = Status::new(status.code(), message);
     match CallError::of(status) {
@@ -140,8 +140,8 @@ fn by(mut status: Status, error: CallError) -> Status {
     status
 }
 
-/// What the caller is told of an attempt at this endpoint that has failed. The error of his own request body he gets as
-/// he has made it. `report` adds to the cause where that was.
+/// The status for the caller of a failed attempt at this endpoint. An error of the caller's own request body is
+/// returned unchanged. `report` adds the place to the cause.
 pub(crate) fn of_failure(
     failure: Failure,
     phase: Phase,

@@ -17,7 +17,7 @@ pub(crate) struct Head {
     extensions: Extensions,
 }
 
-/// What is kept of a head while it is on its way, so that it can be sent again.
+/// What is kept of a head that was sent, so that it can be sent again.
 #[derive(Debug)]
 pub(crate) struct Kept {
     method: Method,
@@ -26,17 +26,17 @@ pub(crate) struct Kept {
     extensions: Extensions,
 }
 
-/// A copy of headers that is cheaper to make for each call than a second map.
+/// A copy of headers that is cheaper than a second map.
 #[derive(Debug)]
 enum Headers {
-    /// Those that every call has, and no others.
+    /// Exactly the headers that every call has.
     Plain,
     Listed(Vec<(HeaderName, HeaderValue)>),
 }
 
 impl Head {
-    /// Completes what the generated client has left open: scheme and authority, unless it was made `with_origin`, and
-    /// the user agent. What only the channel may tell the server is taken out: a gateway hands metadata on.
+    /// Completes what the generated client leaves open: scheme and authority, unless it was made `with_origin`, and the
+    /// user agent. Removes fields that only the channel may set, because a gateway passes metadata on.
     pub(crate) fn new(mut request: Request<()>, defaults: &Defaults) -> Result<Self, Status> {
         let mut uri = std::mem::take(request.uri_mut()).into_parts();
         uri.scheme.get_or_insert_with(|| defaults.scheme.clone());
@@ -53,7 +53,7 @@ impl Head {
         Ok(Self { request, extensions })
     }
 
-    /// What a picker sees of it.
+    /// The view of it for a picker.
     pub(crate) fn call(&self) -> Call<'_> {
         Call::new(self.request.uri().path(), self.request.headers(), &self.extensions)
     }
@@ -62,7 +62,7 @@ impl Head {
         self.request.uri().path()
     }
 
-    /// The first attempt of it at an endpoint, for who is asked about that.
+    /// Describes its first attempt at an endpoint, for the call credentials.
     pub(crate) fn described<'a>(&'a self, endpoint: &'a Endpoint, defaults: &'a Defaults) -> RequestInfo<'a> {
         let authority = self.request.uri().authority().unwrap_or(&defaults.authority);
         RequestInfo { call: self.call(), authority, endpoint, number: 1, time_left: None }
@@ -72,8 +72,8 @@ impl Head {
         self.extensions.get()
     }
 
-    /// The head of one attempt, which tells the server how much time is left, how many attempts there have been and what the
-    /// balancer adds; and what it takes to make another one.
+    /// The head of one attempt, with the time that is left, the number of previous attempts and the balancer's
+    /// metadata; and what another attempt needs.
     pub(crate) fn attempt(
         self,
         deadline: Option<&Deadline>,
@@ -120,7 +120,7 @@ impl Kept {
         Head { request, extensions: self.extensions }
     }
 
-    /// The request's extensions, emptied, for the response: the call is over, and the room is there already.
+    /// The request's extensions, emptied, to reuse their allocation for the response.
     pub(crate) fn into_room(self) -> Extensions {
         let mut extensions = self.extensions;
         extensions.clear();
@@ -130,7 +130,7 @@ impl Kept {
 
 impl Headers {
     fn of(headers: &HeaderMap, defaults: &Defaults) -> Self {
-        // Maps go through their fields in the order in which these were put in; all clients have the same.
+        // Header maps iterate in the order of insertion, which is the same for all clients.
         if headers.len() == defaults.plain.len() && headers.iter().eq(defaults.plain.iter()) {
             return Self::Plain;
         }

@@ -1,31 +1,31 @@
-//! What is said from one hop to the next, and no further.
+//! Header fields that are meant for one hop only.
 //!
-//! A gateway hands on what it was asked with and what it was answered. What its channel has acted on itself must not be
-//! among that: its own callers would take the load and the waits of the server behind it for its own, and the server
-//! behind it would take attempts and tokens that were meant for the gateway for this call's.
+//! A gateway passes on the metadata of requests and responses. Fields that its channel has acted on itself must not be
+//! among them. Otherwise the gateway's callers would take the load and the pushback of the server behind it for the
+//! gateway's own, and that server would take attempts and tokens meant for the gateway as those of this call.
 
 use http::{HeaderMap, HeaderName};
 
 use callboard_protocols::orca::LOAD_METRICS;
 
-/// What a server says about the next attempt, in a response that is all headers.
+/// A server's pushback about the next attempt, in a response of headers alone.
 pub(crate) const PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
-/// Tells a server which attempt it sees: how many have failed.
+/// The number of previous attempts, for the server.
 pub(crate) const PREVIOUS_ATTEMPTS: HeaderName = HeaderName::from_static("grpc-previous-rpc-attempts");
 
-/// Removes what the server has told the channel, from a response's head or its trailers.
+/// Removes the fields for the channel from a response's head or trailers.
 pub(crate) fn strip_response(fields: &mut HeaderMap) {
     strip(fields, &[LOAD_METRICS, PUSHBACK]);
 }
 
-/// Removes what only the channel may tell the server, from a request's head. `own` are fields of the channel's balancer.
+/// Removes the fields that only the channel may set from a request's head. `own` are fields of the channel's balancer.
 pub(crate) fn strip_request(fields: &mut HeaderMap, own: &[HeaderName]) {
     strip(fields, &[PREVIOUS_ATTEMPTS]);
     strip(fields, own);
 }
 
 fn strip(fields: &mut HeaderMap, names: &[HeaderName]) {
-    // By going through all: there are few, nearly always none of these, and to hash the names takes longer.
+    // A linear search first: there are few fields, nearly always none of these, and hashing the names takes longer.
     if fields.keys().any(|name| names.contains(name)) {
         names.iter().for_each(|name| drop(fields.remove(name)));
     }

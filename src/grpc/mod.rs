@@ -1,6 +1,6 @@
 //! gRPC over HTTP/2: heads, deadlines, statuses, and a call on one connection.
 //!
-//! It knows nothing of endpoints to choose from.
+//! Nothing here chooses endpoints.
 
 mod credentials;
 mod deadline;
@@ -25,5 +25,5 @@ pub(crate) use self::hop::{PUSHBACK, strip_response};
 pub use self::timeout::Timeout;
 pub(crate) use self::timeout::of_call;
 
-/// What comes of a call in the end.
+/// The result of a call.
 pub(crate) type Answer = Result<http::Response<tonic::body::Body>, tonic::Status>;

@@ -7,10 +7,10 @@ use tonic::Status;
 use super::fields::field;
 use crate::transport::{Failure, quoted};
 
-/// Where gRPC's status stands in headers or trailers.
+/// The header or trailer field of gRPC's status.
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
-/// What the content type of a gRPC message begins with.
+/// The prefix of gRPC's content type.
 const GRPC: &[u8] = b"application/grpc";
 
 /// A core code as tonic's.
@@ -41,7 +41,7 @@ pub(crate) fn from_tonic(code: tonic::Code) -> Code {
     }
 }
 
-/// A picker's status, within the codes that gRPC's A54 lets the control plane use; others become INTERNAL.
+/// A picker's status. Codes that gRPC's A54 does not permit for the control plane become INTERNAL.
 pub(crate) fn of_picker(status: callboard_core::Status) -> Status {
     let callboard_core::Status { code, message } = status;
     match is_for_servers_alone(code) {
@@ -65,7 +65,7 @@ pub(crate) fn is_for_servers_alone(code: Code) -> bool {
     )
 }
 
-/// What the caller is told of a failed attempt. `report` adds to the cause where that was.
+/// The status for the caller of a failed attempt. `report` adds the place to the cause.
 pub(crate) fn of_failure(failure: Failure, report: impl FnOnce(&str) -> String) -> Status {
     let (code, why) = match failure {
         Failure::Unsent(why) | Failure::Refused(why) | Failure::Overtaken(why) => (Code::Unavailable, why),
@@ -75,8 +75,7 @@ pub(crate) fn of_failure(failure: Failure, report: impl FnOnce(&str) -> String) 
     Status::new(to_tonic(code), report(&why))
 }
 
-/// What a response's head says of how the call ends: its code, if nothing else is awaited. `all` is whether nothing
-/// follows.
+/// The code of a call by its response's head, if nothing else is awaited. `all` is whether nothing follows the head.
 pub(crate) fn in_head(status: StatusCode, headers: &HeaderMap, all: bool) -> Option<Code> {
     if is_foreign(status, headers) {
         return Some(from_tonic(code_of_http(status)));
@@ -95,7 +94,7 @@ fn foreign_type(headers: &HeaderMap) -> Option<&HeaderValue> {
     field(headers, &header::CONTENT_TYPE).filter(|kind| !kind.as_bytes().starts_with(GRPC))
 }
 
-/// Whether an answer does not come from a gRPC server.
+/// Whether a response does not come from a gRPC server.
 fn is_foreign(status: StatusCode, headers: &HeaderMap) -> bool {
     (status != StatusCode::OK || foreign_type(headers).is_some()) && !headers.contains_key(GRPC_STATUS)
 }
@@ -115,8 +114,8 @@ fn code_of_http(status: StatusCode) -> tonic::Code {
     }
 }
 
-/// The status of an answer that does not come from a gRPC server, such as a proxy's; None if it may be one. `report` adds
-/// to the cause where that was.
+/// The status of a response that does not come from a gRPC server, such as a proxy's. None if it may come from one.
+/// `report` adds the place to the cause.
 pub(crate) fn of_http(head: &http::response::Parts, report: impl FnOnce(&str) -> String) -> Option<Status> {
     if !is_foreign(head.status, &head.headers) {
         return None;
@@ -125,5 +124,5 @@ pub(crate) fn of_http(head: &http::response::Parts, report: impl FnOnce(&str) ->
     let kind = foreign_type(&head.headers)
         .map(|kind| format!(" with content-type {}", quoted(kind.as_bytes())))
         .unwrap_or_default();
-    Some(Status::new(code, report(&format!("the answer is not gRPC's: HTTP {}{kind}", head.status))))
+    Some(Status::new(code, report(&format!("the response is not gRPC: HTTP {}{kind}", head.status))))
 }

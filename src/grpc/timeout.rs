@@ -1,16 +1,16 @@
-//! How long a call may take, and who says so.
+//! The timeout of a call.
 
 use std::time::Duration;
 
 use http::Extensions;
 
-/// How long a call may take, in the place of the channel's own [`timeout`](crate::ChannelBuilder::timeout), be it longer or
-/// shorter: the time from the call to the end of its response, of a stream to its last message.
+/// The timeout of a call, longer or shorter, in place of the channel's own [`timeout`](crate::ChannelBuilder::timeout).
+/// It bounds the time from the start of the call to the end of its response; of a stream, to its last message.
 ///
-/// Put it into a request's extensions. [`tonic::Request::set_timeout`] can only make the time shorter: the earlier one of
-/// two counts, as everywhere in gRPC. Where both are given, that holds for them, too. A timeout that the service's config
-/// gives the method bounds this one as well: it is the service's word, which no caller can raise; say in the config which
-/// methods take longer. [`Duration::MAX`] is no timeout.
+/// Put it into a request's extensions. [`tonic::Request::set_timeout`] can only make the time shorter: the shorter of
+/// two timeouts counts, as everywhere in gRPC. That applies also if both are given. A timeout of the method in the
+/// service config bounds this one as well: a caller cannot raise it, so configure there which methods take longer.
+/// [`Duration::MAX`] is no timeout.
 ///
 /// ```
 /// use std::time::Duration;
@@ -22,8 +22,8 @@ use http::Extensions;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeout(pub Duration);
 
-/// What bounds a call beside what it asks for in `grpc-timeout`: what the service's config says of its method, and what
-/// the call itself or else, if no config does, the channel says.
+/// The timeout of a call beside its `grpc-timeout`: the smaller of its own and that of its method in the service
+/// config. If it has none of its own, that of the method, or else the channel's.
 pub(crate) fn of_call(
     extensions: &Extensions,
     of_method: Option<Duration>,

@@ -1,32 +1,32 @@
-//! How much a stream may have under way, by what the path carries.
+//! How large the receive window of a stream is, estimated from what the path carries.
 //!
-//! What a sender may send without hearing of the reader is the window; with 2 MiB and 100 ms there and back, no stream gets
-//! more than 20 MiB a second. So the window follows the product of bandwidth and delay, as grpc-go measures it: the bytes
-//! that come between a PING and its answer.
+//! The window is what a sender may send before the reader has acknowledged anything. With 2 MiB and a round trip of 100
+//! ms, no stream gets more than 20 MiB a second. So the window follows the product of bandwidth and delay. It is
+//! measured as grpc-go does: by the bytes that arrive between a PING and its acknowledgement.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The largest window that is asked for: grpc-go's number.
+/// The largest window: grpc-go's number.
 const LIMIT: u32 = 16 << 20;
-/// A sample of this share of the window says that the window may be what limits it.
+/// If a sample reaches this share of the window, the window may be the limit.
 const NEARLY_FULL: f64 = 0.66;
-/// Where the window was the limit, it has to be above what came.
+/// The window grows to this many times the sample when it was the limit.
 const GROWTH: u64 = 2;
-/// So many round trips count alike; then the latest counts most.
+/// The first round trips, up to this number, have the same weight in the average. After them the latest weighs most.
 const FIRST_ROUND_TRIPS: u32 = 10;
 const WEIGHT_OF_LATEST: f64 = 0.9;
-/// Less than this share of the window is no reason to ask: calls with small answers cost no PING each.
+/// No PING is sent for less than the window divided by this, so that calls with small responses cost no PINGs.
 const WORTH_ASKING: u64 = 4;
-/// How long it rests after a sample that changed nothing.
+/// The pause after a sample that changed nothing.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// What to do next.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
     Nothing,
-    /// Send a PING, and tell [`asked`](Bandwidth::asked) that it was sent.
+    /// Send a PING, and call [`asked`](Bandwidth::asked) once it is sent.
     Ask,
     /// Give each stream this window.
     Widen(u32),
@@ -36,14 +36,14 @@ pub(super) enum Next {
 #[derive(Debug)]
 pub(super) struct Bandwidth {
     window: u32,
-    /// When the PING was sent whose answer is awaited, and what had been read by then.
+    /// When the outstanding PING was sent, and how many bytes had been read by then.
     asked: Option<(Instant, u64)>,
-    /// In seconds, on average.
+    /// The average round trip, in seconds.
     round_trip: f64,
     round_trips: u32,
-    /// The most bytes a second so far.
+    /// The highest rate so far, in bytes per second.
     fastest: f64,
-    /// What had been read when the last sample ended.
+    /// How many bytes had been read when the last sample ended.
     counted_from: u64,
     not_before: Option<Instant>,
 }
@@ -59,7 +59,7 @@ impl Bandwidth {
         self.asked = Some((now, read));
     }
 
-    /// Looks at how many bytes were read in all, and whether an answer has come.
+    /// Decides what to do next. `read` is the total of bytes read, `answered` whether the PING was acknowledged.
     pub(super) fn look(&mut self, now: impl Fn() -> Instant, read: u64, answered: bool) -> Next {
         if self.window >= LIMIT {
             return Next::Nothing;
@@ -67,7 +67,7 @@ impl Bandwidth {
         match self.asked {
             None if read.saturating_sub(self.counted_from) < u64::from(self.window) / WORTH_ASKING => Next::Nothing,
             None if self.not_before.is_some_and(|at| at > now()) => {
-                // What comes meanwhile says nothing of what comes at once.
+                // Bytes that arrive during the pause belong to no sample.
                 self.counted_from = read;
                 Next::Nothing
             }
@@ -107,7 +107,7 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
 
-    /// A path that carries so much a second, there and back in so long: the window after a while.
+    /// The window that results on a path of this bandwidth and round trip.
     fn settled(per_second: u64, round_trip: Duration) -> u32 {
         let (mut bandwidth, mut now, mut read) = (Bandwidth::new(2 << 20), Instant::now(), 0);
         for _ in 0..2_000 {
@@ -127,7 +127,7 @@ mod tests {
     fn the_window_follows_what_the_path_carries_up_to_a_limit() {
         let ms = Duration::from_millis;
         assert_eq!(settled(1_000 * MIB, ms(100)), LIMIT);
-        // 2 MiB are enough where less is ever under way.
+        // 2 MiB are enough where less is ever in flight.
         assert_eq!(settled(100 * MIB, ms(1)), 2 << 20);
         assert_eq!(settled(MIB, ms(100)), 2 << 20);
         let between = settled(50 * MIB, ms(100));

@@ -42,18 +42,18 @@ pub(crate) struct Connection {
     pub(super) sender: SendRequest<Bytes>,
     pub(super) streams: Arc<Streams>,
     pub(super) seen: Arc<Seen>,
-    /// Where its tasks run, wherever calls are polled.
+    /// The runtime of its tasks. Calls may be polled on another one.
     pub(super) runtime: Handle,
     /// The largest list of headers or trailers that a response may have.
     pub(super) header_list: usize,
-    /// How large a block of headers may be, compressed, that cannot be too large a list.
+    /// A compressed header block up to this size cannot exceed the header list limit.
     pub(super) harmless_block: u32,
-    /// Its end tells the driver that nobody will send any more.
+    /// Dropping it tells the driver that no handle is left to send requests.
     _held: oneshot::Sender<()>,
 }
 
 impl Connection {
-    /// To be called on the runtime that its tasks shall run on.
+    /// Must be called on the runtime that the connection's tasks shall run on.
     pub(super) fn new(
         sender: SendRequest<Bytes>,
         streams: Arc<Streams>,
@@ -65,17 +65,17 @@ impl Connection {
         Self { sender, streams, seen, runtime: Handle::current(), header_list, harmless_block, _held: held }
     }
 
-    /// Whether new requests can be sent, now or when a place is free.
+    /// Whether new requests can be sent, now or once a stream is free.
     pub(crate) fn is_open(&self) -> bool {
         !self.streams.is_closing()
     }
 
-    /// Whether a place is free at this moment.
+    /// Whether a stream is free at this moment.
     pub(crate) fn has_place(&self) -> bool {
         self.streams.used() < self.streams.limit()
     }
 
-    /// Whether a response has come on it.
+    /// Whether a response was received on it.
     pub(crate) fn has_answered(&self) -> bool {
         self.streams.has_answered()
     }
@@ -95,12 +95,12 @@ impl Connection {
         self.seen.last_written()
     }
 
-    /// How many requests the peer takes at once.
+    /// How many concurrent requests the peer permits.
     pub(crate) fn places(&self) -> usize {
         self.streams.limit()
     }
 
-    /// Whether calls wait for a place.
+    /// Whether calls wait for a stream on this connection.
     pub(crate) fn is_waited_for(&self) -> bool {
         !self.streams.queue.is_empty()
     }
@@ -131,16 +131,16 @@ impl Drop for Opening {
     }
 }
 
-/// Which attempt to connect it is, and whose.
+/// Identifies an attempt to connect, and the subchannel that makes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ConnectionKey {
-    /// The number of who makes it.
+    /// The number of the subchannel that makes it.
     pub(crate) by: u64,
     pub(crate) id: u64,
 }
 
-/// Opens a connection in a task of its own, which also drives it to its end. What happens to it is sent to `events`
-/// beside `attempt`.
+/// Opens a connection in a task of its own, which also drives it to its end. Its events are sent to `events`, together
+/// with `attempt`.
 pub(crate) fn open(
     attempt: ConnectionKey,
     address: Address,
@@ -152,40 +152,40 @@ pub(crate) fn open(
     let span = tracing::debug_span!("connection", %address, id = attempt.id).or_current();
     let opened = Arc::clone(&ready);
     let task = async move {
-        // Whoever held the other end of the channel has gone if a send fails; then nobody wants to know.
-        let tell = |event| drop(events.send((attempt, event)));
-        let mut farewell = Farewell { tell: &tell, said: false };
+        // A send fails only if the receiver was dropped. Then the event is not needed.
+        let report = |event| drop(events.send((attempt, event)));
+        let mut report_end = ReportEnd { report: &report, done: false };
         let progress = Progress::default();
         let handshake = driver::handshake(&address, &*connector, &settings, &progress);
         let outcome = tokio::time::timeout(settings.connect_timeout, handshake).await;
         match outcome {
-            Err(_) => tell(Event::Failed(progress.timed_out(settings.connect_timeout))),
-            Ok(Err(error)) => tell(Event::Failed(progress.failed(error))),
+            Err(_) => report(Event::Failed(progress.timed_out(settings.connect_timeout))),
+            Ok(Err(error)) => report(Event::Failed(progress.failed(error))),
             Ok(Ok((connection, driver))) => {
                 drop(progress);
                 opened.store(true, std::sync::atomic::Ordering::SeqCst);
-                tell(Event::Ready(connection));
-                let end = driver.drive(&|end| tell(Event::Closing(end))).await;
+                report(Event::Ready(connection));
+                let end = driver.drive(&|end| report(Event::Closing(end))).await;
                 tracing::debug!(why = end.why, "connection closed");
-                tell(Event::Closed(end));
+                report(Event::Closed(end));
             }
         }
-        farewell.said = true;
+        report_end.done = true;
     };
     Opening { task: tokio::spawn(task.instrument(span)).abort_handle(), ready }
 }
 
-/// Tells that a connection is gone if its task ends without saying so. A panic in a connector or in a byte stream of the
-/// user's must not leave an endpoint that counts as connecting or as ready for ever.
-struct Farewell<'a> {
-    tell: &'a (dyn Fn(Event) + Sync),
-    said: bool,
+/// Reports that a connection is gone if its task ends without doing so. A panic in a user's connector or byte stream
+/// must not leave an endpoint connecting or ready for ever.
+struct ReportEnd<'a> {
+    report: &'a (dyn Fn(Event) + Sync),
+    done: bool,
 }
 
-impl Drop for Farewell<'_> {
+impl Drop for ReportEnd<'_> {
     fn drop(&mut self) {
-        if !self.said {
-            (self.tell)(Event::Closed(End { why: "its task has panicked".to_owned(), ..End::default() }));
+        if !self.done {
+            (self.report)(Event::Closed(End { why: "its task has panicked".to_owned(), ..End::default() }));
         }
     }
 }
@@ -218,7 +218,7 @@ mod tests {
         }
     }
 
-    /// Panics when it is read after it was told to.
+    /// Panics on the first read after its flag was set.
     struct Panicking(DuplexStream, Arc<AtomicBool>);
 
     impl AsyncRead for Panicking {

@@ -1,4 +1,4 @@
-//! Getting from an address to a byte stream.
+//! Opening a byte stream to an address.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -21,8 +21,8 @@ use super::tcp::Sockets;
 pub(crate) trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Socket for S {}
 
-/// Opens byte streams. The caller bounds the time. An error names the phase in which it came; the progress is for those
-/// that nobody gets to make, because the time is over.
+/// Opens byte streams. The caller bounds the time. An error names the phase in which it happened. The progress serves
+/// the caller, which makes the error itself when the time is over.
 pub(crate) trait Connector: fmt::Debug + Send + Sync + 'static {
     fn connect<'a>(&'a self, address: &'a Address, progress: &'a Progress) -> BoxFuture<'a, Result<Box<dyn Socket>>>;
 }
@@ -31,7 +31,7 @@ pub(crate) trait Connector: fmt::Debug + Send + Sync + 'static {
 #[derive(Debug)]
 pub(crate) struct System {
     sockets: Sockets,
-    /// What the caller bounds the time by, so that each address of a name has its turn.
+    /// The caller's time limit. It is divided among the addresses of a name.
     within: Duration,
 }
 
@@ -64,7 +64,7 @@ async fn connect_unix(path: &Path, progress: &Progress) -> Result<UnixStream> {
     UnixStream::connect(path).await.map_err(|error| failed("Unix socket: cannot connect", error))
 }
 
-/// A connector of the user's: a service that turns an address into a byte stream.
+/// A user's connector: a service that turns an address into a byte stream.
 pub(crate) struct Custom<S>(Mutex<S>);
 
 impl<S> Custom<S> {
@@ -81,7 +81,7 @@ where
     S::Future: Send,
 {
     fn connect<'a>(&'a self, address: &'a Address, _: &'a Progress) -> BoxFuture<'a, Result<Box<dyn Socket>>> {
-        // A `clone` that panicked leaves nothing half done here.
+        // A panic in `clone` leaves the service as it was.
         let mut service = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Box::pin(async move {
             poll_fn(|cx| service.poll_ready(cx)).await.map_err(|error| failed("the connector is not ready", error))?;

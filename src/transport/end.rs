@@ -4,15 +4,15 @@
 #[derive(Clone, Debug, Default)]
 pub(crate) struct End {
     pub(crate) why: String,
-    /// The peer asks for fewer PINGs: GOAWAY(ENHANCE_YOUR_CALM) with "too_many_pings".
+    /// Whether the peer asks for fewer PINGs: GOAWAY(ENHANCE_YOUR_CALM) with "too_many_pings".
     pub(crate) calm: bool,
     pub(crate) parting: Parting,
 }
 
-/// How a connection parts from its peer.
+/// How a connection ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Parting {
-    /// The peer has said that it ends in good order: GOAWAY(NO_ERROR).
+    /// The peer has ended it in good order: GOAWAY(NO_ERROR).
     Announced,
     /// It was closed or cut.
     #[default]

@@ -14,19 +14,19 @@ use super::hold::{Hold, Sender};
 use super::pump::{Pump, SentBytes};
 use super::{Connection, Failure, Incoming, Outgoing, Slot};
 
-/// `:status` in a list of headers, as RFC 9113 counts it.
+/// The size of `:status` in a header list, as RFC 9113 counts it.
 const STATUS: usize = 7 + 3 + 32;
-/// How many names a `HeaderMap` has room for. `h2` cuts what is more.
+/// How many names a `HeaderMap` can hold. `h2` drops the rest.
 const MOST_NAMES: usize = 24_576;
 
-/// How many interim responses, of a status below 200, one call bears. gRPC's servers send none, and others a handful.
+/// How many interim responses (1xx) one call accepts. gRPC servers send none, others a few.
 const MOST_INTERIM: u32 = 100;
 
 impl Slot {
-    /// Sends a request. Its stream is reset when the deadline comes, if there is one and it is polled by then or not.
+    /// Sends a request. Its stream is reset at the deadline, if there is one, whether or not the call is polled then.
     ///
-    /// After a failure that permits to send it again, the body comes back, rewound, if it still can be; a failure
-    /// without a body is final.
+    /// After a failure that permits another attempt, the body is returned, rewound, if that is still possible. A
+    /// failure without a body is final.
     pub(crate) fn send(
         self,
         head: http::Request<()>,
@@ -47,7 +47,7 @@ impl Slot {
         let (sender, body) = match body {
             Outgoing::Whole(data) => {
                 if !empty {
-                    // It fails only if the stream is gone already, and then the response says why.
+                    // It fails only if the stream is gone already. The response reports why.
                     let _ = stream.send_data(data.clone(), true);
                 }
                 (Sender::Whole(stream), Body::Whole(data))
@@ -69,28 +69,28 @@ pub(crate) type Failed = (Failure, Option<Outgoing>);
 #[derive(Debug)]
 pub(crate) struct Sent {
     response: ResponseFuture,
-    /// Dropped before the body: it says when the stream is reset.
+    /// Dropped before the body, because it decides when the stream is reset.
     grip: Grip,
     body: Body,
-    /// Its stream.
+    /// The number of its stream.
     number: u32,
-    /// How many interim responses have come.
+    /// How many interim responses were received.
     interim: u32,
 }
 
-/// Why there is no response's head.
+/// Why there is no response head.
 #[derive(Debug)]
-pub(crate) enum Unheard {
+pub(crate) enum NoResponse {
     Failed(h2::Error),
-    /// The server has answered, by more than this side takes.
+    /// The server has answered with more than this side accepts.
     Excessive(Failure),
 }
 
 /// A response's head, and its body as `h2` has it.
-pub(crate) type Heard = http::Response<h2::RecvStream>;
+pub(crate) type ResponseHead = http::Response<h2::RecvStream>;
 
 /// A response's head, or why there is none.
-pub(crate) type Answered = Result<Heard, Unheard>;
+pub(crate) type Answered = Result<ResponseHead, NoResponse>;
 
 /// The body of a request that has been sent, or is being sent.
 #[derive(Debug)]
@@ -100,26 +100,26 @@ enum Body {
 }
 
 impl Sent {
-    /// Resolves when the response's head is there, or will not come.
+    /// Resolves with the response's head, or with why there is none.
     pub(crate) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Answered> {
-        // `h2` drops them without a word, if they are not asked for first.
+        // `h2` drops interim responses silently unless they are polled first.
         while let Poll::Ready(Some(Ok(_))) = self.response.poll_informational(cx) {
             self.interim += 1;
             if self.interim > MOST_INTERIM {
-                return Poll::Ready(Err(Unheard::Excessive(Self::only_interim())));
+                return Poll::Ready(Err(NoResponse::Excessive(Self::only_interim())));
             }
         }
-        let head = ready!(Pin::new(&mut self.response).poll(cx)).map_err(Unheard::Failed)?;
+        let head = ready!(Pin::new(&mut self.response).poll(cx)).map_err(NoResponse::Failed)?;
         let connection = self.grip.connection();
         connection.streams.note_answer(self.number);
         let is_it = |of, last: bool| of == self.response.stream_id().as_u32() && (!last || Self::is_all(&head));
         Poll::Ready(match connection.excess("headers", STATUS, head.headers(), is_it) {
             None => Ok(head),
-            Some(failure) => Err(Unheard::Excessive(failure)),
+            Some(failure) => Err(NoResponse::Excessive(failure)),
         })
     }
 
-    /// How much of the request's body is sent.
+    /// How many bytes of the request's body are sent.
     pub(crate) fn bytes(&self) -> SentBytes {
         match &self.body {
             Body::Whole(data) => SentBytes::Whole(data.len() as u64),
@@ -132,14 +132,14 @@ impl Sent {
         Failure::Broken(callboard_core::Code::Internal, why)
     }
 
-    /// Whether this head is all of the response: gRPC's "trailers only".
-    pub(crate) fn is_all(head: &Heard) -> bool {
+    /// Whether this head is the whole response: gRPC's "trailers only".
+    pub(crate) fn is_all(head: &ResponseHead) -> bool {
         head.body().is_end_stream()
     }
 
-    /// Does without the rest of a response: gives its head, and the request's body if it can be sent again.
-    pub(crate) async fn dismissed(mut self, head: Heard) -> (http::response::Parts, Option<Outgoing>) {
-        // Before the wait, so that the server is told.
+    /// Discards the rest of a response. Returns its head, and the request's body if it can be sent again.
+    pub(crate) async fn dismissed(mut self, head: ResponseHead) -> (http::response::Parts, Option<Outgoing>) {
+        // Dropped before the wait, so that the server learns that the response is discarded.
         let (parts, _) = head.into_parts();
         self.grip.finish();
         let body = match self.body {
@@ -150,7 +150,7 @@ impl Sent {
     }
 
     /// The response with this head.
-    pub(crate) fn answered(self, head: Heard) -> http::Response<Incoming> {
+    pub(crate) fn answered(self, head: ResponseHead) -> http::Response<Incoming> {
         let pump = match self.body {
             Body::Whole(_) => None,
             Body::Stream(pump) => {
@@ -161,18 +161,18 @@ impl Sent {
         head.map(|stream| Incoming::new(stream, self.grip, pump))
     }
 
-    /// What it means that there is none. Failures are those of [`Slot::send`].
-    pub(crate) async fn failed(mut self, unheard: Unheard) -> Failed {
-        let failure = match unheard {
-            Unheard::Failed(error) => {
+    /// The failure of a request without a response head. Failures are those of [`Slot::send`].
+    pub(crate) async fn failed(mut self, why: NoResponse) -> Failed {
+        let failure = match why {
+            NoResponse::Failed(error) => {
                 let (connection, stream) = (self.grip.connection(), self.response.stream_id().as_u32());
-                // `h2` resets a stream of which the head is far too large.
+                // `h2` itself resets a stream whose head is far too large.
                 let excess = || connection.excess("headers", 0, &HeaderMap::new(), |of, _| of == stream);
                 let cut = if error.is_reset() && error.is_library() { excess() } else { None };
                 cut.unwrap_or_else(|| connection.failure(&error, stream))
             }
-            // The server has answered: it is not asked again.
-            Unheard::Excessive(failure) => return (failure, None),
+            // The server has answered, so the request is not sent again.
+            NoResponse::Excessive(failure) => return (failure, None),
         };
         self.grip.finish();
         match self.body {
@@ -192,8 +192,8 @@ impl Connection {
         Failure::of(error, &self.seen, self.seen.has_left(stream), self.streams.ended())
     }
 
-    /// Why the server would not take this head. Many servers end the whole connection over it, with all calls on it; so
-    /// it is not sent, as grpc-go does.
+    /// The failure of a head that is too large for the server. Many servers end the whole connection over it, with all
+    /// its calls. So it is not sent, as in grpc-go.
     fn too_large(&self, head: &http::Request<()>) -> Option<Failure> {
         let (size, limit) = (header_list_size(head), self.seen.header_list_limit());
         (size > limit as usize).then(|| {
@@ -205,8 +205,9 @@ impl Connection {
         })
     }
 
-    /// Why this list of a response's headers or trailers is not taken. Where all blocks were small there is nothing to look at. `h2` cuts what is much larger than the limit, so that
-    /// what there is here may look harmless; then its block was seen to be large when it came.
+    /// The failure of a response whose headers or trailers are too large. If all blocks were small there is nothing to
+    /// check. `h2` truncates lists that are much larger than the limit, so the list may look small here; then its block
+    /// was noted as large when it was read.
     pub(super) fn excess(
         &self,
         what: &str,
@@ -230,14 +231,15 @@ impl Connection {
         })
     }
 
-    /// The stream was not even opened. If that is because of the connection, no other request will do better.
+    /// The failure of a request whose stream could not be opened. If the connection is the reason, another request on
+    /// it would fail as well.
     fn unopened(&self, error: &h2::Error) -> Failure {
         if error.is_io() || error.is_go_away() || error.is_reset() {
             self.streams.close();
             return Failure::of(error, &self.seen, false, self.streams.ended());
         }
         match error.reason() {
-            // Ids are used up after 2^30 requests: this connection has served its time.
+            // Stream ids are used up after 2^30 requests: the connection has to be replaced.
             None if error.to_string().contains("stream ID") => {
                 self.streams.close();
                 Failure::Unsent(super::failure::describe(error, &self.seen))
@@ -247,8 +249,8 @@ impl Connection {
     }
 }
 
-/// The size of a header list as RFC 9113 counts it for the setting: of each field, pseudo-headers included, name and value
-/// and 32.
+/// The size of a header list as RFC 9113 defines it for the setting: the name, the value and 32 bytes of each field,
+/// pseudo-headers included.
 fn header_list_size(head: &http::Request<()>) -> usize {
     let uri = head.uri();
     let pseudo = [
@@ -261,7 +263,7 @@ fn header_list_size(head: &http::Request<()>) -> usize {
     pseudo + list_size(head.headers())
 }
 
-/// The same of fields without pseudo-headers.
+/// The same for fields without pseudo-headers.
 fn list_size(fields: &HeaderMap) -> usize {
     fields.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum()
 }

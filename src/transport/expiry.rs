@@ -1,4 +1,4 @@
-//! The end of a call's time, whoever polls.
+//! The end of a call's time, even if the call is not polled.
 
 use std::fmt;
 use std::pin::{Pin, pin};
@@ -12,13 +12,13 @@ use super::hold::Hold;
 use super::runtime::Runtime;
 use super::{Slot, Turn};
 
-/// What a call holds while it waits for others, which is taken from it when its time is up, even if nobody polls it any
-/// more: its stream ends and its place is free. It is the waker of the call's timer, so that takes no task.
+/// What a call holds while it waits. It is released at the deadline even if the call is not polled any more: its stream
+/// ends and its slot is free. It is itself the waker of the call's timer, so no task is needed.
 pub(crate) struct Expiry {
     at: Instant,
-    /// How much time the call was given.
+    /// The time that the call was given.
     given: Duration,
-    /// Where the timer runs, wherever the call is polled.
+    /// The runtime of the timer. The call may be polled on another one.
     runtime: Arc<Runtime>,
     state: Mutex<State>,
 }
@@ -26,7 +26,7 @@ pub(crate) struct Expiry {
 #[derive(Default)]
 struct State {
     held: Held,
-    /// Who awaits the call.
+    /// The waker of the task that awaits the call.
     caller: Option<Waker>,
     over: bool,
 }
@@ -36,7 +36,7 @@ enum Held {
     #[default]
     Nothing,
     Turn(Arc<Turn>),
-    Place(Slot),
+    Slot(Slot),
     Stream(Hold),
 }
 
@@ -45,7 +45,7 @@ impl Expiry {
         Arc::new(Self { at, given, runtime: Arc::clone(runtime), state: Mutex::default() })
     }
 
-    /// Polls the timer that fires when the time comes, and makes it if there is none yet.
+    /// Polls the timer that fires at the deadline, and makes it first if there is none yet.
     pub(crate) fn poll(self: &Arc<Self>, timer: &mut Option<Pin<Box<Sleep>>>) -> Poll<()> {
         if self.runtime.has_ended() {
             return if self.is_over() { Poll::Ready(()) } else { Poll::Pending };
@@ -54,11 +54,11 @@ impl Expiry {
             let _entered = self.runtime.enter();
             Box::pin(sleep_until(self.at))
         });
-        // It has to be set even if whoever polls has used up the time that its task may take.
+        // `unconstrained`: the timer has to be set even if the polling task has used up its cooperative budget.
         let timer = pin!(unconstrained(timer.as_mut()));
         let fired = timer.poll(&mut Context::from_waker(&Waker::from(Arc::clone(self))));
         if fired.is_ready() {
-            // One that has fired before it was asked tells nobody, and whoever asks need not be the one who acts.
+            // A timer that has fired before the poll wakes no waker, so what is held is released here.
             self.expire();
         }
         fired
@@ -77,42 +77,42 @@ impl Expiry {
         self.at <= Instant::now()
     }
 
-    /// Has this waker told when the time has come.
+    /// Registers the waker to wake at the deadline.
     pub(crate) fn register(&self, caller: &Waker) {
         let mut state = self.lock();
         if !state.caller.as_ref().is_some_and(|known| known.will_wake(caller)) {
             let former = state.caller.replace(caller.clone());
-            // Without the lock: it is somebody else's code.
+            // Without the lock: dropping a waker runs foreign code.
             drop(state);
             drop(former);
         }
     }
 
-    /// Notes that the call waits for its turn, which it loses when the time has come.
+    /// Notes the turn of a call that waits. The turn is given up at the deadline.
     pub(crate) fn wait(&self, turn: &Arc<Turn>) {
         self.replace(Held::Turn(Arc::clone(turn)));
     }
 
-    /// Keeps the place of a call that waits for something else before it is sent. It is free when the time has come.
-    pub(crate) fn keep(&self, place: Slot) {
-        self.replace(Held::Place(place));
+    /// Holds the slot of a call that waits for something else before it is sent. The slot is freed at the deadline.
+    pub(crate) fn keep(&self, slot: Slot) {
+        self.replace(Held::Slot(slot));
     }
 
-    /// Gives the place back. None if the time has come before.
+    /// Returns the slot. None if the deadline has passed.
     pub(crate) fn take_back(&self) -> Option<Slot> {
         let held = std::mem::take(&mut self.lock().held);
         match held {
-            Held::Place(place) => Some(place),
+            Held::Slot(slot) => Some(slot),
             _ => None,
         }
     }
 
-    /// Notes that the call has this stream, which is reset when the time has come.
+    /// Holds the stream of the call. It is reset at the deadline.
     pub(super) fn hold(&self, hold: Hold) {
         self.replace(Held::Stream(hold));
     }
 
-    /// Gives back what it holds of the stream. None if the time has come before.
+    /// Returns the stream. None if the deadline has passed.
     pub(super) fn release(&self) -> Option<Hold> {
         let held = std::mem::take(&mut self.lock().held);
         match held {
@@ -128,14 +128,14 @@ impl Expiry {
             return held.end();
         }
         let former = std::mem::replace(&mut state.held, held);
-        // Without the lock: whatever this lets go takes others.
+        // The lock is released first: dropping what was held takes other locks.
         drop(state);
         drop(former);
     }
 
     fn expire(&self) {
         let mut state = self.lock();
-        // A timer may wake for other reasons.
+        // A timer may wake its waker for other reasons.
         let over = self.is_over();
         state.over |= over;
         let held = if over { std::mem::take(&mut state.held) } else { Held::Nothing };
@@ -156,7 +156,7 @@ impl Held {
         match self {
             Self::Nothing => {}
             Self::Turn(turn) => turn.give_up(),
-            Self::Place(place) => drop(place),
+            Self::Slot(slot) => drop(slot),
             Self::Stream(hold) => hold.expire(),
         }
     }

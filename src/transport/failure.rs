@@ -1,4 +1,4 @@
-//! What can go wrong with a request, and whether the server can have seen it.
+//! Failures of a request, and whether the server can have processed it.
 
 use callboard_core::Code;
 use h2::Reason;
@@ -6,34 +6,34 @@ use h2::Reason;
 use super::seen::{GoAway, Seen};
 use super::{End, Parting};
 
-/// How much of what a peer has said is told.
+/// How many bytes of a peer's text are quoted.
 const SAID: usize = 128;
 
-/// What a peer has said, for a message: one line of ASCII in quotes, shortened.
+/// A peer's text for a message: one line of ASCII in quotes, shortened.
 pub(crate) fn quoted(said: &[u8]) -> String {
     let (said, more) = said.split_at(said.len().min(SAID));
     format!("\"{}{}\"", said.escape_ascii(), if more.is_empty() { "" } else { "..." })
 }
 
-/// Why a request has no answer, said as what may be done about it.
+/// Why a request has no response. The variants say whether another attempt is safe.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// It never left this process. It may be sent elsewhere as often as anybody likes.
+    /// It never left this process. It may be sent elsewhere any number of times.
     Unsent(String),
-    /// The server says that it has not processed it: REFUSED_STREAM, or a GOAWAY below its id.
+    /// The server has reported that it did not process it: REFUSED_STREAM, or a GOAWAY with a lower last stream id.
     Refused(String),
-    /// The same, because the connection has ended in good order: GOAWAY(NO_ERROR) below its id.
+    /// The same, because the connection ended in good order: GOAWAY(NO_ERROR) with a lower last stream id.
     Overtaken(String),
     /// The server may have processed it.
     Broken(Code, String),
-    /// It cannot be sent to this server as it is, and was not sent.
+    /// It cannot be sent to this server in this form, and was not sent.
     Unsendable(Code, String),
     /// The caller's own request body failed.
     Body(tonic::Status),
 }
 
 impl Failure {
-    /// The code that it has by itself. None if the server has not processed the request.
+    /// The gRPC code of the failure. None if the server has not processed the request.
     pub(crate) fn code(&self) -> Option<Code> {
         match self {
             Self::Broken(code, _) => Some(*code),
@@ -41,7 +41,7 @@ impl Failure {
         }
     }
 
-    /// Tells what an error of a stream means. `left` is whether any of it was written; `ended` is why the whole
+    /// The failure that an error of a stream means. `left` is whether any of it was written; `ended` is why the whole
     /// connection ended, if it has.
     pub(super) fn of(error: &h2::Error, seen: &Seen, left: bool, ended: Option<&str>) -> Self {
         let refused = error.is_remote()
@@ -50,7 +50,7 @@ impl Failure {
             Some(why) if !error.is_reset() => why.to_owned(),
             _ => describe(error, seen),
         };
-        // A GOAWAY refuses what was never sent, too; that is no refusal by a server that had the choice.
+        // A GOAWAY also covers requests that were never sent. Those are unsent, not refused.
         if !left && !error.is_reset() {
             Self::Unsent(text)
         } else if refused && error.is_go_away() && error.reason() == Some(Reason::NO_ERROR) {
@@ -63,8 +63,8 @@ impl Failure {
     }
 }
 
-/// The code that the gRPC specification gives to the reset of a stream; UNAVAILABLE for the loss of a connection,
-/// whoever ended it.
+/// The code that gRPC maps the reset of a stream to; UNAVAILABLE for the loss of a connection, no matter which side
+/// ended it.
 fn code_of(error: &h2::Error) -> Code {
     match error.reason() {
         Some(reason) if error.is_reset() => match reason {
@@ -78,7 +78,7 @@ fn code_of(error: &h2::Error) -> Code {
     }
 }
 
-/// One line about an error of `h2`, with what the peer said about it.
+/// One line about an error of `h2`, with the debug data that the peer sent.
 pub(super) fn describe(error: &h2::Error, seen: &Seen) -> String {
     let by = if error.is_remote() { "the server" } else { "this side" };
     match (error.reason(), error.get_io()) {
@@ -100,7 +100,7 @@ fn go_away(error: &h2::Error, seen: &Seen) -> Option<GoAway> {
 }
 
 impl GoAway {
-    /// Whether it is gRPC's word for PINGs that come too often. ENHANCE_YOUR_CALM alone may mean anything.
+    /// Whether it is gRPC's signal for too many PINGs. ENHANCE_YOUR_CALM alone may mean anything.
     fn is_too_many_pings(&self) -> bool {
         Reason::from(self.code) == Reason::ENHANCE_YOUR_CALM && self.debug == b"too_many_pings"
     }
@@ -112,7 +112,7 @@ impl GoAway {
         }
     }
 
-    /// What it says, for a message. Empty if it says nothing.
+    /// Its debug data, for a message. Empty if there is none.
     fn quoted(&self) -> String {
         if self.debug.is_empty() { String::new() } else { format!(" and said {}", quoted(&self.debug)) }
     }
@@ -177,7 +177,7 @@ pub(super) mod tests {
         }
     }
 
-    /// A connection whose other end holds so many bytes that nobody reads.
+    /// A connection whose other end buffers so many bytes unread.
     pub(in crate::transport) async fn connected(
         room: usize,
     ) -> (Arc<Connection>, DuplexStream, (Opening, mpsc::UnboundedReceiver<(ConnectionKey, Event)>)) {
@@ -187,7 +187,7 @@ pub(super) mod tests {
         let connector = Arc::new(Pipe(Mutex::new(Some(near))));
         let opening = open(ConnectionKey { by: 0, id: 1 }, address, connector, Settings::default(), reports);
         far.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.expect("SETTINGS");
-        // The clock moves only when nothing else does: by then all that was written has been read.
+        // The paused clock advances only when all tasks are idle: by then all that was written has been read.
         let read = async { while far.read(&mut [0; 1024]).await.is_ok_and(|read| read > 0) {} };
         let _ = tokio::time::timeout(Duration::from_millis(1), read).await;
         let Some((_, Event::Ready(connection))) = events.recv().await else { panic!("it is not ready") };
@@ -195,7 +195,7 @@ pub(super) mod tests {
     }
 
     async fn fails(connection: Arc<Connection>, body: usize) -> Failure {
-        let slot = connection.try_reserve().expect("there is a place");
+        let slot = connection.try_reserve().expect("there is a slot");
         let head = http::Request::post("http://service/method").body(()).expect("a head");
         let mut sent = slot.send(head, Outgoing::Whole(Bytes::from(vec![0; body])), None).expect("a stream");
         let error = std::future::poll_fn(|cx| sent.poll_head(cx)).await.expect_err("no response");

@@ -1,12 +1,12 @@
-//! The SETTINGS that this side begins with, and a number in them that `h2` does not know.
+//! The first SETTINGS of this side, with a header list limit other than that of `h2`.
 
 use super::frames::{FRAME_HEADER, MAX_HEADER_LIST_SIZE, SETTING};
 
-/// `h2` tells the peer the limit that it keeps itself, which is above ours. What the peer is told is ours, so that one
-/// that heeds it does not send what is not taken.
+/// `h2` announces the limit that it enforces itself, which is above ours. This replaces it by ours, so that a peer that
+/// respects the limit sends nothing that is rejected.
 #[derive(Debug)]
 pub(super) enum FirstSettings {
-    /// Not written yet. It will say that a list of headers may have so many bytes.
+    /// Not written yet. It will announce this header list limit.
     Due(u32),
     /// Being written, so far to this place.
     Begun(Vec<u8>, usize),
@@ -14,7 +14,7 @@ pub(super) enum FirstSettings {
 }
 
 impl FirstSettings {
-    /// Makes the greeting of the first frame that `h2` writes, which is SETTINGS.
+    /// Makes the SETTINGS to send from the first frame that `h2` writes, which is SETTINGS.
     pub(super) fn begin(&mut self, bytes: &[u8]) {
         let Self::Due(limit) = *self else { return };
         *self = Self::Over;
@@ -29,7 +29,7 @@ impl FirstSettings {
         *self = Self::Begun(frame, 0);
     }
 
-    /// What to write in the place of what `h2` wants to, which is as long.
+    /// The bytes to write in place of those of `h2`. They have the same length.
     pub(super) fn rest(&self) -> Option<&[u8]> {
         match self {
             Self::Begun(frame, at) => Some(&frame[*at..]),
@@ -37,7 +37,7 @@ impl FirstSettings {
         }
     }
 
-    /// Notes that so much of it has been written.
+    /// Notes that so many bytes of it were written.
     pub(super) fn wrote(&mut self, count: usize) {
         if let Self::Begun(frame, at) = self {
             *at += count;

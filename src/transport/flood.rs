@@ -1,4 +1,4 @@
-//! Frames that carry nothing, and the end of who sends nothing else.
+//! Detects peers that flood a connection with frames that carry nothing.
 
 use std::fmt;
 use std::io;
@@ -6,21 +6,22 @@ use std::time::{Duration, Instant};
 
 use super::frames::{CONTINUATION, DATA, HEADERS, Header, PRIORITY, SETTINGS};
 
-/// So many frames that carry nothing within [`WITHIN`] are a flood, beyond those that go with calls.
+/// So many frames that carry nothing within [`WITHIN`] are a flood. Those that go with calls do not count.
 const MOST: u32 = 10_000;
 const WITHIN: Duration = Duration::from_secs(1);
-/// From so many on they are read in small pieces.
+/// From this number on they are read in small pieces.
 const MANY: u32 = 100;
-/// How many of them go with each frame of a call. Envoy bears ten WINDOW_UPDATEs for each DATA frame that it has sent.
+/// How many of them each frame of a call permits. Envoy accepts ten WINDOW_UPDATEs for each DATA frame that it has
+/// sent.
 const WITH_EACH: u32 = 10;
 
-/// Counts frames that carry no data of a response against those that belong to calls: DATA that has come, and HEADERS and
-/// DATA that were sent. Peers send others because of calls, so that the more there are, the more may come; whoever sends
-/// many without any keeps this side busy. See docs/decisions/floods.md.
+/// Counts frames that carry no response data against frames of calls: DATA received, and HEADERS and DATA sent. Peers
+/// send such frames because of calls, so more calls permit more of them. A peer that sends many without calls only
+/// keeps this side busy. See docs/decisions/floods.md.
 #[derive(Debug)]
 pub(super) struct Flood {
     count: u32,
-    /// When the last [`MOST`] had come.
+    /// When the last [`MOST`] had been received.
     since: Instant,
 }
 
@@ -29,12 +30,13 @@ impl Flood {
         Self { count: 0, since: Instant::now() }
     }
 
-    /// Notes frames of calls, that have come or were sent.
+    /// Notes frames of calls, received or sent.
     pub(super) fn carried(&mut self, frames: u32) {
         self.count = self.count.saturating_sub(frames.saturating_mul(WITH_EACH));
     }
 
-    /// Notes a frame that has come. True if it carries nothing, and many such have come beyond those that go with calls.
+    /// Notes a received frame. True if it carries nothing, and many such frames have come beyond those that calls
+    /// permit.
     ///
     /// # Errors
     /// If the peer floods this side.
@@ -44,14 +46,14 @@ impl Flood {
                 self.carried(1);
                 return Ok(false);
             }
-            // A list of headers may come in small pieces. `h2` bounds those of one list.
+            // A header list may come in small CONTINUATION frames. `h2` bounds their number.
             CONTINUATION if header.length > 0 => return Ok(false),
             _ => self.count += 1,
         }
         if self.count < MOST {
             return Ok(self.count > MANY);
         }
-        // The clock is looked at once for so many frames.
+        // The clock is read once per [`MOST`] frames.
         self.count = 0;
         let before = std::mem::replace(&mut self.since, Instant::now());
         if before.elapsed() >= WITHIN {
@@ -65,7 +67,7 @@ impl Flood {
     }
 }
 
-/// A frame's type, for people.
+/// A frame's type, for messages.
 struct Kind(u8);
 
 impl fmt::Display for Kind {
@@ -88,7 +90,7 @@ impl fmt::Display for Kind {
 mod tests {
     use super::*;
 
-    /// Frames of these types and lengths, over and over. Gives how many were taken, of a million, and the error.
+    /// Repeats frames of these types and lengths. Returns how many of a million were accepted, and the error.
     fn taken(frames: &[(u8, usize)], sent: u32) -> (usize, String) {
         let mut flood = Flood::new();
         let frames = frames.iter().cycle().take(1_000_000);
@@ -111,7 +113,7 @@ mod tests {
             assert_eq!(count, MOST as usize - 1, "{why}");
             assert!(why.contains("10000 frames within 1s that carry nothing") && why.contains(name), "{why}");
         }
-        // With a word between them now and then.
+        // With a frame of a call between them now and then.
         let mut mostly = vec![(PRIORITY, 5); 20];
         mostly.push((DATA, 1));
         assert!(taken(&mostly, 0).0 < 3 * MOST as usize);

@@ -9,12 +9,12 @@ pub(super) const SETTINGS: u8 = 4;
 pub(super) const GOAWAY: u8 = 7;
 pub(super) const CONTINUATION: u8 = 9;
 
-/// The setting that says how large a list of headers may be.
+/// The id of SETTINGS_MAX_HEADER_LIST_SIZE.
 pub(super) const MAX_HEADER_LIST_SIZE: u16 = 6;
-/// An id and a value.
+/// The length of one setting: an id and a value.
 pub(super) const SETTING: usize = 6;
 
-/// What stands before a frame's payload.
+/// The header of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) length: usize,
@@ -23,22 +23,22 @@ pub(super) struct Header {
     pub(super) stream: u32,
 }
 
-/// Follows the frames in a stream of bytes, however it is cut.
+/// Follows the frames in a stream of bytes, which may arrive in pieces of any size.
 #[derive(Debug, Default)]
 pub(super) struct Frames {
-    /// Bytes until the next frame header: the rest of a payload, or of what stands before the first frame.
+    /// Bytes until the next frame header: the rest of a payload, or of what precedes the first frame.
     payload: usize,
     header: [u8; FRAME_HEADER],
     filled: usize,
 }
 
 impl Frames {
-    /// Of a stream that has so many other bytes before the first frame, which look like a payload.
+    /// For a stream with so many other bytes before the first frame. They are treated as a payload.
     pub(super) fn after(other: usize) -> Self {
         Self { payload: other, ..Self::default() }
     }
 
-    /// Takes what there is of the payload off these bytes.
+    /// Takes the available part of the payload off these bytes.
     pub(super) fn payload<'a>(&mut self, bytes: &mut &'a [u8]) -> &'a [u8] {
         let (payload, rest) = bytes.split_at(self.payload.min(bytes.len()));
         self.payload -= payload.len();
@@ -46,13 +46,13 @@ impl Frames {
         payload
     }
 
-    /// Takes the next header off these bytes, and what is left of the payload before it. None when they are used up.
+    /// Takes the next header off these bytes, with the rest of the payload before it. None when the bytes are used up.
     pub(super) fn header(&mut self, bytes: &mut &[u8]) -> Option<Header> {
         self.payload(bytes);
         if self.filled == 0
             && let Some((header, rest)) = bytes.split_first_chunk()
         {
-            // Nearly always.
+            // The common case: the whole header is there.
             *bytes = rest;
             return Some(self.begin(*header));
         }
@@ -72,7 +72,7 @@ impl Frames {
         self.payload == 0
     }
 
-    /// What there is of a header that has begun and is not complete.
+    /// The available bytes of an incomplete header.
     pub(super) fn begun(&self) -> &[u8] {
         &self.header[..self.filled]
     }
@@ -99,7 +99,7 @@ pub(super) mod tests {
         bytes
     }
 
-    /// Gives these bytes piece by piece, and after each piece tells how many have been given.
+    /// Passes these bytes on piece by piece, with the count of bytes so far.
     pub(in crate::transport) fn in_pieces<'a>(
         bytes: &'a [u8],
         cuts: &'a [usize],

@@ -1,5 +1,4 @@
-//! What fuzz targets reach of the reading of frames. It is compiled with `--cfg fuzzing` alone, and no part of the
-//! interface.
+//! Access to the frame reader for the fuzz targets. Compiled with `--cfg fuzzing` only, and not part of the public API.
 
 use std::cell::Cell;
 use std::io;
@@ -14,29 +13,29 @@ use super::read_on::ReadOn;
 use super::seen::{GoAway, Seen};
 use super::wire::Wire;
 
-/// What was read of a socket, and what was seen on the way.
+/// What was read from a socket, and what was noted on the way.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Read {
-    /// What `h2` is given.
+    /// The bytes that `h2` is given.
     pub bytes: Vec<u8>,
-    /// Why there is no more, unless the socket has ended.
+    /// The error that ended the reading. None at the end of the socket.
     pub error: Option<io::ErrorKind>,
-    /// Who speaks, if it is not HTTP/2: what is said in the clear, and within TLS.
+    /// The message about a peer that does not speak HTTP/2: without TLS, and within TLS.
     pub stranger: [Option<String>; 2],
     /// SETTINGS_MAX_HEADER_LIST_SIZE of the peer.
     pub header_list_limit: u32,
-    /// How large the largest block of headers was.
+    /// The size of the largest header block.
     pub largest_block: u32,
-    /// The streams that had too large a block, and whether it was their last.
+    /// The streams with a header block that was too large, and whether it was their last.
     pub excessive: Vec<(u32, bool)>,
-    /// The code of the last GOAWAY, its debug data, and what is said of that.
+    /// The code of the last GOAWAY, its debug data, and the debug data as quoted in messages.
     pub go_away: Option<(u32, Vec<u8>, String)>,
     /// Whether the connection is to be replaced, and whether it was flooded.
     pub spent_and_flooded: (bool, bool),
 }
 
-/// Reads a socket to its end through all that stands between one and `h2`, with room for so many bytes each time, over and
-/// over. No room may be 0.
+/// Reads a socket to its end through all layers between it and `h2`. The buffer sizes of the reads are `rooms`,
+/// repeated. None may be 0.
 pub async fn read(socket: impl AsyncRead + Unpin, header_list: u32, rooms: &[u16]) -> Read {
     let seen = Arc::<Seen>::default();
     let (socket, greeting) = Greeted::new(socket);

@@ -1,4 +1,4 @@
-//! The first words of a peer, and who speaks like that.
+//! Recognizes a peer that does not speak the expected protocol by its first bytes.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -9,23 +9,23 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::phase::Phase;
 
-/// How much is kept.
+/// How many bytes are kept.
 const MOST: usize = 512;
-/// How much of a line is shown.
+/// How many bytes of a line are shown.
 const SHOWN: usize = 80;
 
 const MEANT_TLS: &str = "did you mean https (ChannelBuilder::tls)?";
 const MEANT_NO_TLS: &str = "did you mean http (no ChannelBuilder::tls)?";
 
-/// What has been heard of a peer so far. It is kept for as long as somebody holds this: while the connection opens.
+/// The first bytes that a peer has sent. They are recorded as long as this value lives: while the connection opens.
 #[derive(Debug)]
 pub(super) struct Greeting(Arc<Mutex<Vec<u8>>>);
 
-/// A socket whose first words are kept.
+/// A socket whose first bytes are recorded.
 #[derive(Debug)]
 pub(super) struct Greeted<S> {
     socket: S,
-    /// None once nobody wants to know any more.
+    /// None once the bytes are not needed any more.
     greeting: Option<Weak<Mutex<Vec<u8>>>>,
 }
 
@@ -48,7 +48,8 @@ impl<S> Greeted<S> {
 }
 
 impl Greeting {
-    /// Who speaks, if it is not who was expected in this phase. `encrypted` is whether it does so within TLS.
+    /// A message about the peer, if it does not speak the protocol of this phase. `encrypted` is whether the bytes came
+    /// within TLS.
     pub(super) fn stranger(&self, phase: Phase, encrypted: bool) -> Option<String> {
         let heard = &*self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match phase {
@@ -61,30 +62,30 @@ impl Greeting {
         }
     }
 
-    /// What it may mean that a peer has ended the connection without a word.
+    /// The probable reason why a peer has closed the connection without sending anything.
     pub(super) fn silence(&self, phase: Phase, encrypted: bool) -> Option<&'static str> {
         let silent = self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
         match phase {
             Phase::Http2 if silent && !encrypted => {
-                Some("the server hung up without a word: does it expect TLS (ChannelBuilder::tls)?")
+                Some("the server closed the connection and sent nothing: does it expect TLS (ChannelBuilder::tls)?")
             }
-            Phase::Tls if silent => Some("the server hung up without a word: does it expect no TLS?"),
+            Phase::Tls if silent => Some("the server closed the connection and sent nothing: does it expect no TLS?"),
             _ => None,
         }
     }
 }
 
-/// A record of TLS, as far as it has come: an alert or a handshake, of any version.
+/// Whether this begins a TLS record: an alert or a handshake, of any version.
 fn is_tls(heard: &[u8]) -> bool {
     matches!(heard, [0x15 | 0x16, 3, ..] | [0x15 | 0x16])
 }
 
-/// The header of a frame of HTTP/2, as far as it has come: one of at most 64 KiB and of a kind that there is.
+/// Whether this begins an HTTP/2 frame: at most 64 KiB long and of a known type.
 fn is_http2(heard: &[u8]) -> bool {
     heard.first() == Some(&0) && heard.get(3).is_none_or(|kind| *kind <= 9)
 }
 
-/// Who speaks in lines of text, or in nothing that is known.
+/// A message about a peer that sends lines of text, or nothing that is known.
 fn spoken(heard: &[u8], phase: Phase) -> String {
     let line = heard.split(|byte| b"\r\n".contains(byte)).next().unwrap_or_default();
     let line = &line[..line.len().min(SHOWN)];

@@ -1,4 +1,4 @@
-//! Which of the two holds a stream: whoever polls it, or its deadline.
+//! The owner of a stream: the task that polls it, or its deadline.
 
 use std::sync::Arc;
 
@@ -6,7 +6,8 @@ use super::Connection;
 use super::expiry::Expiry;
 use super::hold::Hold;
 
-/// Who holds a stream: whoever polls it, or what ends it at its deadline. Dropping it ends the stream.
+/// Holds a stream: directly, or through the [`Expiry`](super::expiry::Expiry) that ends it at its deadline. Dropping it
+/// ends the stream.
 #[derive(Debug)]
 pub(super) enum Grip {
     Own(Hold, Arc<Connection>),
@@ -30,7 +31,7 @@ impl Grip {
         }
     }
 
-    /// Notes that the stream has come to its end, and frees its place.
+    /// Notes that the stream has ended, and frees its slot.
     pub(super) fn finish(&mut self) {
         match self {
             Self::Own(hold, _) => hold.finish(),

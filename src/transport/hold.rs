@@ -1,4 +1,4 @@
-//! What an open stream takes, until it is over.
+//! An open stream and its slot.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,22 +11,22 @@ use super::pump::Stop;
 use super::resets::{until_known, until_left};
 use super::{Connection, Slot};
 
-/// How long a server has to end a stream whose time is up, before that is reset. Servers hold resets against the connection,
-/// and most end such calls themselves: docs/decisions/resets.md.
+/// How long a server has to end a stream whose deadline has passed, before the stream is reset. Servers count resets
+/// against the connection, and most end such calls themselves: docs/decisions/resets.md.
 const MOMENT: Duration = Duration::from_millis(20);
 
-/// A stream and its place on the connection. Dropped before the stream is over, it resets the stream: at once, unless the
-/// peer may hold that against the connection. The place is free when the stream is.
+/// A stream and its slot on the connection. Dropped before the stream is over, it resets the stream: at once, unless
+/// the peer may count that against the connection. The slot is freed with the stream.
 pub(super) struct Hold {
     /// None once the stream is over.
     open: Option<(Sender, Slot)>,
-    /// The number of its stream, which are given out in the order in which they are opened.
+    /// The number of its stream. Numbers grow in the order in which streams are opened.
     number: u32,
-    /// When it was sent, in milliseconds of the connection's life. Small: every call has room for it.
+    /// When it was sent, in milliseconds since the connection was made. A `u32`, because every call holds one.
     since: u32,
 }
 
-/// What can reset the stream.
+/// The handle that can reset the stream.
 pub(super) enum Sender {
     /// All of the request was given to `h2` at once.
     Whole(SendStream<Bytes>),
@@ -35,27 +35,27 @@ pub(super) enum Sender {
 }
 
 impl Hold {
-    /// Of a request that has just been sent.
+    /// The stream of a request that was just sent.
     pub(super) fn new(sender: Sender, slot: Slot, number: u32) -> Self {
         let since = slot.connection().seen.age();
         Self { open: Some((sender, slot)), number, since }
     }
 
-    /// Sends no more, and leaves the server a moment to end the stream itself: the call's time is up, which servers know too.
-    /// What it does not end then is reset.
+    /// Ends a stream whose deadline has passed. Nothing more is sent, and the server has [`MOMENT`] to end the stream
+    /// itself, as it knows the deadline too. After that the stream is reset.
     pub(super) fn expire(self) {
         let Some((sender, slot)) = &self.open else { return };
-        sender.hush();
+        sender.stop_sending();
         let runtime = slot.connection().runtime.clone();
         runtime.spawn(async move {
             sleep(MOMENT).await;
-            // Of a stream that is over by now nothing is sent.
+            // Does nothing if the stream has ended by now.
             drop(self);
         });
     }
 
-    /// Notes that the response has come to its end, and frees the place. What is left of the request is not sent: `h2` sees
-    /// to that when the last handle is dropped.
+    /// Notes that the response has ended, and frees the slot. The rest of the request is not sent: `h2` ensures that
+    /// when the last handle is dropped.
     pub(super) fn finish(&mut self) {
         if let Some((Sender::Pump(stop), _)) = self.open.take() {
             stop.reset();
@@ -64,7 +64,7 @@ impl Hold {
 }
 
 impl Sender {
-    /// Ends what is still open of the stream.
+    /// Resets the stream if it is still open.
     fn reset(self) {
         match self {
             Self::Whole(mut stream) => stream.send_reset(Reason::CANCEL),
@@ -72,10 +72,10 @@ impl Sender {
         }
     }
 
-    /// Sends no more of the request.
-    fn hush(&self) {
+    /// Stops sending the request.
+    fn stop_sending(&self) {
         if let Self::Pump(stop) = self {
-            stop.hush();
+            stop.stop();
         }
     }
 }
@@ -86,7 +86,7 @@ impl Drop for Hold {
         let Self { number, since, .. } = *self;
         let until_reset = move |slot: &Slot| slot.connection().until_reset(number, since);
         let Some(wait) = until_reset(&slot) else { return sender.reset() };
-        sender.hush();
+        sender.stop_sending();
         let runtime = slot.connection().runtime.clone();
         runtime.spawn(async move {
             let mut next = Some(wait);
@@ -101,11 +101,11 @@ impl Drop for Hold {
 }
 
 impl Connection {
-    /// How long to wait before it is asked again whether this stream may be reset. None if that may be now: the peer must
-    /// have come to it, or only few others were reset that it may not have come to.
+    /// How long to wait before checking again whether this stream may be reset. None if it may be reset now: the peer
+    /// must have seen the request, or only few streams were reset that it may not have seen.
     ///
-    /// One of which nothing has left is not reset before something has. `h2` would send all of the request first, and the
-    /// reset never, if the peer's window has no room for all.
+    /// A stream is not reset before any of its bytes were written. `h2` would send the whole request first, and would
+    /// never send the reset if the peer's window has no room for the request.
     fn until_reset(&self, number: u32, since: u32) -> Option<Duration> {
         if self.streams.has_answered_since(number) || self.streams.ended().is_some() {
             return None;
@@ -135,17 +135,17 @@ mod tests {
     use crate::transport::failure::tests::connected;
     use crate::transport::frames::Frames;
 
-    /// The type of RST_STREAM.
+    /// The frame type of RST_STREAM.
     const RST_STREAM: u8 = 3;
 
     #[tokio::test(start_paused = true)]
     async fn what_is_given_up_before_it_has_left_is_reset_although_the_window_has_no_room_for_all_of_it() {
         let (connection, mut far, _held) = connected(1 << 20).await;
-        let slot = connection.try_reserve().expect("there is a place");
+        let slot = connection.try_reserve().expect("there is a slot");
         let head = http::Request::post("http://service/method").body(()).expect("a head");
         let body = Outgoing::Whole(Bytes::from(vec![0; 100_000]));
         drop(slot.send(head, body, None).expect("a stream"));
-        // The clock moves when what can be written has been.
+        // The paused clock advances once everything that can be written is written.
         sleep(Duration::from_millis(1)).await;
         drop(connection);
         let mut read = Vec::new();

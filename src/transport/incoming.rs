@@ -1,4 +1,4 @@
-//! A response body on its way in.
+//! The body of a response.
 
 use std::task::{Context, Poll, ready};
 
@@ -11,14 +11,14 @@ use super::Failure;
 use super::grip::Grip;
 use super::pump::Pump;
 
-/// A response body. Dropping it before its end resets the stream and frees its place.
+/// The body of a response. Dropping it before its end resets the stream and frees its slot.
 #[derive(Debug)]
 pub(crate) struct Incoming {
     stream: RecvStream,
     data_ended: bool,
-    /// Held until the body has come to its end: the stream counts until then.
+    /// Held until the body has ended: the stream counts as open until then.
     grip: Grip,
-    /// Still sending, perhaps. A response that has ended, or that nobody wants, ends the request too.
+    /// The task that may still send the request. The end or the drop of the response ends the request too.
     pump: Option<Pump>,
 }
 
@@ -27,17 +27,17 @@ impl Incoming {
         Self { stream, data_ended: false, grip, pump }
     }
 
-    /// Whether nothing at all follows the headers.
+    /// Whether nothing follows the headers.
     pub(crate) fn is_end(&self) -> bool {
         self.stream.is_end_stream()
     }
 
-    /// Does without what does not follow.
+    /// Finishes a response of which nothing follows.
     pub(crate) fn finish(mut self) {
         self.grip.finish();
     }
 
-    /// The next frame: data, then trailers. The window that data has used is given back as it is read.
+    /// The next frame: data, then trailers. Flow control capacity is released as data is read.
     pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
         if !self.data_ended {
             match ready!(self.stream.poll_data(cx)) {
@@ -59,7 +59,7 @@ impl Incoming {
         })
     }
 
-    /// These trailers, if they are not larger than this side takes.
+    /// These trailers, if they are within the limit of this side.
     fn taken(&self, trailers: HeaderMap) -> Result<Frame<Bytes>, Failure> {
         let is_it = |of, last: bool| last && of == self.stream.stream_id().as_u32();
         match self.grip.connection().excess("trailers", 0, &trailers, is_it) {
@@ -68,7 +68,7 @@ impl Incoming {
         }
     }
 
-    /// Once there is a response, the server has seen the request, whatever follows.
+    /// The failure of a response that has begun: the server has seen the request.
     fn failure(&mut self, error: &h2::Error) -> Failure {
         self.grip.finish();
         if let Some(status) = self.pump.as_ref().and_then(Pump::failure) {

@@ -1,4 +1,4 @@
-//! Noticing that a peer has gone without saying so.
+//! Detecting a dead peer by HTTP/2 PINGs.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -8,14 +8,14 @@ use callboard_core::later;
 use h2::{Ping, PingPong};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// When a connection that has been silent is asked for a sign of life, by an HTTP/2 PING.
+/// When an HTTP/2 PING is sent on a silent connection, to check that the peer is alive.
 ///
-/// The default is what servers accept without being told: grpc-go's close a connection that pings more than once in
-/// five minutes, or at all while no call is in flight. Below it, TCP's own keepalive and user timeout notice a host
-/// that is gone within 60 to 70 s ([`TcpKeepalive`](crate::TcpKeepalive)); those no server counts. Shorten the interval,
-/// or ping [while idle](Self::while_idle), only for servers that are set to permit it. A server that asks for calm all the
-/// same (GOAWAY with ENHANCE_YOUR_CALM and `too_many_pings`) is asked half as often from then on, until the registry says
-/// that it was restarted.
+/// The default is what servers accept without configuration: grpc-go's servers close a connection that sends PINGs more
+/// than once in five minutes, or at all while no call is in flight. A host that is gone is noticed sooner, within 60 to
+/// 70 s, by TCP's own keepalive and user timeout ([`TcpKeepalive`](crate::TcpKeepalive)); servers do not count those.
+/// Shorten the interval, or ping [while idle](Self::while_idle), only for servers that are configured to permit it. If
+/// a server still asks for fewer PINGs (GOAWAY with ENHANCE_YOUR_CALM and `too_many_pings`), the interval is doubled
+/// for it, until the registry reports that it was restarted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Keepalive {
     pub(super) interval: Option<Duration>,
@@ -24,14 +24,14 @@ pub struct Keepalive {
 }
 
 impl Default for Keepalive {
-    /// A PING after 5 minutes and 10 seconds of silence while a call is in flight; 20 s for the answer.
+    /// A PING after 5 minutes and 10 seconds of silence while a call is in flight, and 20 s for its acknowledgement.
     fn default() -> Self {
         Self { interval: Some(Duration::from_secs(310)), timeout: Duration::from_secs(20), while_idle: false }
     }
 }
 
 impl Keepalive {
-    /// A PING after so much silence while a call is in flight. Below 1 s it counts as 1 s.
+    /// A PING after this long a silence while a call is in flight. Less than 1 s counts as 1 s.
     pub fn every(interval: Duration) -> Self {
         Self { interval: Some(interval.max(Duration::from_secs(1))), ..Self::default() }
     }
@@ -41,15 +41,16 @@ impl Keepalive {
         Self { interval: None, ..Self::default() }
     }
 
-    /// How long the answer may take before the connection counts as dead. 20 s by default; below 100 ms it counts as that,
-    /// because no answer is there at once. A server that stands still and reads nothing for so long counts as dead too.
+    /// Sets how long the acknowledgement may take before the connection counts as dead. 20 s by default; less than 100
+    /// ms counts as 100 ms, because no acknowledgement comes at once. A server that hangs and reads nothing for so long
+    /// counts as dead too.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout.max(Duration::from_millis(100));
         self
     }
 
-    /// Whether a connection is asked while no call is in flight, too. Not by default.
+    /// Sets whether PINGs are also sent while no call is in flight. False by default.
     #[must_use]
     pub fn while_idle(mut self, while_idle: bool) -> Self {
         self.while_idle = while_idle;
@@ -58,34 +59,34 @@ impl Keepalive {
 }
 
 impl Keepalive {
-    /// Half as often, for a server that has asked for calm.
+    /// Doubles the interval, for a server that asks for fewer PINGs.
     pub(crate) fn calmer(&mut self) {
         self.interval = self.interval.map(|interval| interval.saturating_mul(2));
     }
 }
 
 /// The keepalive of one connection, polled by its driver.
-pub(super) struct Heart {
+pub(super) struct PingTimer {
     rules: Keepalive,
     interval: Duration,
-    /// When to look next: the end of the silence that is allowed, or of the wait for an answer.
+    /// When to check next: at the end of the permitted silence, or of the wait for an acknowledgement.
     alarm: Pin<Box<Sleep>>,
-    /// Set while an answer is awaited: what had been read when the PING was sent.
+    /// Set while an acknowledgement is awaited: how many bytes had been read when the PING was sent.
     asked: Option<u64>,
     read: u64,
     since: Instant,
 }
 
-impl Heart {
-    /// None if the rules say so.
+impl PingTimer {
+    /// None if keepalive is off.
     pub(super) fn new(rules: &Keepalive) -> Option<Self> {
         let (interval, now) = (rules.interval?, Instant::now());
         let alarm = Box::pin(sleep_until(later(now, interval)));
         Some(Self { rules: rules.clone(), interval, alarm, asked: None, read: 0, since: now })
     }
 
-    /// Resolves when the peer counts as dead. `answered` is whether an answer to a PING has come, `read` how many bytes were
-    /// ever read from the peer, any of which is a sign of life; `busy` is whether a call is in flight.
+    /// Resolves when the peer counts as dead. `answered` is whether a PING was acknowledged. `read` is how many bytes
+    /// were ever read from the peer, any of which is a sign of life. `busy` is whether a call is in flight.
     pub(super) fn poll_dead(
         &mut self,
         cx: &mut Context<'_>,
@@ -111,7 +112,7 @@ impl Heart {
             if due > now {
                 self.alarm.as_mut().reset(due);
             } else if busy || self.rules.while_idle {
-                // It fails if the answer to an earlier one is still awaited; then that answer will do.
+                // It fails while an earlier PING is outstanding; the acknowledgement of that one will do.
                 let _ = pings.send_ping(Ping::opaque());
                 self.asked = Some(read);
                 self.alarm.as_mut().reset(later(now, self.rules.timeout));

@@ -1,8 +1,8 @@
 //! Everything that knows HTTP/2 and sockets. Nothing outside this folder names `h2`.
 //!
-//! A [`Connection`] is opened by [`open`], which spawns the one task that dials, shakes hands, drives the connection
-//! and ends with it. The task reports through [`Event`]s; whoever holds the `Connection` sends requests on it. When
-//! the last holder drops it, the requests in flight finish and the socket closes.
+//! A [`Connection`] is opened by [`open`], which spawns the one task that dials, performs the handshakes, drives the
+//! connection and ends with it. The task reports through [`Event`]s; requests are sent on the `Connection`. When its
+//! last handle is dropped, the requests in flight finish and the socket closes.
 
 mod bandwidth;
 mod connect_error;
@@ -42,7 +42,7 @@ mod wire;
 pub(crate) use connection::{Connection, ConnectionKey, Event, Opening, Slot, Turn, Wait, open};
 pub(crate) use connector::{Connector, Custom, System};
 pub(crate) use end::{End, Parting};
-pub(crate) use exchange::{Answered, Failed, Heard, Sent};
+pub(crate) use exchange::{Answered, Failed, ResponseHead, Sent};
 pub(crate) use expiry::Expiry;
 pub(crate) use failure::{Failure, quoted};
 pub(crate) use incoming::Incoming;

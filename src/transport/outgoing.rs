@@ -1,4 +1,4 @@
-//! A request body on its way out.
+//! The body of a request.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -10,17 +10,17 @@ use http::HeaderMap;
 use http_body::Body as _;
 use tonic::body::Body;
 
-/// A request body, in a form that can be sent again as long as that is possible.
+/// The body of a request, in a form that can be sent again as long as possible.
 #[derive(Debug)]
 pub(crate) enum Outgoing {
-    /// All of it is here: a unary call's one message. Sending it again costs nothing.
+    /// The whole body: a unary call's one message. Sending it again costs nothing.
     Whole(Bytes),
-    /// More is to come.
+    /// A streamed body.
     Stream(Box<Replay>),
 }
 
 impl Outgoing {
-    /// Looks at what is there already, without waiting. Of a streamed body, so many bytes are kept.
+    /// Polls what is available, without waiting. At most `limit` bytes of a streamed body are kept.
     pub(crate) async fn of(mut body: Body, limit: usize) -> Result<Self, tonic::Status> {
         poll_fn(|cx| Poll::Ready(Self::begun(std::mem::take(&mut body), limit, cx))).await
     }
@@ -50,7 +50,7 @@ impl Outgoing {
         Self::Stream(Box::new(Replay { body, limit, kept: begun, next: 0, size, lost: false }))
     }
 
-    /// Whether what is here of it has at most so many bytes.
+    /// Whether the part of it that is known has at most `limit` bytes.
     pub(crate) fn is_within(&self, limit: usize) -> bool {
         match self {
             Self::Whole(data) => data.len() <= limit,
@@ -70,7 +70,7 @@ impl Piece {
     fn of(frame: http_body::Frame<Bytes>) -> Self {
         match frame.into_data() {
             Ok(data) => Self::Data(data),
-            // A frame is data or trailers; what else there may be one day is nothing to send.
+            // A frame is data or trailers. Future kinds of frames are not sent.
             Err(frame) => frame.into_trailers().map_or_else(|_| Self::Data(Bytes::new()), Self::Trailers),
         }
     }
@@ -90,11 +90,11 @@ pub(crate) struct Replay {
     /// How many bytes may be kept.
     limit: usize,
     kept: VecDeque<Piece>,
-    /// Which of `kept` is sent next; beyond its end, the body is asked.
+    /// The index in `kept` of the piece to send next. Beyond its end, the body is polled.
     next: usize,
-    /// Bytes that the body has given so far.
+    /// How many bytes the body has yielded so far.
     size: usize,
-    /// Something was given out and is not kept: it cannot be sent again.
+    /// Whether a piece was sent and is not kept, so that the body cannot be sent again.
     lost: bool,
 }
 
@@ -124,15 +124,15 @@ impl Replay {
         }
     }
 
-    /// Gives up what is kept: it is too much, or the call has an answer and will not be sent again. What has not
-    /// been sent yet stays.
+    /// Drops the kept pieces: they exceed the limit, or the call has a response and will not be sent again. Pieces that
+    /// were not sent yet stay.
     pub(super) fn forget(&mut self) {
         self.lost = true;
         self.kept.drain(..self.next);
         self.next = 0;
     }
 
-    /// Starts again from the beginning. None if that is not possible any more.
+    /// Rewinds to the beginning. None if that is not possible any more.
     pub(crate) fn rewind(mut self: Box<Self>) -> Option<Box<Self>> {
         self.next = 0;
         (!self.lost).then_some(self)

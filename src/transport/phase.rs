@@ -1,11 +1,11 @@
-//! What an attempt to connect is busy with.
+//! The phases of an attempt to connect.
 
 use std::fmt;
 
-/// What an attempt to connect is busy with.
+/// The phase that an attempt to connect is in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// What comes before anything else is known: a connector of the user's.
+    /// The initial phase, and the only one before TLS of a user's connector.
     #[default]
     Connector,
     /// Resolving the host's name.
@@ -30,7 +30,7 @@ impl fmt::Display for Phase {
 }
 
 impl Phase {
-    /// What was waited for in vain.
+    /// What was missing when the time was over.
     pub(super) fn missing(self) -> &'static str {
         match self {
             Self::Connector => "the connector gave no byte stream",

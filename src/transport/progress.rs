@@ -8,8 +8,8 @@ use callboard_core::{Error, ErrorKind};
 use super::greeting::{Greeted, Greeting};
 use super::phase::Phase;
 
-/// How far one attempt to connect has come, and what the peer has said meanwhile. Connectors note it; whoever ends the
-/// attempt makes an error of it that says in which phase it ended, and by what sort of peer.
+/// How far one attempt to connect has come, and the first bytes of the peer. Connectors note it. The error of the
+/// attempt is made from it: it names the phase, and the kind of peer if that is not a gRPC server.
 #[derive(Debug, Default)]
 pub(crate) struct Progress(Mutex<State>);
 
@@ -17,13 +17,13 @@ pub(crate) struct Progress(Mutex<State>);
 struct State {
     phase: Phase,
     encrypted: bool,
-    /// What is heard of the peer in this phase, if it can be.
+    /// The first bytes of the peer in this phase, if they are recorded.
     greeting: Option<Greeting>,
 }
 
 impl Progress {
     fn state(&self) -> MutexGuard<'_, State> {
-        // What panicked while it held the lock has left nothing half done.
+        // A panic under the lock cannot leave a change half done.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -33,7 +33,7 @@ impl Progress {
         (state.phase, state.greeting) = (phase, None);
     }
 
-    /// Enters a phase in which the peer speaks on this socket, and listens to its first words.
+    /// Enters a phase in which the peer sends on this socket, and records its first bytes.
     pub(super) fn listen<S>(&self, phase: Phase, socket: S) -> Greeted<S> {
         self.enter(phase);
         let (socket, greeting) = Greeted::new(socket);
@@ -41,14 +41,14 @@ impl Progress {
         socket
     }
 
-    /// The error of an attempt whose time is over.
+    /// The error of an attempt that has timed out.
     pub(super) fn timed_out(&self, within: Duration) -> Error {
         let State { phase, encrypted, greeting } = &*self.state();
         let error = Error::new(ErrorKind::Timeout, format!("{phase}: {} within {within:?}", phase.missing()));
         explained(*phase, greeting.as_ref().and_then(|greeting| greeting.stranger(*phase, *encrypted)), error)
     }
 
-    /// What this error, which names its phase, means if one knows what the peer has said.
+    /// Explains this error, which names its phase, by what the peer has sent.
     pub(super) fn failed(&self, error: Error) -> Error {
         let State { phase, encrypted, greeting } = &*self.state();
         let answered = greeting.as_ref().and_then(|greeting| {

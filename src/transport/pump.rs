@@ -13,7 +13,7 @@ use tokio::task::{JoinHandle, consume_budget};
 
 use super::outgoing::{Outgoing, Piece, Replay};
 
-/// A body that is being sent by a task of its own, until that is [told to stop](Stop) by whoever holds the stream.
+/// A body that is being sent by a task of its own, until the owner of the stream [stops](Stop) it.
 #[derive(Debug)]
 pub(super) struct Pump {
     task: JoinHandle<Box<Replay>>,
@@ -21,26 +21,26 @@ pub(super) struct Pump {
     stop: Arc<Stop>,
 }
 
-/// What the task and its owner tell each other.
+/// State shared by the task and its owner.
 #[derive(Debug, Default)]
 struct Shared {
-    /// The server has begun to answer.
+    /// Whether the server has begun to answer.
     answered: AtomicBool,
-    /// The body's own error. Set before the stream is reset because of it, so that who reads the response can tell.
+    /// The body's own error. Set before the stream is reset because of it, so that the reader of the response finds it.
     failure: OnceLock<tonic::Status>,
-    /// How many bytes were given to the connection.
+    /// How many bytes were handed to the connection.
     sent: AtomicU64,
 }
 
 /// How many bytes of a request's body were sent.
 #[derive(Debug)]
 pub(crate) enum SentBytes {
-    /// All of it at once.
+    /// The whole body was sent at once.
     Whole(u64),
     Stream(Streamed),
 }
 
-/// How many bytes the task that sends a body has given to the connection.
+/// How many bytes the task that sends a body has handed to the connection.
 #[derive(Debug)]
 pub(crate) struct Streamed(Arc<Shared>);
 
@@ -51,23 +51,23 @@ impl Streamed {
     }
 }
 
-/// Tells the task that no more is to be sent.
+/// Stops the task.
 #[derive(Debug, Default)]
 pub(super) struct Stop {
-    hushed: Notify,
+    stopped: Notify,
     reset: Notify,
 }
 
 impl Stop {
-    /// Has no more sent. The stream stays as it is.
-    pub(super) fn hush(&self) {
-        self.hushed.notify_one();
+    /// Stops sending. The stream stays as it is.
+    pub(super) fn stop(&self) {
+        self.stopped.notify_one();
     }
 
-    /// Has no more sent, and the stream reset if not all was.
+    /// Stops sending, and resets the stream if the body was not sent completely.
     pub(super) fn reset(&self) {
         self.reset.notify_one();
-        self.hush();
+        self.stop();
     }
 }
 
@@ -75,28 +75,28 @@ impl Pump {
     pub(super) fn start(runtime: &Handle, stream: SendStream<Bytes>, mut body: Box<Replay>) -> Self {
         let (shared, stop) = (Arc::<Shared>::default(), Arc::<Stop>::default());
         let mut sending = Sending { stream, shared: Arc::clone(&shared), over: false };
-        let told = Arc::clone(&stop);
+        let stopper = Arc::clone(&stop);
         let task = runtime.spawn(async move {
             tokio::select! {
                 () = pump(&mut sending, &mut body) => {}
-                () = told.hushed.notified() => if !sending.over { told.reset.notified().await },
+                () = stopper.stopped.notified() => if !sending.over { stopper.reset.notified().await },
             }
             body
         });
         Self { task, shared, stop }
     }
 
-    /// How much it sends.
+    /// How many bytes it sends.
     pub(super) fn sent_bytes(&self) -> SentBytes {
         SentBytes::Stream(Streamed(Arc::clone(&self.shared)))
     }
 
-    /// What stops it from elsewhere.
+    /// A handle that stops the task from elsewhere.
     pub(super) fn stopper(&self) -> Arc<Stop> {
         Arc::clone(&self.stop)
     }
 
-    /// Notes that the server has begun to answer: what was sent need not be kept any more.
+    /// Notes that the server has begun to answer: pieces that were sent need not be kept any more.
     pub(super) fn answered(&self) {
         self.shared.answered.store(true, Ordering::Relaxed);
     }
@@ -106,8 +106,8 @@ impl Pump {
         self.shared.failure.get()
     }
 
-    /// Gets the body back, rewound, after the stream has failed or [`reset`](Stop::reset), which end the task. None if it
-    /// cannot be sent again, because the task panicked, which a body may do, or by its own failure or size.
+    /// Returns the body, rewound, after the stream has failed or was [`reset`](Stop::reset); both end the task. None if
+    /// it cannot be sent again: the body has panicked or failed, or is too large.
     pub(super) async fn rewound(mut self) -> Option<Outgoing> {
         let body = (&mut self.task).await.ok()?;
         let failed = self.failure().is_some();
@@ -115,8 +115,8 @@ impl Pump {
     }
 }
 
-/// A stream on which a body is being sent. Dropped before that is over, it resets the stream: without that the server
-/// would wait for the rest for ever, as whoever awaits the response holds the stream too.
+/// A stream on which a body is being sent. Dropped before the end, it resets the stream. Without that the server would
+/// wait for the rest for ever, because the stream is also held by the receiver of the response.
 struct Sending {
     stream: SendStream<Bytes>,
     shared: Arc<Shared>,
@@ -139,7 +139,7 @@ impl Drop for Sending {
 /// Sends the body to its end, or until it fails or the stream is reset.
 async fn pump(sending: &mut Sending, body: &mut Replay) {
     loop {
-        // A body that always has more must not keep others, nor whoever stops it, from their turn.
+        // A body that is always ready must not starve other tasks, nor delay a stop.
         consume_budget().await;
         if sending.shared.answered.load(Ordering::Relaxed) {
             body.forget();
@@ -150,7 +150,7 @@ async fn pump(sending: &mut Sending, body: &mut Replay) {
             Poll::Pending => body.poll_next(cx).map(Some),
         });
         let open = match piece.await {
-            // The stream is gone; whoever awaits the response learns why. So it is if sending fails.
+            // The stream is gone, and the receiver of the response learns why. The same holds if sending fails.
             None => false,
             Some(Some(Ok(Piece::Data(data)))) => send(stream, data, &sending.shared.sent).await,
             Some(Some(Ok(Piece::Trailers(trailers)))) => {

@@ -1,4 +1,4 @@
-//! A socket that is read to its end although it cannot be written any more.
+//! A socket that is read to its end even after writing has failed.
 
 use std::io;
 use std::pin::Pin;
@@ -8,16 +8,16 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-/// How long reading goes on once writing has failed, if the socket does not say that there is no more. Those of the
-/// system do so at once.
+/// How long reading goes on once writing has failed, if the socket does not report its end. Sockets of the operating
+/// system report it at once.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Lets writing fail no sooner than there is nothing more to read.
+/// Delays the failure of writes until there is nothing more to read.
 ///
-/// A peer that closes its socket while this side still writes answers that with a reset. What it has sent before lies
-/// here then, and may be the GOAWAY that says which requests it has not looked at. `h2` gives a connection up with the
-/// first write that fails; so that failure is kept from it, what is written afterwards goes nowhere, and reading ends
-/// with the failure. grpc-go reads on as well.
+/// A peer that closes its socket while this side still writes causes a reset. Data that it sent before is still unread
+/// then. It may contain the GOAWAY that says which requests were not processed. `h2` gives a connection up with the
+/// first failed write. So the failure is hidden from it, later writes are discarded, and reading ends with the failure.
+/// grpc-go reads on as well.
 #[derive(Debug)]
 pub(super) struct ReadOn<S> {
     socket: S,
@@ -42,11 +42,11 @@ impl<S> ReadOn<S> {
         Self { socket, failed: None }
     }
 
-    /// What an attempt to write has come to: a failure is kept, and counts as `all` that was to be written.
+    /// Handles the result of a write. A failure is kept, and reported as if `all` had been written.
     fn keep<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>, all: T) -> Poll<io::Result<T>> {
         let Poll::Ready(Err(why)) = written else { return written };
         let mut patience = Box::pin(sleep(PATIENCE));
-        // It has only just begun; this is for the waker.
+        // The sleep has just begun; this registers the waker.
         let _ = patience.as_mut().poll(cx);
         self.failed = Some(Failed { why: Some(why), patience });
         Poll::Ready(Ok(all))
@@ -116,7 +116,7 @@ mod tests {
 
     use super::*;
 
-    /// Can be read, and not written.
+    /// A socket that can be read but not written.
     struct Deaf(DuplexStream);
 
     impl AsyncRead for Deaf {

@@ -1,8 +1,8 @@
-//! What `h2` does not tell of the bytes that come in, and what it must not see.
+//! Reads the incoming frames before `h2` does.
 //!
-//! `h2` keeps to itself what the peer says of header lists, why it ends the connection in words, and how large a block of
-//! headers was that it has cut. And it ends a connection that has had 100 DATA frames without data, though any response
-//! may have one: such frames are renamed, to a type that nobody knows and that `h2` passes over.
+//! `h2` does not expose the peer's header list limit, the debug data of its GOAWAY, and the size of a header block that
+//! it has truncated. They are noted here. And `h2` ends a connection after 100 DATA frames without data, although any
+//! response may contain one. Such frames are given an undefined type, which `h2` ignores.
 
 use std::io;
 use std::sync::Arc;
@@ -14,54 +14,54 @@ use super::frames::{
 use super::seen::{GoAway, Seen};
 use super::share::Begun;
 
-/// The flag of a SETTINGS frame that acknowledges one of the other side's and has nothing in it.
+/// The ACK flag of a SETTINGS frame: it acknowledges one of the other side and is empty.
 const ACK: u8 = 1;
 const END_STREAM: u8 = 1;
 const PADDED: u8 = 8;
-/// The last stream and the error code of a GOAWAY.
+/// The length of a GOAWAY's last stream id and error code.
 const GO_AWAY_HEAD: usize = 8;
-/// How much of a GOAWAY's debug data is kept.
+/// How many bytes of a GOAWAY's debug data are kept.
 const DEBUG_DATA: usize = 256;
-/// A type that HTTP/2 does not define. Who does not know a frame's type has to ignore it (RFC 9113, 5.5).
+/// A type that HTTP/2 does not define. Frames of an unknown type have to be ignored (RFC 9113, 5.5).
 pub(super) const UNDEFINED: u8 = 0xEE;
-/// How many DATA frames of padding alone a connection may have had when it is replaced. `h2` has to see them, because
-/// padding counts in the windows, and bears 100.
+/// After how many DATA frames with padding only a connection is replaced. `h2` has to see them, because padding counts
+/// for flow control, and accepts 100.
 const PADDING_FRAMES: u32 = 50;
 
-/// Follows what the peer sends.
+/// Follows the frames that the peer sends.
 #[derive(Debug)]
 pub(super) struct Reading {
     frames: Frames,
     seen: Arc<Seen>,
-    /// The largest block of headers, compressed, that this side takes.
+    /// The largest compressed header block that this side accepts.
     block_limit: usize,
     largest_block: usize,
     payload: Payload,
     block: Block,
     padding_frames: u32,
     flood: Flood,
-    /// Begun since somebody asked.
+    /// Frames that have begun since [`take_begun`](Self::take_begun) was called last.
     begun: Begun,
 }
 
-/// Of which frame the payload is that comes next, and what there is of it.
+/// The frame whose payload comes next, and the part of it that is needed and was read.
 #[derive(Debug)]
 enum Payload {
     Other,
-    /// The next setting, as far as it has come.
+    /// The bytes of the current setting, and how many have been read.
     Settings([u8; SETTING], usize),
     GoAway(Vec<u8>),
-    /// Of a DATA frame with padding: its length.
+    /// A DATA frame with padding, and its length.
     Padded(usize),
 }
 
-/// The block of headers that is coming in.
+/// The header block that is being received.
 #[derive(Debug, Default)]
 struct Block {
     stream: u32,
-    /// Whether it is the stream's last.
+    /// Whether it ends the stream.
     last: bool,
-    /// So far.
+    /// Its size so far.
     size: usize,
 }
 
@@ -101,7 +101,7 @@ impl Reading {
                 rename(bytes, at, FRAME_HEADER);
             }
         }
-        // What is begun may have been given away before it is complete.
+        // The type of an incomplete header may have been passed on already, so it is renamed as soon as it is known.
         if self.is_begun_empty() {
             rename(bytes, at, self.frames.begun().len());
         }
@@ -113,18 +113,18 @@ impl Reading {
         self.flood.carried(frames);
     }
 
-    /// How many frames have begun since it was asked last.
+    /// Returns how many frames have begun since the last call, and starts counting anew.
     pub(super) fn take_begun(&mut self) -> Begun {
         std::mem::take(&mut self.begun)
     }
 
-    /// Whether the next byte decides about the last one: all that there is of a frame's header is that it is an empty
-    /// DATA frame, and whether it ends its stream is not known.
+    /// Whether the next byte decides about the last one: the header so far is that of an empty DATA frame, and its
+    /// flags are not known yet.
     pub(super) fn hangs(&self) -> bool {
         self.frames.begun() == [0, 0, 0, DATA]
     }
 
-    /// Whether what there is of a frame's header is that of a DATA frame without data or meaning.
+    /// Whether the incomplete header is that of a DATA frame without data, flags or padding.
     pub(super) fn is_begun_empty(&self) -> bool {
         matches!(self.frames.begun(), [0, 0, 0, kind, flags, ..] if is_empty(0, *kind, *flags))
     }
@@ -145,20 +145,19 @@ impl Reading {
         }
         if self.block.size > self.block_limit {
             self.seen.note_excessive(self.block.stream, self.block.last);
-            // Once is enough.
+            // Noted once per block.
             self.block.size = 0;
         }
         Ok(())
     }
 }
 
-/// Whether it is a DATA frame that says nothing. Padding is something: it counts in the windows.
+/// Whether it is a DATA frame that has no effect. Padding has one: it counts for flow control.
 fn is_empty(length: usize, kind: u8, flags: u8) -> bool {
     length == 0 && kind == DATA && flags & (END_STREAM | PADDED) == 0
 }
 
-/// Renames the frame of which so many bytes of the header stand before this place. Those that are not in these bytes have
-/// been seen to before.
+/// Renames the frame of whose header `begun` bytes stand before `at`. Bytes before this buffer were handled earlier.
 fn rename(bytes: &mut [u8], at: usize, begun: usize) {
     if let Some(kind) = (at + 3).checked_sub(begun)
         && let Some(byte) = bytes.get_mut(kind)
@@ -177,7 +176,7 @@ impl Payload {
         }
     }
 
-    /// Takes the next bytes of it.
+    /// Reads the next bytes of the payload.
     fn take(&mut self, bytes: &[u8], seen: &Seen, padding_frames: &mut u32) {
         match self {
             Self::Other => {}
@@ -187,7 +186,7 @@ impl Payload {
                 kept.extend(bytes.iter().take(room));
             }
             Self::Padded(length) => {
-                // The first byte says how much of it is padding.
+                // The first byte is the length of the padding.
                 let Some(padding) = bytes.first() else { return };
                 if usize::from(*padding) + 1 == *length {
                     *padding_frames += 1;
@@ -200,7 +199,7 @@ impl Payload {
         }
     }
 
-    /// Notes that there is no more of it.
+    /// Notes the end of the payload.
     fn end(&mut self, seen: &Seen) {
         if let Self::GoAway(kept) = std::mem::replace(self, Self::Other)
             && let Some(([_, _, _, _, code @ ..], debug)) = kept.split_first_chunk::<GO_AWAY_HEAD>()
@@ -261,7 +260,7 @@ mod tests {
         assert_eq!(said(b"too_many_pings"), GoAway { code: 11, debug: b"too_many_pings".into() });
         assert_eq!(said(b""), GoAway { code: 11, debug: Vec::new() });
         assert_eq!(said(&[b'x'; 5_000]).debug, [b'x'; DEBUG_DATA]);
-        // No proper one.
+        // Too short for a GOAWAY.
         assert_eq!(read(&[frame(GOAWAY, 0, 0, &[0; 7])]).go_away(), None);
     }
 
@@ -307,7 +306,7 @@ mod tests {
     }
 
     proptest! {
-        /// What `h2` gets is what came, but that the type of each empty DATA frame is another one.
+        /// `h2` gets the bytes that came, except for the type of each empty DATA frame.
         #[test]
         fn empty_frames_are_renamed_however_the_bytes_are_cut(
             frames in prop::collection::vec((0u8..3, any::<u8>(), 0u32..3, 0usize..3), 1..30),
@@ -323,7 +322,7 @@ mod tests {
             let (mut reading, _) = reading(1 << 20);
             let mut given = Vec::new();
             for (piece, _) in in_pieces(&bytes, &cuts) {
-                // As the wire does: the next byte decides about one that hangs.
+                // As the wire does: an undecided byte is passed on with the next one.
                 let (now, later) = piece.split_at(usize::from(reading.hangs()));
                 let mut now = now.to_vec();
                 reading.pass(&mut now).unwrap();

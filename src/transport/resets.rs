@@ -1,44 +1,46 @@
-//! Resets that a peer may hold against the connection.
+//! Resets that a peer may count against the connection.
 
 use std::sync::{Mutex, PoisonError};
 
 use tokio::time::{Duration, Instant};
 
-/// How many streams may be reset within this time, in which a server may stand still, that it may not have come to yet. Servers made with `h2`, as
-/// tonic's and hyper's, end the connection over more than 20 that wait at once, with all calls on it.
+/// How many streams may be reset that the server may not have processed yet, within the time below, in which it may
+/// hang. Servers made with `h2`, such as tonic's and hyper's, end the connection with all its calls if more than 20
+/// such streams are pending.
 const MOST: u32 = 8;
 const WITHIN: Duration = Duration::from_secs(1);
-/// A server that says anything so long after a request was sent has come to it: it reads all that there is first.
+/// A server that sends anything so many milliseconds after a request was sent has read the request.
 const HEARD_AFTER: u32 = 20;
-/// How long after it was sent a request counts as known to its server, even if that says nothing at all. In milliseconds.
+/// After so many milliseconds a request counts as read by its server, even if the server sends nothing.
 const KNOWN_AFTER: u32 = 1_000;
-/// How often it is looked whether a stream may be reset by now.
+/// How often it is checked whether a stream may be reset.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// How long to wait before it is looked again whether this stream may be reset: it was sent at this moment of the
-/// connection's life, which is so old now, and heard from its peer last at that one. None if the peer must have come to it.
+/// How long to wait before checking again whether this stream may be reset. None if the peer must have read the
+/// request. `sent` is when the request was sent, `heard` when the peer last sent something, and `age` is now, all in
+/// milliseconds since the connection was made.
 pub(super) fn until_known(sent: u32, heard: u32, age: u32) -> Option<Duration> {
     let (old, heard_after) = (age.wrapping_sub(sent), heard.wrapping_sub(sent));
-    // What was heard before it was sent looks like much more than it is old.
+    // The clock wraps: data that was received before the request was sent seems to be later than now.
     let heard = heard_after >= HEARD_AFTER && heard_after <= old;
     let left = KNOWN_AFTER.saturating_sub(old);
     (!heard && left > 0).then(|| LOOK.min(Duration::from_millis(left.into())))
 }
 
-/// How long to wait before it is looked again whether anything of a stream has left, which was made so many milliseconds
-/// ago: nearly always it leaves at once.
+/// How long to wait before checking again whether any bytes of a stream were written. `old` is its age in milliseconds;
+/// nearly always they are written at once.
 pub(super) fn until_left(old: u32) -> Duration {
     Duration::from_millis(old.max(1).into()).min(LOOK)
 }
 
-/// Counts the resets of streams that the peer may not have come to yet.
+/// Counts the resets of streams that the peer may not have processed yet.
 #[derive(Debug, Default)]
 pub(super) struct Resets(Mutex<Option<(Instant, u32)>>);
 
 impl Resets {
-    /// Whether there may be one more now. It counts if so.
+    /// Whether one more reset is permitted now. If so, it is counted.
     pub(super) fn take(&self, now: Instant) -> bool {
-        // Nothing can be half done under this lock. It is taken only for calls that are given up young.
+        // A panic under this lock cannot leave a change half done. It is taken only for calls that are cancelled early.
         let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (since, count) =
             counted.filter(|(since, _)| now.saturating_duration_since(*since) < WITHIN).unwrap_or((now, 0));

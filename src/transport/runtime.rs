@@ -9,7 +9,7 @@ use std::task::Poll;
 use tokio::runtime::{EnterGuard, Handle};
 use tokio::time::{Duration, sleep};
 
-/// Where a channel's tasks and timers run, wherever its calls are polled.
+/// The runtime of a channel's tasks and timers. Calls may be polled on another one.
 #[derive(Debug)]
 pub(crate) struct Runtime {
     handle: Handle,
@@ -21,22 +21,23 @@ impl Runtime {
         Arc::new(Self { handle: handle.clone(), ended: AtomicBool::new(false) })
     }
 
-    /// Makes timers that are made meanwhile its own.
+    /// Timers that are made while the guard lives belong to this runtime.
     pub(crate) fn enter(&self) -> EnterGuard<'_> {
         self.handle.enter()
     }
 
-    /// Whether it has been shut down. No timer of it may be polled then: that panics.
+    /// Whether it has been shut down. Polling one of its timers then would panic.
     pub(crate) fn has_ended(&self) -> bool {
         self.ended.load(Ordering::SeqCst)
     }
 
-    /// Notes that it is being shut down. Tasks are dropped before timers end, so a task that is dropped can tell.
+    /// Notes that it is being shut down. Tasks are dropped before timers end, so the drop of a task is the time to call
+    /// this.
     pub(crate) fn note_end(&self) {
         self.ended.store(true, Ordering::SeqCst);
     }
 
-    /// Waits for so long, wherever it is polled. False if the runtime ends before.
+    /// Sleeps for this time, on whatever runtime it is polled. False if this runtime ends first.
     pub(crate) async fn sleep(&self, time: Duration) -> bool {
         let timer = {
             let _entered = self.enter();

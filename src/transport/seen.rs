@@ -1,4 +1,4 @@
-//! What a connection's socket has seen, for those who ask.
+//! Facts about a connection, noted as bytes pass its socket.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -6,33 +6,33 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio::time::Instant;
 
-/// How many streams are remembered that had too large a block of headers, and that nobody has asked about.
+/// How many streams with too large a header block are remembered until their calls ask about them.
 const MOST_EXCESSIVE: usize = 1_024;
 
-/// What a connection's socket has seen, shared with those who ask.
+/// Facts about a connection, noted by its socket and shared with its calls.
 #[derive(Debug)]
 pub(super) struct Seen {
-    /// The highest stream whose HEADERS frame was begun to be written. A request of a higher stream has never left.
+    /// The highest stream of whose HEADERS frame anything was written. Requests of higher streams were never sent.
     written: AtomicU32,
     read: AtomicU64,
-    /// What the peer says that a request's header list may be at most. As long as it says nothing, the highest number:
-    /// that much fits into no list.
+    /// The peer's limit for the header list of a request. `u32::MAX` until the peer has sent one, which no list can
+    /// reach.
     header_list: AtomicU32,
-    /// Whether `excessive` has anything: calls look at this, which costs them nothing.
+    /// Whether `excessive` is not empty. Calls check this first, because it is cheap.
     any_excessive: AtomicBool,
-    /// Streams of which a block of headers was larger than this side takes, and whether that was the stream's last: those
-    /// that nobody has asked about yet, and of these the latest.
+    /// Streams with a header block larger than this side accepts, and whether the block ended the stream. Only the
+    /// latest that were not asked about yet.
     excessive: Mutex<VecDeque<(u32, bool)>>,
-    /// When something was read last, in milliseconds of the connection's life.
+    /// When something was read last, in milliseconds since the connection was made.
     read_at: AtomicU32,
     begun: Instant,
-    /// The largest block of headers that has come, still compressed.
+    /// The size of the largest header block so far, compressed.
     largest_block: AtomicU32,
     /// The last GOAWAY.
     go_away: Mutex<Option<GoAway>>,
-    /// The connection is to be replaced: `h2` would soon end it.
+    /// Whether the connection is to be replaced, because `h2` would soon end it.
     spent: AtomicBool,
-    /// The peer floods this side, so it was ended.
+    /// Whether the connection was ended because the peer flooded it.
     flooded: AtomicBool,
 }
 
@@ -55,12 +55,12 @@ impl Default for Seen {
 }
 
 impl Seen {
-    /// Whether anything of this stream has left this process.
+    /// Whether anything of this stream was written to the socket.
     pub(super) fn has_left(&self, stream: u32) -> bool {
         stream <= self.last_written()
     }
 
-    /// The last stream of which anything has left this process: it grows with each request.
+    /// The last stream of which anything was written. It grows with each request.
     pub(super) fn last_written(&self) -> u32 {
         self.written.load(Ordering::Acquire)
     }
@@ -79,17 +79,17 @@ impl Seen {
         self.read_at.store(self.age(), Ordering::Relaxed);
     }
 
-    /// How long the connection has lasted, in milliseconds. It wraps after 49 days; only differences count.
+    /// The age of the connection, in milliseconds. It wraps after 49 days; only differences are used.
     pub(super) fn age(&self) -> u32 {
         self.begun.elapsed().as_millis() as u32
     }
 
-    /// When something was read last, as [`age`](Self::age) has it.
+    /// When something was read last, on the clock of [`age`](Self::age).
     pub(super) fn read_at(&self) -> u32 {
         self.read_at.load(Ordering::Relaxed)
     }
 
-    /// The largest header list that the peer takes: SETTINGS_MAX_HEADER_LIST_SIZE.
+    /// The largest header list that the peer accepts: SETTINGS_MAX_HEADER_LIST_SIZE.
     pub(super) fn header_list_limit(&self) -> u32 {
         self.header_list.load(Ordering::Relaxed)
     }
@@ -98,7 +98,7 @@ impl Seen {
         self.header_list.store(limit, Ordering::Relaxed);
     }
 
-    /// The size of the largest block of headers that has come, still compressed. It was noted before `h2` was given it.
+    /// The size of the largest header block so far, compressed. It is noted before `h2` gets the block.
     pub(super) fn largest_block(&self) -> u32 {
         self.largest_block.load(Ordering::Acquire)
     }
@@ -107,22 +107,22 @@ impl Seen {
         self.largest_block.store(size, Ordering::Release);
     }
 
-    /// Whether a block of headers was, still compressed, larger than this side takes. `is_it` is asked about each such
-    /// block: its stream, and whether it was that stream's last.
+    /// Whether `is_it` holds for one of the header blocks that were, compressed, larger than this side accepts. It is
+    /// given the stream of the block, and whether the block ended the stream.
     pub(super) fn any_excessive(&self, is_it: impl Fn(u32, bool) -> bool) -> bool {
-        // Release and acquire: the block was noted before `h2` was given it, and this is asked after.
+        // Release and acquire: the block was noted before `h2` got it, and calls ask after.
         if !self.any_excessive.load(Ordering::Acquire) {
             return false;
         }
         let mut excessive = self.lock(&self.excessive);
         let found = excessive.iter().position(|(stream, last)| is_it(*stream, *last));
-        // Each is asked about once, by the call that it is of.
+        // Each is asked about once, by its own call.
         found.is_some_and(|index| excessive.remove(index).is_some())
     }
 
     pub(super) fn note_excessive(&self, stream: u32, last: bool) {
         let mut excessive = self.lock(&self.excessive);
-        // Those of calls that were given up stay; there may be any number of them.
+        // Entries of cancelled calls stay, so their number has to be bounded.
         if excessive.len() == MOST_EXCESSIVE {
             excessive.pop_front();
         }
@@ -148,7 +148,7 @@ impl Seen {
         self.spent.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the connection was ended because the peer floods this side.
+    /// Whether the connection was ended because the peer flooded it.
     pub(super) fn is_flooded(&self) -> bool {
         self.flooded.load(Ordering::Relaxed)
     }
@@ -167,7 +167,7 @@ impl Seen {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct GoAway {
     pub(super) code: u32,
-    /// "Additional debug data", for people, as the peer has written it.
+    /// "Additional debug data", as the peer has sent it.
     pub(super) debug: Vec<u8>,
 }
 

@@ -1,4 +1,4 @@
-//! How much is read in one go.
+//! How much is read in one poll.
 
 use std::io;
 use std::pin::{Pin, pin};
@@ -6,23 +6,23 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, ReadBuf};
 
-/// What one poll of a connection reads, in bytes, in frames, and in frames that carry nothing: no more, but for what one
-/// further read brings. `h2` reads for as long as there is anything, which with small frames is a hundred thousand of them
-/// in one poll; all other tasks of the thread wait meanwhile.
+/// The limits of one poll of a connection, in bytes, in frames, and in frames that carry nothing. One read may exceed
+/// them. `h2` reads as long as there is anything, which can be a hundred thousand small frames in one poll. All other
+/// tasks of the thread would wait meanwhile.
 const BYTES: usize = 512 << 10;
 const FRAMES: u32 = 512;
 const EMPTY_FRAMES: u32 = 64;
 
-/// What one read brings at most after one in which there was a frame that carries nothing for each [`SMALL`] bytes.
+/// The limit of one read after a read with an empty frame for each [`SMALL`] bytes.
 const PIECE: usize = 1 << 10;
 const SMALL: usize = 32;
 
-/// What has been read since others had their turn.
+/// What has been read since the task last yielded.
 #[derive(Debug, Default)]
 pub(super) struct Share {
     bytes: usize,
     frames: Begun,
-    /// Whether the last read brought little but frames that carry nothing.
+    /// Whether the last read brought mostly frames that carry nothing.
     small: bool,
 }
 
@@ -30,13 +30,13 @@ pub(super) struct Share {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Begun {
     pub(super) all: u32,
-    /// Those of them that carry nothing, beyond those that go with calls.
+    /// How many of them carry nothing, beyond those that calls permit.
     pub(super) empty: u32,
 }
 
 impl Share {
-    /// Reads, unless it is others' turn: then the task is woken again, after all others that can go on, and after the
-    /// runtime has looked for what has come in for them.
+    /// Reads, unless the limits are reached. Then it yields: the task is woken again after all other ready tasks, and
+    /// after the runtime has polled for I/O.
     pub(super) fn poll_read<S: AsyncRead + Unpin>(
         &mut self,
         socket: &mut S,
@@ -63,7 +63,7 @@ impl Share {
         read
     }
 
-    /// Notes what a read has brought.
+    /// Notes the result of a read.
     pub(super) fn note(&mut self, bytes: usize, frames: Begun) {
         self.bytes += bytes;
         self.frames.all += frames.all;
@@ -82,8 +82,8 @@ mod tests {
 
     use super::*;
 
-    /// How much is read until it is others' turn, and in how many reads, where each frame has so many bytes, a read has
-    /// room for so many, and frames carry something or not.
+    /// How many bytes are read before the task yields, and in how many reads, for this size of frames, this buffer, and
+    /// frames that are empty or not.
     async fn read_in_one_go(frame: usize, room: usize, empty: bool) -> (usize, usize) {
         let (mut share, mut socket) = (Share::default(), tokio::io::repeat(0));
         let (mut bytes, mut reads, mut buffer) = (0, 0, vec![0; room]);

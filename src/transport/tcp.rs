@@ -14,19 +14,19 @@ use super::connect_error::failed;
 use super::phase::Phase;
 use super::progress::Progress;
 
-/// How long one address of a name is tried alone, if there is so much time: RFC 8305's number.
+/// How long one address of a name is tried alone, if time permits: RFC 8305's number.
 const STAGGER: Duration = Duration::from_millis(250);
 
 /// How sockets of the operating system are set up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Sockets {
     pub(crate) keepalive: TcpKeepalive,
-    /// Where connections come from. None: as the system chooses.
+    /// The local address of connections. None: the system chooses.
     pub(crate) local_address: Option<IpAddr>,
 }
 
 impl Sockets {
-    /// Connects to the first address of the host that answers. `within` is what the caller bounds the time by, from now on.
+    /// Connects to the first address of the host that answers. `within` is the caller's time limit, from now on.
     pub(super) async fn connect(
         &self,
         host: &str,
@@ -55,7 +55,7 @@ impl Sockets {
         Ok(stream)
     }
 
-    /// The addresses of the family that the local address is of.
+    /// The addresses that have the family of the local address.
     fn usable(&self, mut resolved: Vec<SocketAddr>) -> Result<Vec<SocketAddr>> {
         if resolved.is_empty() {
             return Err(Error::new(ErrorKind::Unavailable, "DNS: the name has no address"));
@@ -63,22 +63,22 @@ impl Sockets {
         let Some(local) = self.local_address else { return Ok(resolved) };
         resolved.retain(|address| address.is_ipv4() == local.is_ipv4());
         if resolved.is_empty() {
-            let message = format!("TCP: no address of the family that the local address {local} is of");
+            let message = format!("TCP: no address of the family of the local address {local}");
             return Err(Error::new(ErrorKind::Unavailable, message));
         }
         Ok(resolved)
     }
 
-    /// A name may stand for several addresses; they are tried in turn, and the last one's error is told. One that says
-    /// nothing is waited for while the next one is tried: it must not use up the time of all of them.
+    /// Tries the addresses of a name in turn, and returns the last error. While an address does not answer, the next
+    /// one is tried beside it, so that it does not use up the time of all.
     async fn first_to_answer(&self, addresses: Vec<SocketAddr>, within: Duration) -> Result<TcpStream> {
         let stagger = stagger(addresses.len(), within);
         let mut addresses = addresses.into_iter().peekable();
-        // Dropped with those that are still under way.
+        // Dropping it cancels the other attempts.
         let mut attempts = JoinSet::new();
         let mut last = None;
         loop {
-            // Each attempt that fails, or takes long, makes room for the next one.
+            // The next attempt starts when one fails or takes long.
             attempts.extend(addresses.next().map(|address| dial(address, self.local_address)));
             tokio::select! {
                 answer = attempts.join_next() => match answer {
@@ -94,7 +94,7 @@ impl Sockets {
     }
 }
 
-/// How long each of so many addresses is tried alone: not so long that the last one would have no time left.
+/// How long each address is tried alone. Short enough that time is left for the last one.
 fn stagger(addresses: usize, within: Duration) -> Duration {
     let shares = u32::try_from(addresses).unwrap_or(u32::MAX).saturating_add(1);
     STAGGER.min(within / shares)
@@ -132,7 +132,7 @@ mod tests {
         (socket, address)
     }
 
-    /// An address that drops attempts to connect: its queue of connections that nobody accepts is full.
+    /// An address that drops attempts to connect: its accept queue is full.
     fn deaf() -> (Vec<Socket>, SocketAddr) {
         let (socket, address) = bound();
         socket.listen(0).expect("it listens");
@@ -140,7 +140,7 @@ mod tests {
         for _ in 0..4 {
             let one = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
             one.set_nonblocking(true).expect("it does not wait");
-            // "In progress", whether it gets a place or not.
+            // The result is "in progress", whether or not the queue has room.
             let _ = one.connect(&address.into());
             sockets.push(one);
         }

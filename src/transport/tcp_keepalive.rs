@@ -1,4 +1,4 @@
-//! Noticing by TCP itself that a host has gone.
+//! Detecting a dead host by TCP keepalive.
 
 use std::io;
 use std::time::Duration;
@@ -6,19 +6,20 @@ use std::time::Duration;
 use callboard_core::{Error, Result};
 use socket2::SockRef;
 
-/// When the system asks a silent TCP connection for a sign of life (a probe), and how long a connection may go without
-/// one before the system gives it up. No server counts probes, and no process answers them: they notice a host or a
-/// network that is gone. A process that hangs is noticed by [`Keepalive`](crate::Keepalive).
+/// When the system sends a probe on a silent TCP connection, and how long a connection may be without an
+/// acknowledgement before the system closes it. Servers do not count probes, and the peer's system answers them, not
+/// its process: they detect a host or a network that is gone. A process that hangs is detected by
+/// [`Keepalive`](crate::Keepalive).
 ///
-/// By default a connection is asked after 10 to 20 s of silence, then every 10 s, and is given up when nothing has been
-/// acknowledged for 60 s. So at least three probes in a row may be lost. Each connection draws its own time between half
-/// of [`after`](Self::after) and the whole: those that were made together do not ask together, which would overflow a
-/// queue on the way.
+/// By default the first probe is sent after 10 to 20 s of silence, then one every 10 s, and the connection is closed
+/// when nothing has been acknowledged for 60 s. So at least three probes in a row may be lost. Each connection draws
+/// its own time between half of [`after`](Self::after) and the whole, so that connections that were made together do
+/// not send probes together, which would overflow a queue on the way.
 ///
-/// The last of the numbers, the [user timeout](Self::user_timeout), is Linux's and also bounds data that nobody acknowledges,
-/// and a peer that acknowledges but **takes nothing for so long** (its receive window is zero): a server that does not
-/// read for a minute is slow, and keeps its connection; one that does not read for longer loses it. Raise it, or turn
-/// it off, for servers that may stand still for longer.
+/// The last value, the [user timeout](Self::user_timeout), is available on Linux only. It also bounds how long data may
+/// be unacknowledged, and how long a peer may acknowledge but **accept no data** (its receive window is zero). A server
+/// that reads nothing for longer than a minute loses its connection. Raise the timeout, or turn it off, for servers
+/// that may hang for longer.
 ///
 /// ```
 /// # fn doc(builder: callboard::ChannelBuilder) -> callboard::ChannelBuilder {
@@ -32,7 +33,7 @@ use socket2::SockRef;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TcpKeepalive {
-    /// None: the system is not told to ask at all.
+    /// None: no probes.
     idle: Option<Duration>,
     interval: Duration,
     probes: u32,
@@ -50,11 +51,11 @@ enum UserTimeout {
 const IDLE: Duration = Duration::from_secs(20);
 const INTERVAL: Duration = Duration::from_secs(10);
 const PROBES: u32 = 4;
-/// Longer than a server may stand still that is only slow.
+/// Longer than a slow server may hang.
 const USER_TIMEOUT: Duration = Duration::from_secs(60);
 
 const SECOND: Duration = Duration::from_secs(1);
-/// What Linux takes at most.
+/// The largest value that Linux accepts.
 const LONGEST: Duration = Duration::from_secs(32_767);
 const MOST_PROBES: u32 = 127;
 const LONGEST_USER_TIMEOUT: Duration = Duration::from_millis(i32::MAX as u64);
@@ -67,42 +68,40 @@ impl Default for TcpKeepalive {
 }
 
 impl TcpKeepalive {
-    /// Asks after so much silence, or up to half of it earlier. Systems count whole seconds; less than 1 s counts as
-    /// that, and more than 32,767 s (9 hours) as those.
+    /// Sends the first probe after this long a silence, or up to half of it earlier. Systems count whole seconds; less
+    /// than 1 s counts as 1 s, and more than 32,767 s (9 hours) as 32,767 s.
     pub fn after(silence: Duration) -> Self {
         let idle = Some(silence.clamp(SECOND, LONGEST));
         Self { idle, interval: INTERVAL, probes: PROBES, user_timeout: UserTimeout::Fitting }
     }
 
-    /// Never asks. A connection with nothing to send is then kept for as long as the HTTP/2
-    /// [`Keepalive`](crate::Keepalive) keeps it; data without acknowledgement is still bounded by the user timeout.
+    /// Sends no probes. A connection with nothing to send is then kept as long as the HTTP/2
+    /// [`Keepalive`](crate::Keepalive) keeps it; unacknowledged data is still bounded by the user timeout.
     pub fn off() -> Self {
         Self { idle: None, ..Self::default() }
     }
 
-    /// How long each further probe is waited for. 10 s by default; bounds as for [`after`](Self::after).
+    /// Sets the interval of further probes. 10 s by default; bounds as for [`after`](Self::after).
     #[must_use]
     pub fn interval(mut self, interval: Duration) -> Self {
         self.interval = interval.clamp(SECOND, LONGEST);
         self
     }
 
-    /// How many probes in a row are without answer when the connection is given up: one less may be lost. 4 by default;
-    /// from 1 to 127.
+    /// Sets after how many unanswered probes in a row the connection is closed. 4 by default; from 1 to 127.
     #[must_use]
     pub fn probes(mut self, probes: u32) -> Self {
         self.probes = probes.clamp(1, MOST_PROBES);
         self
     }
 
-    /// For how long what was sent may be without acknowledgement, or the peer may take nothing, before the connection is
-    /// given up: `TCP_USER_TIMEOUT`, on Linux; other systems have no such thing, and ignore it. `None`: what the system
-    /// does, which by default is some 15 minutes for data, the [probes](Self::probes) for silence, and no bound at all
-    /// for a peer that takes nothing.
+    /// Sets how long sent data may be unacknowledged, or the peer may accept no data, before the connection is closed:
+    /// `TCP_USER_TIMEOUT` on Linux; other systems ignore it. `None` leaves it to the system: by default some 15 minutes
+    /// for data, the [probes](Self::probes) for silence, and no bound for a peer that accepts no data.
     ///
-    /// By default 60 s, or what all the probes take if that is longer. It decides about probes too, whatever their
-    /// number: so one that is shorter than the probes take is refused when the channel is built, as it would end a
-    /// healthy connection after its first lost probe.
+    /// By default 60 s, or the time of all probes if that is longer. The timeout also applies to probes, whatever their
+    /// number. So a timeout that is shorter than the probes take is rejected when the channel is built: it would close
+    /// a healthy connection after its first lost probe.
     #[must_use]
     pub fn user_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.user_timeout = match timeout.into() {
@@ -112,19 +111,20 @@ impl TcpKeepalive {
         self
     }
 
-    /// From the last sign of life to the moment when no probe has been answered.
+    /// The time from the last sign of life until all probes are lost.
     fn patience(&self) -> Duration {
         self.idle.map_or(Duration::ZERO, |idle| (idle + self.interval * self.probes).min(LONGEST_USER_TIMEOUT))
     }
 
-    /// The longest time in which a host that is gone is noticed: the system looks at each probe.
+    /// The longest time until a dead host is detected: the system checks at each probe.
     #[cfg(test)]
     pub(super) fn given_up_within(&self) -> Duration {
         self.interval + USER_TIMEOUT.max(self.patience())
     }
 
     /// # Errors
-    /// [`Invalid`](callboard_core::ErrorKind::Invalid), if it would give up before the probes are lost.
+    /// [`Invalid`](callboard_core::ErrorKind::Invalid), if the user timeout would close a connection before
+    /// the probes are lost.
     pub(crate) fn check(&self) -> Result<()> {
         let UserTimeout::After(timeout) = self.user_timeout else { return Ok(()) };
         let patience = self.patience().max(Duration::from_millis(1));
@@ -154,7 +154,7 @@ impl TcpKeepalive {
     }
 }
 
-/// A time of one connection's own, from half of the whole on. In whole seconds, as the system counts.
+/// A random time for one connection, between half of `whole` and `whole`. In whole seconds, as the system counts.
 fn own_share(whole: Duration) -> Duration {
     let whole = whole.as_secs();
     Duration::from_secs(fastrand::u64(whole.div_ceil(2)..=whole).max(1))
@@ -172,7 +172,7 @@ mod tests {
     /// How many probes in a row may be lost on any connection.
     const MAY_BE_LOST: u32 = 3;
 
-    /// What the system says of a connected socket: idle time, interval, probes and user timeout.
+    /// The options of a connected socket: idle time, interval, probes and user timeout.
     fn set(keepalive: &TcpKeepalive, stream: &TcpStream) -> (Duration, Duration, u32, Option<Duration>) {
         let socket = SockRef::from(stream);
         keepalive.apply(&socket).expect("the options are set");

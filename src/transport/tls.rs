@@ -18,22 +18,21 @@ use self::pem::Identity;
 use self::secured::Secured;
 use super::connector::Connector;
 
-/// How a channel trusts its servers, and how it shows itself to them.
+/// Which servers a channel trusts, and which certificate it presents to them.
 ///
 /// The name that the servers' certificates must be for is the channel's: [`server_name`](Self::server_name), or else
 /// the host of the channel's [authority](crate::ChannelBuilder::authority). It never comes from the registry, which
-/// anybody may be able to write to. HTTP/2 is agreed on by ALPN; a server that does not is refused, unless
-/// [`assume_http2`](Self::assume_http2) says otherwise.
+/// others may be able to write to. HTTP/2 is negotiated by ALPN; a server that does not negotiate it is rejected,
+/// unless [`assume_http2`](Self::assume_http2) is set.
 ///
 /// **What is in files is read again** at each connection ([`with_ca_file`](Self::with_ca_file),
-/// [`identity_files`](Self::identity_files)), so that a certificate that is renewed on disk is the one that is shown next.
-/// Files that cannot be used then are warned of, and what was read before is used; the next connection reads again. A
-/// connection that stands is not ended by a new file. What is given as a text stays as it is.
+/// [`identity_files`](Self::identity_files)), so that a certificate that is renewed on disk is used by the next
+/// connection. If the files cannot be used then, a warning is logged and the former contents are used; the next
+/// connection reads again. A new file does not end open connections. PEM text that is given directly stays as it is.
 ///
-/// A server is not callboard's: tonic's `ServerTlsConfig` reads its certificate once. One that is renewed is taken up by
-/// a server that is restarted, one after the other, which calls survive; or by one whose connections are made by rustls itself
-/// (`tokio-rustls`, with a `ResolvesServerCert` of your own that reads the file again) and given to tonic's
-/// `serve_with_incoming`.
+/// The server side is tonic's: `ServerTlsConfig` reads its certificate once. To use a renewed certificate, restart the
+/// servers one after the other, which calls survive; or accept connections with rustls itself (`tokio-rustls`, with a
+/// `ResolvesServerCert` of your own that reads the file again) and given to tonic's `serve_with_incoming`.
 ///
 /// ```no_run
 /// # fn doc() -> callboard::Result<()> {
@@ -44,7 +43,7 @@ use super::connector::Connector;
 /// # Ok(()) }
 /// ```
 ///
-/// With a URL, it is given to the builder that the URL makes. The URL's own `registry_tls` is about the registry alone.
+/// With a URL, it is given to the builder that the URL makes. The URL's own `registry_tls` concerns the registry alone.
 ///
 /// ```no_run
 /// # async fn doc() -> callboard::Result<()> {
@@ -58,7 +57,7 @@ use super::connector::Connector;
 pub struct Tls {
     trust: Trust,
     shown: Shown,
-    /// The files that trust and identity are read from. It reads them for a channel as it does for a registry.
+    /// The files that trust and identity are read from.
     files: Option<RegistryTls>,
     server_name: Option<String>,
     assume_http2: bool,
@@ -83,28 +82,28 @@ impl Tls {
     /// Trusts the certificate authorities in this PEM text, and no others.
     ///
     /// # Errors
-    /// [`Invalid`](ErrorKind::Invalid), if the text has no certificate, or one that cannot be read: which one it is, and
-    /// in which line it begins.
+    /// [`Invalid`](ErrorKind::Invalid), if the text has no certificate, or one that cannot be read; the error says
+    /// which one, and the line where it begins.
     pub fn with_ca(pem: impl AsRef<[u8]>) -> Result<Self> {
         let pems = RegistryTls::with_ca(pem.as_ref())?.pems();
         Ok(Self::trusting(Trust::Roots(pem::roots(&pems)?)))
     }
 
-    /// Trusts the certificate authorities in this PEM file, and no others. It is read here, without async, and again at
-    /// each connection.
+    /// Trusts the certificate authorities in this PEM file, and no others. It is read here, blocking, and again at each
+    /// connection.
     ///
     /// # Errors
-    /// [`Invalid`](ErrorKind::Invalid), naming the file, if it cannot be read or is no PEM text of certificates. Whether each
-    /// can be used is found when the channel is built.
+    /// [`Invalid`](ErrorKind::Invalid), naming the file, if it cannot be read or has no certificates in PEM. Whether
+    /// each can be used is checked when the channel is built.
     pub fn with_ca_file(path: impl AsRef<Path>) -> Result<Self> {
         let files = RegistryTls::with_ca_file(path)?;
         Ok(Self { files: Some(files), ..Self::trusting(Trust::Files) })
     }
 
-    /// Trusts what the operating system trusts. That is read here, once.
+    /// Trusts the certificate authorities of the operating system. They are read here, once.
     ///
     /// # Errors
-    /// [`Unavailable`](ErrorKind::Unavailable), if that cannot be read or is nothing.
+    /// [`Unavailable`](ErrorKind::Unavailable), if they cannot be read or there are none.
     pub fn with_system_roots() -> Result<Self> {
         let found = rustls_native_certs::load_native_certs();
         let mut roots = RootCertStore::empty();
@@ -116,8 +115,8 @@ impl Tls {
         Err(found.errors.into_iter().fold(error, Error::with_source))
     }
 
-    /// Trusts these anchors, and no others: those of the crate `webpki-roots`, for instance, which come with the program
-    /// and not with the system.
+    /// Trusts these anchors, and no others: for instance those of the crate `webpki-roots`, which are compiled into the
+    /// program.
     ///
     /// # Errors
     /// [`Invalid`](ErrorKind::Invalid), if there is none: no server could be trusted.
@@ -129,9 +128,9 @@ impl Tls {
         Ok(Self::trusting(Trust::Roots(Arc::new(roots))))
     }
 
-    /// Asks this verifier, and nobody else, whether a server is trusted: by a pinned key, a SPIFFE id, or a list of
-    /// revoked certificates, say. It is given the name that the certificate should be for. It decides alone: one that says yes
-    /// to everything leaves the connections open to whoever sits in between.
+    /// Lets this verifier alone decide whether a server is trusted: by a pinned key, a SPIFFE id, or a list of revoked
+    /// certificates, for instance. It is given the name that the certificate should be for. A verifier that accepts
+    /// everything makes the connections vulnerable to a man in the middle.
     ///
     /// The type is that of [`callboard::rustls`](crate::rustls).
     pub fn with_verifier(verifier: Arc<dyn ServerCertVerifier>) -> Self {
@@ -142,10 +141,11 @@ impl Tls {
         Self { trust, shown: Shown::Nothing, files: None, server_name: None, assume_http2: false, key_log: None }
     }
 
-    /// Shows this certificate to servers that ask for one: a PEM chain, the own certificate first, and its private key.
+    /// Presents this certificate to servers that ask for one: a PEM chain, the client's certificate first, and its
+    /// private key.
     ///
     /// # Errors
-    /// [`Invalid`](ErrorKind::Invalid), naming which of the two cannot be read. Whether they belong together is found
+    /// [`Invalid`](ErrorKind::Invalid), naming which of the two cannot be read. Whether they belong together is checked
     /// when the channel is built.
     pub fn identity(mut self, chain: impl AsRef<[u8]>, key: impl AsRef<[u8]>) -> Result<Self> {
         let given = RegistryTls::with_system_roots().identity(chain.as_ref(), key.as_ref())?;
@@ -155,13 +155,13 @@ impl Tls {
         Ok(self)
     }
 
-    /// Shows the certificate in the first of these PEM files, with the private key in the second, as
-    /// [`identity`](Self::identity) does with texts. They may be the same file. They are read here, without async, and
-    /// again at each connection.
+    /// Presents the certificate in the first of these PEM files, with the private key in the second, as
+    /// [`identity`](Self::identity) does with text. They may be the same file. They are read here, blocking, and again
+    /// at each connection.
     ///
     /// # Errors
-    /// [`Invalid`](ErrorKind::Invalid), naming the file, if one cannot be read or is not what it should be. Whether they
-    /// belong together is found when the channel is built.
+    /// [`Invalid`](ErrorKind::Invalid), naming the file, if one cannot be read or has no certificate or key. Whether
+    /// they belong together is checked when the channel is built.
     pub fn identity_files(mut self, chain: impl AsRef<Path>, key: impl AsRef<Path>) -> Result<Self> {
         let files = self.files.unwrap_or_else(RegistryTls::with_system_roots);
         self.files = Some(files.identity_files(chain, key)?);
@@ -169,32 +169,32 @@ impl Tls {
         Ok(self)
     }
 
-    /// The name that the servers' certificates must be for. By default the host of the channel's authority. An IP
-    /// address is a name too; one of IPv6 may stand in brackets, and its zone is left out.
+    /// The name that the servers' certificates must be for. By default the host of the channel's authority. It may be
+    /// an IP address; an IPv6 address may be in brackets, and its zone is ignored.
     #[must_use]
     pub fn server_name(mut self, name: impl Into<String>) -> Self {
         self.server_name = Some(name.into());
         self
     }
 
-    /// Whether a server that agrees on no protocol (ALPN) is taken to speak HTTP/2: some proxies and old servers do,
-    /// and cannot say so. Not by default. One that agrees on another protocol is refused all the same.
+    /// Sets whether a server that negotiates no protocol (ALPN) is assumed to speak HTTP/2, as some proxies and old
+    /// servers do. False by default. A server that negotiates another protocol is always rejected.
     #[must_use]
     pub fn assume_http2(mut self, assume: bool) -> Self {
         self.assume_http2 = assume;
         self
     }
 
-    /// Gives the secrets of each connection to this log, with which whoever has recorded its bytes can **decrypt** them:
-    /// for the debugging of a program on purpose. `KeyLogFile` of [`callboard::rustls`](crate::rustls) writes the file
-    /// that the variable `SSLKEYLOGFILE` names, as Wireshark reads it. None by default.
+    /// Writes the secrets of each connection to this log. With them, recorded traffic can be **decrypted**: use it for
+    /// debugging only. `KeyLogFile` of [`callboard::rustls`](crate::rustls) writes the file that the variable
+    /// `SSLKEYLOGFILE` names, as Wireshark reads it. None by default.
     #[must_use]
     pub fn key_log(mut self, log: Arc<dyn KeyLog>) -> Self {
         self.key_log = Some(log);
         self
     }
 
-    /// Puts TLS around a connector.
+    /// Wraps a connector in TLS.
     pub(crate) fn around(&self, inner: Arc<dyn Connector>, host: &str) -> Result<Arc<dyn Connector>> {
         let name = self.server_name.as_deref().unwrap_or(host);
         let server_name = ServerName::try_from(bare(name).to_owned())
@@ -204,8 +204,7 @@ impl Tls {
     }
 }
 
-/// A host as certificates name it: an authority has brackets around an IPv6 address, perhaps with a zone, which is of no
-/// meaning to anybody else.
+/// A host as certificates name it: without the brackets and the zone that an IPv6 address may have in an authority.
 fn bare(host: &str) -> &str {
     match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         Some(v6) => v6.split_once('%').map_or(v6, |(v6, _)| v6),

@@ -1,4 +1,4 @@
-//! What has really been written to and read from a socket.
+//! Notes the frames that are written to and read from a socket.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -13,11 +13,11 @@ use super::reading::{Reading, UNDEFINED};
 use super::seen::Seen;
 use super::share::Share;
 
-/// The length of the client's preface, which stands before the first frame.
+/// The length of the client's preface, which precedes the first frame.
 const PREFACE: usize = 24;
 
-/// A socket that notes what passes through it. It answers "was this request ever sent?" exactly: when a connection
-/// dies, `h2` can only say that it died. And it knows what `h2` keeps to itself of what the peer says; see [`Reading`].
+/// A socket that notes the frames that pass. So "was this request ever sent?" has an exact answer: when a connection
+/// dies, `h2` only reports that it died. It also notes what `h2` does not expose of the peer's frames; see [`Reading`].
 #[derive(Debug)]
 pub(super) struct Wire<S> {
     socket: S,
@@ -26,11 +26,11 @@ pub(super) struct Wire<S> {
     first: FirstSettings,
     reading: Reading,
     share: Share,
-    /// What has been read and not been given on: bytes about which the next one decides.
+    /// Bytes that were read and not passed on yet, because the next byte decides about them.
     due: Due,
 }
 
-/// A frame's type and flags, if what was read ended between them.
+/// A frame's type and flags, if a read ended between them.
 #[derive(Debug)]
 enum Due {
     Nothing,
@@ -39,7 +39,7 @@ enum Due {
 }
 
 impl<S> Wire<S> {
-    /// `header_list` is the largest list of headers that this side takes.
+    /// `header_list` is the largest header list that this side accepts.
     pub(super) fn new(socket: S, seen: Arc<Seen>, header_list: u32) -> Self {
         let reading = Reading::new(Arc::clone(&seen), header_list as usize);
         let first = FirstSettings::Due(header_list);
@@ -62,7 +62,7 @@ impl<S> Wire<S> {
     }
 }
 
-/// The highest stream of which a HEADERS frame begins in the next bytes, and how many frames of calls do.
+/// The highest stream of which a HEADERS frame begins in these bytes, and how many frames of calls begin in them.
 fn begun(frames: &mut Frames, mut bytes: &[u8]) -> (Option<u32>, u32) {
     let (mut highest, mut count) = (None, 0);
     while let Some(Header { kind, stream, .. }) = frames.header(&mut bytes) {
@@ -75,9 +75,9 @@ fn begun(frames: &mut Frames, mut bytes: &[u8]) -> (Option<u32>, u32) {
 }
 
 impl<S: AsyncWrite + Unpin> Wire<S> {
-    /// Writes the first SETTINGS, if that is what comes next. None if it is over.
+    /// Writes the first SETTINGS, if they are due. None if they were written before.
     fn poll_greet(&mut self, cx: &mut Context<'_>, next: &[u8]) -> Option<Poll<io::Result<usize>>> {
-        // The preface, which comes before it, looks like a payload.
+        // The preface, which precedes it, is treated as a payload.
         if self.sent.is_between() {
             self.first.begin(next);
         }
@@ -91,8 +91,8 @@ impl<S: AsyncWrite + Unpin> Wire<S> {
 }
 
 impl<S: AsyncRead + Unpin> Wire<S> {
-    /// Reads the flags of a frame of whose header nothing else is missing to know what to do with it. False if there are
-    /// none, because the peer has closed.
+    /// Reads the flags of a frame whose type is known and whose treatment depends on them. False if the peer has
+    /// closed.
     fn poll_flags(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         let mut flags = [0];
         let mut buf = ReadBuf::new(&mut flags);
@@ -195,7 +195,7 @@ mod tests {
     use super::super::frames::tests::{frame, in_pieces};
     use super::*;
 
-    /// A socket that gives these pieces, one at a time.
+    /// A socket that yields these pieces, one at a time.
     #[derive(Debug)]
     struct Pieces(VecDeque<Vec<u8>>);
 
@@ -212,7 +212,7 @@ mod tests {
         }
     }
 
-    /// All that is read, with room for so many bytes each time. Nothing read is the end, as everywhere.
+    /// All that is read, with buffers of these sizes. A read of 0 bytes is the end.
     async fn read_all(bytes: &[u8], cuts: &[usize], rooms: &[usize]) -> Vec<u8> {
         let pieces = in_pieces(bytes, cuts).map(|(piece, _)| piece.to_vec()).collect();
         let mut wire = Wire::new(Pieces(pieces), Arc::default(), 1 << 20);
@@ -228,7 +228,7 @@ mod tests {
     }
 
     proptest! {
-        /// However the bytes are cut, a stream counts as sent from the moment its frame header is complete.
+        /// However the bytes are split, a stream counts as sent from the moment its frame header is complete.
         #[test]
         fn headers_are_found_however_the_writes_are_cut(
             frames in proptest::collection::vec((0u8..3, 0u32..100, 0usize..50), 1..20),
@@ -248,8 +248,8 @@ mod tests {
             }
         }
 
-        /// However the bytes come and however much room there is for them, they are those that came, but for the type of
-        /// empty DATA frames.
+        /// However the bytes are split and however large the buffers are, the result is what was sent, except for the
+        /// type of empty DATA frames.
         #[test]
         fn what_is_read_is_what_came(
             frames in proptest::collection::vec((0u8..2, 0u8..2, 0usize..3), 1..30),

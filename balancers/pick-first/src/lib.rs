@@ -9,10 +9,10 @@ use serde::Deserialize;
 
 /// Sends every call to one endpoint, the first that connects, as long as it works. gRPC's `pick_first`.
 ///
-/// Endpoints are tried in the registry's order, or in a random one that [`shuffle`](Self::shuffle) asks for. Of those
-/// with an IP address, IPv4 and IPv6 are tried by turns if there are both, beginning with the family of the first: a
-/// network on which one family is broken costs one attempt_delay, not one for each address. An endpoint that is ready comes
-/// before all others. A picker without endpoints lets calls wait.
+/// Endpoints are tried in the registry's order, or in a random one if [`shuffle`](Self::shuffle) is set. If there are
+/// IPv4 and IPv6 addresses, the families alternate, beginning with that of the first. So a network where one family is
+/// broken costs one attempt delay, not one for each address. An endpoint that is ready comes before all others. A
+/// picker without endpoints makes calls wait.
 ///
 /// ```
 /// use std::time::Duration;
@@ -24,7 +24,7 @@ use serde::Deserialize;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PickFirst {
     attempt_delay: Duration,
-    /// What the random order comes from; none for the registry's order.
+    /// The seed of the random order; none for the registry's order.
     seed: Option<u64>,
 }
 
@@ -34,7 +34,7 @@ impl Default for PickFirst {
     }
 }
 
-/// What a service config can say beside the name.
+/// The settings in a service config.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Settings {
@@ -47,11 +47,11 @@ impl PickFirst {
         Self::default()
     }
 
-    /// A balancer as a service config wants it: `shuffleAddressList`, as gRPC has it, is whether to
+    /// A balancer with the settings of a service config: gRPC's `shuffleAddressList` says whether to
     /// [`shuffle`](Self::shuffle).
     ///
     /// # Errors
-    /// [`Invalid`](callboard_core::ErrorKind::Invalid), naming the field, if that is no boolean.
+    /// [`Invalid`](callboard_core::ErrorKind::Invalid), naming the field, if it is not a boolean.
     ///
     /// ```
     /// use callboard_core::BalancerSettings;
@@ -66,9 +66,8 @@ impl PickFirst {
         Ok(Self::new().shuffle(shuffle_address_list.unwrap_or_default()))
     }
 
-    /// Sets how long an attempt runs alone before the next one is started beside it. 250 ms by default. What is below
-    /// 100 ms counts as 100 ms, which spares servers needless connections, and what is above 2 s as 2 s: the bounds
-    /// of gRPC (A61).
+    /// Sets how long an attempt runs alone before the next one is started beside it. 250 ms by default. Less than 100
+    /// ms counts as 100 ms, to spare servers needless connections, and more than 2 s as 2 s: the bounds of gRPC (A61).
     #[must_use]
     pub fn attempt_delay(mut self, attempt_delay: Duration) -> Self {
         self.attempt_delay = attempt_delay.clamp(Duration::from_millis(100), Duration::from_secs(2));
@@ -77,9 +76,9 @@ impl PickFirst {
 
     /// Chooses between a random order and the registry's. The registry's by default.
     ///
-    /// The random order is drawn here: this value and its clones keep to it, and endpoints that stay keep their places
-    /// relative to each other when others come and go. An endpoint's chance to be first is in proportion to its weight
-    /// (gRPC's A113); those of weight 0 come last.
+    /// The random order is drawn here. This value and its clones use the same order, and endpoints keep their relative
+    /// order when others are added or removed. An endpoint's chance to be first is in proportion to its weight (gRPC's
+    /// A113); endpoints of weight 0 come last.
     #[must_use]
     pub fn shuffle(mut self, shuffle: bool) -> Self {
         self.seed = shuffle.then(|| fastrand::u64(..));
@@ -96,14 +95,14 @@ impl Balancer for PickFirst {
         Connect::InOrder { order: order::order(members, self.seed), attempt_delay: self.attempt_delay }
     }
 
-    /// A shuffled order goes by them.
+    /// A shuffled order depends on them.
     fn uses_weights(&self) -> bool {
         self.seed.is_some()
     }
 
-    /// Of several that are ready, the first in the order is taken.
+    /// If several endpoints are ready, the first in the order is picked.
     fn picker(&self, members: &Members) -> Box<dyn Picker> {
-        // What is ready comes first in the order.
+        // Ready endpoints come first in the order.
         let first = order::order(members, self.seed).into_iter().next();
         Box::new(One(first.filter(|_| !members.ready().is_empty())))
     }

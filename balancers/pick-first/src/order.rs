@@ -5,32 +5,33 @@ use std::net::IpAddr;
 
 use callboard_core::{Endpoint, MAX_WEIGHT, Member, Members};
 
-/// All members: those that are ready, then the rest, each in the given or the shuffled order with the families of IP
-/// addresses by turns.
+/// All members: the ready ones, then the rest, each in the given or the shuffled order, with alternating IP address
+/// families.
 pub(crate) fn order(members: &Members, seed: Option<u64>) -> Vec<Member> {
     let mut order: Vec<Member> = members.iter().collect();
     if let Some(seed) = seed {
         order.sort_by_cached_key(|member| rank(&members[*member], seed));
     }
     interleave(&mut order, |member| family(&members[member]));
-    // Stable: it moves what is ready forward and nothing else.
+    // The sort is stable: it only moves ready members to the front.
     order.sort_by_cached_key(|member| members.ready().binary_search(member).is_err());
     order
 }
 
-/// Where an endpoint stands in the shuffled order, smallest first. It hangs on this endpoint and the seed alone, so
-/// that no other endpoint's coming or going moves it.
+/// An endpoint's rank in the shuffled order, smallest first. It depends only on this endpoint and the seed, so it does
+/// not change when other endpoints are added or removed.
 ///
-/// With u evenly distributed over 0 to 1, sorting by u^(1/weight) downwards draws without replacement in proportion to
-/// the weights. -ln(u)/weight upwards is the same order, and does not round heavy weights to 1.
+/// With u uniformly distributed between 0 and 1, sorting by u^(1/weight) in descending order draws without replacement
+/// in proportion to the weights. Sorting by -ln(u)/weight in ascending order gives the same order, and does not round
+/// heavy weights to 1.
 fn rank(endpoint: &Endpoint, seed: u64) -> (bool, u64) {
     let mut hasher = DefaultHasher::new();
     (seed, endpoint.instance().id()).hash(&mut hasher);
-    // The upper 53 bits are what an f64 holds exactly; the half keeps u off 0 and 1.
+    // An f64 holds the upper 53 bits exactly. Adding a half keeps u away from 0 and 1.
     let u = ((hasher.finish() >> 11) as f64 + 0.5) / (1_u64 << 53) as f64;
     let weight = endpoint.weight().min(MAX_WEIGHT);
     let key = -u.ln() / f64::from(weight.max(1));
-    // The bits of floats that are not negative are ordered as the floats are.
+    // The bits of non-negative floats have the same order as the floats.
     (weight == 0, key.to_bits())
 }
 
@@ -40,7 +41,7 @@ enum Family {
     V6,
 }
 
-/// None for a Unix socket, and for a host name, which may turn out to be either.
+/// None for a Unix socket, and for a host name, which may resolve to either family.
 fn family(endpoint: &Endpoint) -> Option<Family> {
     let (host, _) = endpoint.instance().address().host_and_port()?;
     // An IPv6 address may have a zone.
@@ -51,8 +52,8 @@ fn family(endpoint: &Endpoint) -> Option<Family> {
     })
 }
 
-/// Lets the two families take turns in the places that they have, beginning with that of the first. What is of
-/// neither family stays where it is; with one family alone nothing moves.
+/// Makes the two families alternate in the places that they occupy, beginning with that of the first. Members of
+/// neither family stay in their places. With only one family nothing moves.
 fn interleave(order: &mut [Member], family: impl Fn(Member) -> Option<Family>) {
     let families: Vec<_> = order.iter().map(|member| family(*member)).collect();
     let Some(first) = families.iter().flatten().next().copied() else { return };

@@ -7,10 +7,10 @@ use callboard_core::{Balancer, Call, Member, Members, Pick, Picker, Turns};
 /// Sends calls to the ready endpoints in turn. gRPC's `round_robin`.
 ///
 /// All endpoints are connected. The calls of each picker start at a random endpoint, so that many clients do not all
-/// begin with the same one; of any n·k picks in a row, each of n endpoints gets exactly k. That is so from however many
-/// threads, until these do hardly anything else but pick: then each [takes turns](Turns) of its own, and any two
-/// endpoints' calls differ by at most one for each thread (33 in all). Weights are not looked at. A picker without
-/// endpoints lets calls wait.
+/// begin with the same one. Of any n·k picks in a row, each of n endpoints gets exactly k. That holds for any number of
+/// threads, until these do hardly anything else but pick. Then each thread takes [turns](Turns) of its own, and the
+/// calls of any two endpoints differ by at most one for each thread (33 in all). Weights are ignored. A picker without
+/// endpoints makes calls wait.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RoundRobin;
 
@@ -38,8 +38,9 @@ impl Balancer for RoundRobin {
 
 #[derive(Debug)]
 struct Ring {
-    /// Numbers of picks. Where they wrap, shares would be off by one call, unless n is a power of two. They start below
-    /// n, or not far from it, so that comes after almost 2^64 picks: centuries, at a thousand million calls per second.
+    /// Numbers the picks. When the number wraps, shares are off by one call, unless n is a power of two. The numbers
+    /// start below n, or not far above, so that happens after almost 2^64 picks: centuries, at a thousand million calls
+    /// per second.
     turns: Turns,
     ready: Arc<[Member]>,
 }
@@ -52,7 +53,7 @@ impl Ring {
 
 impl Picker for Ring {
     fn pick(&self, call: &Call<'_>) -> Pick {
-        // There are no turns to take.
+        // With one endpoint there are no turns to take.
         if let [only] = *self.ready {
             return Pick::To(only);
         }
@@ -61,7 +62,7 @@ impl Picker for Ring {
         if !call.avoids_any() {
             return Pick::To(after[0]);
         }
-        // The next one that will do, or else the one whose turn it is.
+        // The next member that the call does not avoid, or else the one whose turn it is.
         Pick::To(*after.iter().chain(before).find(|member| !call.avoids(**member)).unwrap_or(&after[0]))
     }
 }
@@ -110,7 +111,7 @@ mod tests {
         assert_eq!(firsts, BTreeSet::from([0, 1, 2]));
     }
 
-    /// What each of 7 endpoints gets in all when 4 threads pick at once, with so much other work between two picks.
+    /// The calls of each of 7 endpoints when 4 threads pick at the same time, with `work` between two picks.
     fn shares_of_4_threads(each: usize, work: impl Fn() + Sync) -> Vec<usize> {
         let (picker, start) = (RoundRobin.picker(&members(7)), Barrier::new(4));
         let picks = || {

@@ -1,13 +1,13 @@
-//! Which endpoint owns which slot.
+//! Maps slots to the endpoints that own them.
 
 use crate::step::scale;
 
-/// A circle of as many slots as all weights together. Each endpoint owns an arc of as many slots as its weight.
+/// A circle whose number of slots is the sum of all weights. Each endpoint owns an arc of as many slots as its weight.
 ///
-/// The owner of a slot is found without a search over endpoints. Arcs are laid out class by class: those of 1 slot,
-/// of 2 to 3, of 4 to 7 and so on, and each class is cut into cells as long as its shortest arc can be. No arc lies
-/// wholly within a cell, so a cell belongs to one endpoint or to two, with a split between them. An arc is shorter
-/// than two cells, so there are at most two cells for each endpoint.
+/// The owner of a slot is found without a search over endpoints. Arcs are laid out in classes: of 1 slot, of 2 to 3, of
+/// 4 to 7 and so on. Each class is divided into cells of the length of its shortest possible arc. No arc is strictly
+/// inside a cell, so a cell belongs to one endpoint, or to two with a split between them. An arc is shorter than two
+/// cells, so there are at most two cells for each endpoint.
 pub(crate) struct Circle {
     slots: u64,
     classes: Vec<Class>,
@@ -33,7 +33,7 @@ struct Cell {
 const CLASSES: usize = u16::BITS as usize;
 
 impl Circle {
-    /// Lays out the arcs. A weight of 0 gets none; a weight must fit into 16 bits.
+    /// Lays out the arcs. A weight of 0 gets none.
     pub(crate) fn new(weights: &[u16]) -> Self {
         let mut by_class: [Vec<(u32, u16)>; CLASSES] = Default::default();
         // A set of more than 2^32 endpoints would not fit into memory.
@@ -54,7 +54,7 @@ impl Circle {
     fn append_class(&mut self, shift: u32, arcs: &[(u32, u16)]) {
         let (start, first_cell) = (self.slots, self.cells.len());
         for (endpoint, weight) in arcs {
-            // The last cell either reaches into this arc, or ends before its split and never looks at `after`.
+            // The last cell either reaches into this arc, or ends before its split and never uses `after`.
             if let Some(last) = self.cells.last_mut() {
                 last.after = *endpoint;
             }
@@ -66,7 +66,7 @@ impl Circle {
         self.classes.push(Class { start, end: self.slots, shift, first_cell });
     }
 
-    /// How many slots there are: 0 if no weight is above 0.
+    /// The number of slots: 0 if no weight is above 0.
     pub(crate) fn slots(&self) -> u64 {
         self.slots
     }
@@ -87,7 +87,7 @@ mod tests {
 
     use super::*;
 
-    /// How many slots each endpoint owns, by asking for each slot.
+    /// How many slots each endpoint owns, counted slot by slot.
     fn owned(weights: &[u16]) -> Vec<u64> {
         let circle = Circle::new(weights);
         let mut owned = vec![0; weights.len()];
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_owns_an_empty_circle() {
+    fn an_empty_circle_has_no_owners() {
         assert!([&[][..], &[0, 0]].into_iter().all(|weights| Circle::new(weights).owner(7).is_none()));
     }
 

@@ -20,14 +20,15 @@ pub use crate::settings::WeightedRoundRobinSettings;
 
 /// Sends calls to the ready endpoints in turn, each as often as its weight in the registry says.
 ///
-/// All endpoints are connected. With weights whose greatest common divisor is 1 and whose sum is s, of any s picks in
-/// a row each endpoint gets exactly as many as its weight; equal weights are round robin. Within a round its picks are
-/// spread: it waits at most about three times as long as on average (five times, where the sum is above 60,000). Each
-/// picker starts at a random place. Threads share one round, until they do hardly anything else but pick: then each
-/// [goes round](callboard_core::Turns) by itself, and an endpoint may be off by a few calls for each thread.
+/// All endpoints are connected. If the greatest common divisor of the weights is 1 and their sum is s, then of any s
+/// picks in a row each endpoint gets exactly as many as its weight. Equal weights are round robin. The picks of an
+/// endpoint are spread over a round: the gap between two of them is at most about three times the average (five times,
+/// if the sum is above 60,000). Each picker starts at a random place. Threads share one round, until they do hardly
+/// anything else but pick. Then each thread takes [turns](callboard_core::Turns) of its own, and an endpoint may be off
+/// by a few calls for each thread.
 ///
-/// An endpoint of weight 0 gets no calls, unless all have weight 0: then all count alike. A weight above
-/// [`MAX_WEIGHT`] counts as that; it is logged at `warn` when it is new. A picker without endpoints lets calls wait.
+/// An endpoint of weight 0 gets no calls, unless all have weight 0: then all are equal. A weight above [`MAX_WEIGHT`]
+/// counts as [`MAX_WEIGHT`]; this is logged at `warn` when it is new. A picker without endpoints makes calls wait.
 #[derive(Debug, Default)]
 pub struct Weighted {
     /// Ids and weights of the endpoints that were above [`MAX_WEIGHT`] when last seen, so that each is logged once.
@@ -35,12 +36,12 @@ pub struct Weighted {
 }
 
 impl Weighted {
-    /// The balancer. It has no settings; all that it remembers is what it has logged.
+    /// Makes the balancer. It has no settings. Its only state is what it has logged.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Remembers the endpoints whose weight is above the highest, and returns those that were not known to be.
+    /// Remembers the endpoints whose weight is above [`MAX_WEIGHT`], and returns the new ones.
     fn newly_clamped<'a>(&self, members: &'a Members) -> Vec<&'a Endpoint> {
         let all = members.iter().map(|member| &members[member]);
         let clamped: Vec<_> = all.filter(|endpoint| endpoint.weight() > MAX_WEIGHT).collect();
@@ -51,7 +52,7 @@ impl Weighted {
 }
 
 impl Clone for Weighted {
-    /// A balancer for another channel, which logs for itself.
+    /// A balancer for another channel, with a log state of its own.
     fn clone(&self) -> Self {
         Self::default()
     }
@@ -63,8 +64,8 @@ impl Balancer for Weighted {
     }
 
     fn connect(&self, members: &Members) -> Connect {
-        // Logged here and not with the picker, which is made anew whenever a connection comes or goes; and in one line
-        // for all, as a registry may hold thousands of them.
+        // Logged here and not in `picker`, which is called whenever a connection opens or closes. One line for all,
+        // because a registry may hold thousands of them.
         let clamped = self.newly_clamped(members);
         if let Some(first) = clamped.first() {
             tracing::warn!(
@@ -72,7 +73,7 @@ impl Balancer for Weighted {
                 weight = first.weight(),
                 highest = MAX_WEIGHT,
                 instances = clamped.len(),
-                "weights above the highest count as the highest"
+                "weights above the maximum count as the maximum"
             );
         }
         Connect::All

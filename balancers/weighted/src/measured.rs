@@ -1,4 +1,4 @@
-//! The weight of one endpoint, by what it reports.
+//! The measured weight of one endpoint, by its load reports.
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,27 +7,27 @@ use callboard_core::{Endpoint, Instant, Load};
 
 use crate::WeightedRoundRobinSettings;
 
-/// What is known of an endpoint's weight. It stands in the endpoint's slot, so it outlives pickers.
+/// The measured weight of an endpoint. It is an attribute of the endpoint, so it outlives pickers.
 #[derive(Default)]
 pub(crate) struct Measured(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    /// Of the connection that the rest is about.
+    /// Since when the connection is ready that the other fields belong to.
     ready_since: Option<Instant>,
     weight: f64,
     /// When the weight was reported last.
     updated: Option<Instant>,
-    /// Since when it has been reported without a break.
+    /// Since when it has been reported without a gap.
     reporting_since: Option<Instant>,
 }
 
 impl Measured {
-    /// Notes a report. One that says nothing usable is ignored: the former weight stays until it expires.
+    /// Notes a report. A report without usable figures is ignored: the former weight stays until it expires.
     pub(crate) fn note(&self, endpoint: &Endpoint, load: &Load, settings: &WeightedRoundRobinSettings) {
         let Some(weight) = load.report().capacity(settings.error_utilization_penalty) else { return };
         let mut state = self.state(endpoint);
-        // What was reported over a former connection, or is known already, is no news.
+        // Reports of a former connection, and reports that are known already, are ignored.
         let stale = state.ready_since.is_some_and(|since| load.at < since);
         if stale || state.updated.is_some_and(|updated| load.at <= updated) {
             return;
@@ -37,7 +37,7 @@ impl Measured {
         state.reporting_since.get_or_insert(load.at);
     }
 
-    /// The weight that counts now. None if there is none yet, not for long enough, or no longer.
+    /// The weight in use. None if there is none yet, if it is still in the blackout period, or if it has expired.
     pub(crate) fn weight(&self, endpoint: &Endpoint, settings: &WeightedRoundRobinSettings) -> Option<f64> {
         let now = Instant::now();
         let mut state = self.state(endpoint);
@@ -48,7 +48,7 @@ impl Measured {
         (reported_for >= settings.blackout_period).then_some(state.weight)
     }
 
-    /// A new connection starts from nothing.
+    /// Resets the state if the endpoint has a new connection.
     fn state(&self, endpoint: &Endpoint) -> MutexGuard<'_, State> {
         let ready_since = endpoint.ready_since();
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,4 @@
-//! The balancer that weighs endpoints by what they report of their load.
+//! The balancer that weighs endpoints by their load reports.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,29 +15,30 @@ use crate::settings::bad_penalty;
 /// The shortest time between two pickers.
 const SHORTEST_UPDATE: Duration = Duration::from_millis(100);
 
-/// Sends calls to the ready endpoints in turn, each as often as the load that it reports permits: gRPC's
-/// `weighted_round_robin` (gRFC A58).
+/// Sends calls to the ready endpoints in turn, each as often as its load reports permit: gRPC's `weighted_round_robin`
+/// (gRFC A58).
 ///
-/// All endpoints are connected. The weight of one is the requests per second that it reports, divided by its utilisation
-/// plus the share of errors times a [penalty](WeightedRoundRobinSettings::error_utilization_penalty): what it would serve
-/// at full utilisation. Its application's utilisation counts, or else its CPU's. A report without utilisation or without
-/// requests is ignored.
+/// All endpoints are connected. The weight of an endpoint is the requests per second that it reports, divided by its
+/// utilisation plus the share of errors times a [penalty](WeightedRoundRobinSettings::error_utilization_penalty): what
+/// it could serve at full utilisation. The application's utilisation is used, or else the CPU's. A report without
+/// utilisation or without requests is ignored.
 ///
-/// A weight counts once an endpoint has reported for the [blackout period](WeightedRoundRobinSettings::blackout_period),
-/// and until nothing has renewed it for the [expiration period](WeightedRoundRobinSettings::weight_expiration_period). An
-/// endpoint whose weight does not count has the mean of the others'. As long as fewer than two have one that counts, all
-/// are alike. No weight counts as less than a hundredth of the mean, or more than ten times: an endpoint without a call
-/// could not report that it is better.
+/// A weight is used once an endpoint has reported for the [blackout
+/// period](WeightedRoundRobinSettings::blackout_period), and until no report has renewed it for the [expiration
+/// period](WeightedRoundRobinSettings::weight_expiration_period). An endpoint without a usable weight has the mean of
+/// the others. If fewer than two endpoints have a usable weight, all are equal. Weights are limited to between a
+/// hundredth of the mean and ten times the mean: an endpoint without calls could not report that it has recovered.
 ///
-/// The weight in the registry multiplies: an endpoint of weight 3 gets three times the calls that its reports give it, and
-/// one of weight 0 none, unless all have 0. Picks are as smooth and as cheap as [`Weighted`](crate::Weighted)'s.
+/// The result is multiplied by the weight in the registry: an endpoint of weight 3 gets three times the calls that its
+/// reports give it, and one of weight 0 none, unless all have 0. Picks are as smooth and as cheap as those of
+/// [`Weighted`](crate::Weighted).
 #[derive(Clone, Debug, Default)]
 pub struct WeightedRoundRobin {
     settings: WeightedRoundRobinSettings,
 }
 
 impl WeightedRoundRobin {
-    /// The balancer with gRPC's defaults: it goes by what responses report.
+    /// The balancer with gRPC's defaults: it uses the load reports of responses.
     pub fn new() -> Self {
         Self::default()
     }
@@ -45,7 +46,7 @@ impl WeightedRoundRobin {
     /// The balancer with settings.
     ///
     /// # Errors
-    /// [`Invalid`](callboard_core::ErrorKind::Invalid) if the penalty for errors is negative or no number.
+    /// [`Invalid`](callboard_core::ErrorKind::Invalid) if the penalty for errors is negative or not a number.
     pub fn with_settings(settings: WeightedRoundRobinSettings) -> Result<Self> {
         match bad_penalty(settings.error_utilization_penalty) {
             None => Ok(Self { settings }),
@@ -89,7 +90,7 @@ impl Balancer for WeightedRoundRobin {
     }
 }
 
-/// A walk that notes what responses report, for the walks after it.
+/// A walk that notes the load reports of responses, for the pickers after it.
 #[derive(Debug)]
 struct Weighing {
     walk: Walk,

@@ -1,16 +1,16 @@
-//! From what endpoints report to the weights of a walk.
+//! Scales measured weights to the weights of a walk.
 
 use callboard_core::{MAX_WEIGHT, Members};
 
-/// No weight counts as less than this part of the mean: gRPC's bounds in C++. A hundredth is seldom enough not to be seen
-/// among the slowest hundredth of all calls, where there are several endpoints.
+/// The smallest weight, as a fraction of the mean: gRPC's bound in C++. If there are several endpoints, a hundredth is
+/// so rare that a slow endpoint does not show in the 99th percentile of latency.
 const LEAST: f64 = 0.01;
 
-/// No weight counts as more than this many times the mean.
+/// The largest weight, as a multiple of the mean.
 const MOST: f64 = 10.0;
 
-/// The weights of a walk by measured weights, the registry's multiplied in. The largest is the highest that there is. None
-/// if the measured ones make no difference: because fewer than two are known, or because they are all alike.
+/// The weights of a walk: the measured weights times those in the registry, scaled so that the largest is
+/// [`MAX_WEIGHT`]. None if the measured weights make no difference: fewer than two are known, or all are equal.
 pub(crate) fn scaled(members: &Members, measured: &[Option<f64>]) -> Option<Vec<u16>> {
     let known: Vec<_> = measured.iter().flatten().copied().collect();
     if known.len() < 2 {
@@ -30,6 +30,6 @@ pub(crate) fn scaled(members: &Members, measured: &[Option<f64>]) -> Option<Vec<
         weights.map(|(weight, listed)| weight.map_or(1.0, relative) * f64::from(registry(listed))).collect();
     let largest = weights.iter().copied().fold(0.0, f64::max);
     let scale = |weight: f64| (weight / largest * f64::from(u16::MAX)).round() as u16;
-    // One that is to have calls has some, however few.
+    // An endpoint with a positive weight gets at least a few calls.
     Some(weights.into_iter().map(|weight| if weight > 0.0 { scale(weight).max(1) } else { 0 }).collect())
 }

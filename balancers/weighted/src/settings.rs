@@ -7,8 +7,9 @@ use serde::{Deserialize, Deserializer, de};
 
 /// The settings of [`WeightedRoundRobin`](crate::WeightedRoundRobin): gRPC's, with gRPC's names and defaults.
 ///
-/// Deserialized, it reads the JSON of gRPC's service config: names in camel case, lengths of time as text with seconds.
-/// What is absent has its default, and what is not known is ignored. It may grow, so in code it is made from the default.
+/// It deserializes from the JSON of gRPC's service config: names in camel case, durations as text in seconds. Absent
+/// fields have their defaults, and unknown fields are ignored. Fields may be added later, so in code make it from the
+/// default.
 ///
 /// ```
 /// use std::time::Duration;
@@ -27,25 +28,25 @@ use serde::{Deserialize, Deserializer, de};
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct WeightedRoundRobinSettings {
-    /// Whether endpoints are asked to report out of band. Then only what they report so counts; otherwise only what they
-    /// report with responses. False by default.
+    /// Whether endpoints are asked to report out of band. Then only out-of-band reports are used; otherwise only those
+    /// of responses. False by default.
     pub enable_oob_load_report: bool,
-    /// How often they are asked to report out of band. A server may report less often: gRPC's do it every 30 s at most,
-    /// unless told otherwise. 10 s by default.
+    /// How often they are asked to report out of band. A server may report less often: gRPC's servers report at most
+    /// every 30 s, unless configured otherwise. 10 s by default.
     #[serde(deserialize_with = "deserialize_proto_duration")]
     pub oob_reporting_period: Duration,
-    /// How long an endpoint must have reported, since it became ready or since its weight expired, before its weight
-    /// counts. 10 s by default.
+    /// How long an endpoint must have reported, since it became ready or since its weight expired, before its weight is
+    /// used. 10 s by default.
     #[serde(deserialize_with = "deserialize_proto_duration")]
     pub blackout_period: Duration,
-    /// How long a weight counts that no report has renewed. 3 min by default.
+    /// How long a weight is used that no report has renewed. 3 min by default.
     #[serde(deserialize_with = "deserialize_proto_duration")]
     pub weight_expiration_period: Duration,
     /// How often weights take effect. 1 s by default; less than 100 ms counts as that.
     #[serde(deserialize_with = "deserialize_proto_duration")]
     pub weight_update_period: Duration,
-    /// How much errors weigh: this times the share of requests that ended with an error is added to the utilisation. 0 or
-    /// more; 1 by default.
+    /// The penalty for errors: this times the share of requests that ended with an error is added to the utilisation. 0
+    /// or more; 1 by default.
     #[serde(deserialize_with = "penalty")]
     pub error_utilization_penalty: f64,
 }
@@ -63,7 +64,7 @@ impl Default for WeightedRoundRobinSettings {
     }
 }
 
-/// What is wrong with a penalty, if something is.
+/// The error of an invalid penalty.
 pub(crate) fn bad_penalty(penalty: f64) -> Option<String> {
     let good = penalty.is_finite() && penalty >= 0.0;
     (!good).then(|| format!("errorUtilizationPenalty {penalty}: it must be 0 or more"))

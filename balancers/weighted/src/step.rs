@@ -1,31 +1,31 @@
-//! How far each pick moves on.
+//! The step from one pick to the next.
 
 /// 2^64 divided by the golden ratio.
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 
-/// How many steps on either side of the golden section are looked at. With 128, no arc waits longer than 3.13 times its
-/// average in circles of up to 60,000 slots, and 5 times in those of any size that were tried.
+/// How many candidates on either side of the golden section are rated. With 128, no gap of an arc is longer than 3.13
+/// times its average in circles of up to 60,000 slots, and than 5 times in all larger circles that were tried.
 const REACH: u64 = 128;
 
-/// The number of slots to move on by in a circle of so many, such that the slots are visited as evenly as can be.
+/// The step, in slots, that visits the slots of a circle of this size as evenly as possible.
 ///
-/// A step that has no factor in common with the slots visits each of them once in a round. How evenly it does so is
-/// told by the quotients of Euclid's algorithm: the smaller their sum, the less any stretch of the walk deviates from
-/// fair shares. The golden ratio has the smallest there are, so the best is found in its neighbourhood.
+/// A step that is coprime to the number of slots visits each of them once in a round. How evenly it does so follows
+/// from the quotients of Euclid's algorithm: the smaller their sum, the less any section of the walk deviates from fair
+/// shares. The golden ratio has the smallest quotients, so the best step is near it.
 pub(crate) fn even_step(slots: u64) -> u64 {
     let golden = scale(GOLDEN, slots);
     let near = golden.saturating_sub(REACH).max(1)..=(golden + REACH).min(slots.saturating_sub(1));
     let rated = near.filter_map(|step| Some((unevenness(step, slots)?, step.abs_diff(golden), step)));
-    // None for a circle of one slot, in which there is nowhere to go.
+    // None for a circle of one slot: the step is 0.
     rated.min().map_or(0, |(_, _, step)| step)
 }
 
-/// The part of `whole` that `fraction` is of 2^64, rounded down.
+/// `whole` times `fraction` divided by 2^64, rounded down.
 pub(crate) fn scale(fraction: u64, whole: u64) -> u64 {
     ((u128::from(fraction) * u128::from(whole)) >> 64) as u64
 }
 
-/// The sum of the quotients in Euclid's algorithm; none if the two have a factor in common.
+/// The sum of the quotients in Euclid's algorithm. None if the two are not coprime.
 fn unevenness(step: u64, slots: u64) -> Option<u64> {
     let (mut a, mut b, mut sum) = (slots, step, 0);
     while b != 0 {

@@ -16,14 +16,14 @@ pub struct Call<'a> {
     previous_attempts: u32,
 }
 
-/// Where a call had better not go.
+/// The members that a call should avoid.
 #[derive(Clone, Copy, Debug, Default)]
 struct Avoid<'a> {
     /// The channel's endpoints.
     endpoints: &'a [Endpoint],
-    /// Where it has failed.
+    /// The addresses at which it has failed.
     failed: &'a [Address],
-    /// Which of them have no free place now.
+    /// The members without a free stream.
     full: &'a [Member],
 }
 
@@ -42,14 +42,14 @@ impl<'a> Call<'a> {
         self
     }
 
-    /// The same call, which finds no place at these members. Used by the channel, and by tests of pickers.
+    /// The same call, which finds no free stream at these members. Used by the channel, and by tests of pickers.
     #[must_use]
     pub fn no_place_at(mut self, full: &'a [Member]) -> Self {
         self.avoid.full = full;
         self
     }
 
-    /// The same call, asked for once more because what was picked for it will not do. Used by the channel, and by tests of
+    /// The same call, asked for once more because the pick for it cannot be used. Used by the channel, and by tests of
     /// pickers.
     #[must_use]
     pub fn again(mut self) -> Self {
@@ -64,9 +64,9 @@ impl<'a> Call<'a> {
         self
     }
 
-    /// Whether the picker is asked once more because what it has just picked for this call will not do, such as an
-    /// endpoint without a free place. What is counted once for each call, such as a share of calls that are dropped,
-    /// is not counted then.
+    /// Whether the picker is asked once more because its last pick for this call cannot be used, for instance because
+    /// the endpoint has no free stream. A picker that counts calls, for instance to drop a share of them, should not
+    /// count the call again then.
     pub fn is_asked_again(&self) -> bool {
         self.asked_again
     }
@@ -76,15 +76,15 @@ impl<'a> Call<'a> {
         self.previous_attempts
     }
 
-    /// Whether there is anything that the call had better not be given to. Nearly always there is not: a picker need not
-    /// look at [`avoids`](Self::avoids) then.
+    /// Whether the call avoids any member. Nearly always it avoids none, and a picker need not check
+    /// [`avoids`](Self::avoids).
     pub fn avoids_any(&self) -> bool {
         !self.avoid.failed.is_empty() || !self.avoid.full.is_empty()
     }
 
-    /// Whether the call had better go to another member than this one: it has failed there, or there is no free place. A
-    /// picker that has nothing else to choose may choose it all the same: the call is then sent there again, or waits for
-    /// a place.
+    /// Whether the call should go to another member: it has failed at this one, or this one has no free stream. A
+    /// picker that has no other member may still choose it. The call is then sent there again, or waits for a free
+    /// stream.
     pub fn avoids(&self, member: Member) -> bool {
         let Avoid { endpoints, failed, full } = self.avoid;
         let has_failed = |endpoint: &Endpoint| failed.contains(endpoint.instance().address());
@@ -101,7 +101,7 @@ impl<'a> Call<'a> {
         self.headers
     }
 
-    /// A value of the caller's own, as it was put into the request's extensions.
+    /// A value that the caller has put into the request's extensions.
     pub fn extension<T: Clone + Send + Sync + 'static>(&self) -> Option<&'a T> {
         self.extensions.get()
     }

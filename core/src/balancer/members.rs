@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use crate::{ConnectivityState, Endpoint};
 
-/// Names one endpoint among [`Members`]: the same one in every view of them.
+/// Identifies one endpoint among [`Members`]: the same one in every view of them.
 ///
-/// It means something to the set that it comes from alone: a picker keeps those of the members that it was made with.
-/// What is to outlast a change of the set is kept [on the endpoint](Endpoint::attribute).
+/// It is valid only for the set that it comes from: a picker keeps members of the set that it was made with. State that
+/// shall outlast a change of the set is kept [on the endpoint](Endpoint::attribute).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Member(u32);
 
@@ -19,15 +19,16 @@ impl Member {
         Self(u32::try_from(index).unwrap_or(u32::MAX))
     }
 
-    /// Its place among all endpoints of the channel, in the registry's order. Used by the channel, and by tests of pickers.
+    /// Its index among all endpoints of the channel, in the registry's order. Used by the channel, and by tests of
+    /// pickers.
     pub fn index(self) -> usize {
         self.0 as usize
     }
 }
 
-/// All endpoints of a channel as of one moment, in the registry's order, and which of them are ready.
+/// A snapshot of all endpoints of a channel, in the registry's order, and of which ones are ready.
 ///
-/// It can be [narrowed](Self::subset) for a child, and costs little to clone and to narrow: the endpoints are shared.
+/// It can be [narrowed](Self::subset) for a child. Cloning and narrowing are cheap, because the endpoints are shared.
 ///
 /// ```
 /// use callboard_core::{ConnectivityState, Endpoint, Instance, Members};
@@ -44,16 +45,16 @@ impl Member {
 /// ```
 #[derive(Clone)]
 pub struct Members {
-    /// Of the whole channel, whatever the view.
+    /// The endpoints of the whole channel, whatever the view.
     endpoints: Arc<[Endpoint]>,
-    /// Those in this view. None for all.
+    /// The members in this view. None for all.
     view: Option<Arc<[Member]>>,
-    /// Those in this view that are ready.
+    /// The members in this view that are ready.
     ready: Arc<[Member]>,
 }
 
 impl Members {
-    /// These endpoints, of which those are ready whose state is `READY` now. Used by the channel, and by tests of
+    /// Makes a set of these endpoints. Those whose state is `READY` now are ready. Used by the channel, and by tests of
     /// balancers.
     pub fn new(endpoints: impl Into<Arc<[Endpoint]>>) -> Self {
         let endpoints = endpoints.into();
@@ -62,28 +63,28 @@ impl Members {
         Self { endpoints, view: None, ready }
     }
 
-    /// How many there are.
+    /// The number of members in this view.
     pub fn len(&self) -> usize {
         self.view.as_ref().map_or(self.endpoints.len(), |view| view.len())
     }
 
-    /// Whether there are none.
+    /// Whether this view has no members.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// All of them, in the registry's order.
+    /// The members of this view, in the registry's order.
     pub fn iter(&self) -> impl Iterator<Item = Member> {
         let view = self.view.as_deref();
         (0..self.len()).map(move |index| view.map_or_else(|| Member::at(index), |view| view[index]))
     }
 
-    /// Those that are ready, in the same order.
+    /// The ready members of this view, in the same order.
     pub fn ready(&self) -> &Arc<[Member]> {
         &self.ready
     }
 
-    /// The endpoint of a member, be it in this view or not. None if it is of another set.
+    /// The endpoint of a member, in this view or not. None if the index is beyond this set.
     pub fn get(&self, member: Member) -> Option<&Endpoint> {
         self.endpoints.get(member.index())
     }
@@ -93,11 +94,11 @@ impl Members {
         &self.endpoints
     }
 
-    /// Those for which `keep` holds, of this view.
+    /// The view of those members of this view for which `keep` holds.
     #[must_use]
     pub fn subset(&self, mut keep: impl FnMut(Member) -> bool) -> Self {
         let view: Arc<[Member]> = self.iter().filter(|member| keep(*member)).collect();
-        // Both are in one order, so that one pass over them will do.
+        // Both are in the same order, so one pass is enough.
         let mut left = view.iter().peekable();
         let ready = self.ready.iter().copied().filter(|member| {
             while left.next_if(|kept| *kept < member).is_some() {}
@@ -107,8 +108,8 @@ impl Members {
         Self { endpoints: Arc::clone(&self.endpoints), view: Some(view), ready }
     }
 
-    /// All of this view, of which those count as ready that are and for which `keep` holds: for a wrapper that keeps
-    /// calls from an endpoint whose connection is to stay.
+    /// All members of this view, of which only those ready ones for which `keep` holds count as ready. For a wrapper
+    /// that keeps calls away from an endpoint but not its connection.
     #[must_use]
     pub fn ready_if(&self, mut keep: impl FnMut(Member) -> bool) -> Self {
         let ready = self.ready.iter().copied().filter(|member| keep(*member)).collect();
@@ -120,7 +121,7 @@ impl Index<Member> for Members {
     type Output = Endpoint;
 
     /// # Panics
-    /// If the member is of another set.
+    /// If the index is beyond this set.
     fn index(&self, member: Member) -> &Endpoint {
         &self.endpoints[member.index()]
     }

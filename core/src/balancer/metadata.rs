@@ -1,13 +1,14 @@
-//! What a pick adds to its call.
+//! Metadata that a pick adds to its call.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::{Error, Result};
 
-/// Metadata that a balancer adds to the calls that it picks for: to what the server is sent, and to what the caller gets.
+/// Metadata that a balancer adds to the calls that it picks for: to the request, for the server, and to the response,
+/// for the caller.
 ///
-/// A picker makes it once and hands out the same `Arc` for many calls. An entry replaces what the request, or the
-/// response, has under its name.
+/// A picker makes it once and returns the same `Arc` for many calls. An entry replaces what the request, or the
+/// response, has under the same name.
 ///
 /// ```
 /// use callboard_core::CallMetadata;
@@ -26,12 +27,12 @@ pub struct CallMetadata {
 }
 
 impl CallMetadata {
-    /// Nothing yet.
+    /// Empty metadata.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The same with one more entry for the server.
+    /// Adds an entry for the server.
     ///
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid), if the name is gRPC's own, or not for metadata.
@@ -41,7 +42,7 @@ impl CallMetadata {
         Ok(self)
     }
 
-    /// The same with one more entry for the caller, in the head of the response.
+    /// Adds an entry for the caller, in the head of the response.
     ///
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid), if the name is gRPC's own, or not for metadata.
@@ -51,12 +52,12 @@ impl CallMetadata {
         Ok(self)
     }
 
-    /// What the server is sent.
+    /// The entries for the server.
     pub fn for_request(&self) -> &HeaderMap {
         &self.request
     }
 
-    /// What the caller gets.
+    /// The entries for the caller.
     pub fn for_response(&self) -> &HeaderMap {
         &self.response
     }

@@ -8,40 +8,41 @@ use crate::Status;
 
 /// Chooses the endpoint for one call.
 ///
-/// A picker is made for one set of members and never changes it; when the set or the ready members change, the channel
-/// makes a new one. It is called from many tasks at once, for every call: it never blocks, and holds a lock, if it must,
-/// for a handful of instructions.
+/// A picker is made for one set of members and never changes it. When the set or the ready members change, the channel
+/// makes a new picker. It is called from many tasks at once, for every call. So it must never block, and must hold a
+/// lock for a few instructions at most.
 pub trait Picker: fmt::Debug + Send + Sync + 'static {
-    /// Chooses. What the call [avoids](Call::avoids) is not to be chosen while there is anything else.
+    /// Chooses the member for a call. It should not choose a member that the call [avoids](Call::avoids) while there is
+    /// another one.
     fn pick(&self, call: &Call<'_>) -> Pick;
 
-    /// Says what has become of a pick: once for each that named a member to send the call to, used or not, and perhaps
-    /// long after a newer picker has come. So a picker may count in one method what it uncounts in the other. A pick is
-    /// not [used](Outcome::used) if the endpoint had no free place, or the call's time was up. A call that is sent again
-    /// is picked for again.
+    /// Reports the outcome of a pick: once for each pick that named a member to send the call to, used or not. It may
+    /// be called long after the picker was replaced. So a picker may increment a counter in `pick` and decrement it
+    /// here. A pick is not [used](Outcome::used) if the endpoint had no free stream, or the deadline had passed. Each
+    /// attempt of a call has a pick of its own.
     fn done(&self, picked: Member, outcome: &Outcome) {
         let _ = (picked, outcome);
     }
 }
 
-/// What a picker says of a call.
+/// What a picker decides about a call.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Pick {
-    /// Send it to this member. One that is not ready makes the call wait for news; one of another set fails it with
-    /// `INTERNAL`.
+    /// Send the call to this member. If the member is not ready, the call waits for a change. If it is of another set,
+    /// the call fails with `INTERNAL`.
     To(Member),
-    /// The same, with metadata of the balancer's own.
+    /// The same, with metadata from the balancer.
     With(Member, Arc<CallMetadata>),
-    /// Connect this member, and ask again when there is a new picker; the call waits, within its deadline. It is for
-    /// balancers that do not connect [all](super::Connect::All); one that is being connected is no reason for another
-    /// attempt.
+    /// Connect this member, and ask again when there is a new picker. The call waits until its deadline. It is for
+    /// balancers that do not connect [all](super::Connect::All) members. If the member is being connected already, no
+    /// other attempt is made.
     Connect(Member),
-    /// Ask again when there is a new picker; the call waits, within its deadline.
+    /// Ask again when there is a new picker. The call waits until its deadline.
     Wait,
-    /// Fail the call with this status, unless it is to wait for ready: then ask again when there is a new picker.
+    /// Fail the call with this status, unless it waits for ready. Then ask again when there is a new picker.
     Fail(Status),
-    /// Fail the call with this status, whether or not it would wait.
+    /// Fail the call with this status, whether or not it waits for ready.
     Drop(Status),
 }
 

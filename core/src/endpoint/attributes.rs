@@ -1,9 +1,9 @@
-//! What pickers remember of an endpoint.
+//! State that balancers keep on an endpoint.
 
 use std::any::{Any, TypeId};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// One value of each type that was asked for. There is hardly ever more than one, so a list is enough.
+/// One value of each type that was asked for. There is rarely more than one, so a list is enough.
 #[derive(Default)]
 pub(super) struct Attributes(Mutex<Vec<(TypeId, Arc<dyn Any + Send + Sync>)>>);
 

@@ -1,8 +1,8 @@
-//! How many calls an endpoint has.
+//! Counts the calls of an endpoint.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Calls that were sent to an endpoint, and those of them that have ended.
+/// How many calls were sent to an endpoint, and how many of them have ended.
 #[derive(Debug, Default)]
 pub(super) struct Calls {
     started: AtomicU64,
@@ -10,12 +10,12 @@ pub(super) struct Calls {
 }
 
 impl Calls {
-    /// All that were ever sent.
+    /// How many calls were ever sent.
     pub(super) fn all(&self) -> u64 {
         self.started.load(Ordering::Relaxed)
     }
 
-    /// Those that have not ended.
+    /// How many calls have not ended.
     pub(super) fn in_flight(&self) -> u64 {
         // `ended` is read first: a call that starts and ends in between can only raise the result.
         let ended = self.ended.load(Ordering::Acquire);

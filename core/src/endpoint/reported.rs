@@ -1,10 +1,10 @@
-//! What an endpoint has reported of its load.
+//! The load report of an endpoint.
 
 use std::sync::{Mutex, PoisonError};
 
 use crate::Load;
 
-/// The latest report. Calls write it and pickers read it; the lock is held for a copy of a pointer.
+/// The latest report. Calls write it and pickers read it. The lock is held only to copy a pointer.
 #[derive(Default)]
 pub(super) struct Reported(Mutex<Option<Load>>);
 
@@ -13,7 +13,7 @@ impl Reported {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What was there before is dropped once the lock is free.
+    /// Replaces the report. The former one is dropped after the lock is released.
     pub(super) fn set(&self, load: Load) {
         let _former = self.0.lock().unwrap_or_else(PoisonError::into_inner).replace(load);
     }

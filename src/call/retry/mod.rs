@@ -1,4 +1,4 @@
-//! Whether a call that has failed is sent again, and when: gRPC's A6, and what the caller permits.
+//! Whether and when a failed call is sent again: gRPC's A6, and what the caller permits.
 
 mod policy;
 mod pushback;

@@ -8,15 +8,15 @@ use callboard_core::{Code, RetryPolicy};
 use super::pushback::Pushback;
 use crate::config::{Rules, Throttle};
 
-/// How often a call is sent at most, the first time included, whatever a policy says.
+/// The most attempts of a call, the first one included, whatever a policy says.
 pub(in crate::call) const MOST_ATTEMPTS: u32 = 5;
 
-/// The policy that a call is under, and how far it has gone.
+/// The retry policy of a call, and its progress.
 #[derive(Debug)]
 pub(in crate::call) struct RetryByPolicy {
     policy: RetryPolicy,
     throttle: Option<Arc<Throttle>>,
-    /// Waits since the first attempt, or since a server has named one.
+    /// How many waits there were since the first attempt, or since a server has named one.
     waits: u32,
 }
 
@@ -27,18 +27,18 @@ impl RetryByPolicy {
         Some(Self { policy, throttle: rules.throttle().cloned(), waits: 0 })
     }
 
-    /// Whether the policy decides about failures of this code.
+    /// Whether the policy applies to failures with this code.
     pub(in crate::call) fn covers(&self, code: Code) -> bool {
         self.policy.retryable_codes.contains(&code)
     }
 
-    /// How long to wait before the next attempt, after so many have been made; None if there shall be none. To be asked
-    /// once after each failure of which the call is not committed.
+    /// How long to wait before the next attempt, after `made` attempts; None if there shall be none. To be called once
+    /// after each failure that did not commit the call.
     pub(in crate::call) fn after(&mut self, code: Code, pushback: Pushback, made: u32) -> Option<Duration> {
         if pushback != Pushback::Stop && !self.covers(code) {
             return None;
         }
-        // Each of these counts for the throttle, also the one that no attempt follows.
+        // Each failure counts for the throttle, also one that no attempt follows.
         let open = self.throttle.as_ref().is_none_or(|throttle| throttle.failed());
         if !open || made >= self.policy.max_attempts.min(MOST_ATTEMPTS) {
             return None;
@@ -58,7 +58,7 @@ impl RetryByPolicy {
     }
 }
 
-/// The wait after so many others, varied by ±20 %: `chance` is from 0 to 1.
+/// The wait after `waits` others, varied by ±20 %: `chance` is from 0 to 1.
 fn backoff(policy: &RetryPolicy, waits: u32, chance: f64) -> Duration {
     let growth = policy.backoff_multiplier.powi(waits.min(1_000) as i32);
     // `powi` may overflow to infinity; `min` brings that back to the cap.

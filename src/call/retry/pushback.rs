@@ -1,4 +1,4 @@
-//! What a server says about the next attempt.
+//! A server's pushback: its wish about the next attempt.
 
 use std::time::Duration;
 
@@ -6,14 +6,14 @@ use http::HeaderMap;
 
 use crate::grpc::PUSHBACK;
 
-/// The longest wait that a server may name: the longest of gRPC's own. Who wants none before then does not want this call
-/// again, and a call without a deadline would wait for as long as the server likes.
+/// The longest wait that a server may ask for: the longest backoff of gRPC. A longer one counts as "no further
+/// attempt". Otherwise a server could make a call without a deadline wait for any time.
 const LONGEST_PUSHBACK: Duration = Duration::from_secs(120);
 
-/// What the server wants.
+/// What the server asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::call) enum Pushback {
-    /// It has not said.
+    /// It has sent no pushback.
     Unsaid,
     /// The next attempt after this time.
     After(Duration),
@@ -30,7 +30,7 @@ impl Pushback {
         let wait = millis.and_then(|millis| u64::try_from(millis).ok()).map(Duration::from_millis);
         match (wait, values.next()) {
             (Some(wait), None) if wait <= LONGEST_PUSHBACK => Self::After(wait),
-            // Negative, not a number of that size, or several: gRPC takes each for a no.
+            // A negative number, no 32-bit integer, or several values: gRPC takes each as "no further attempt".
             _ => Self::Stop,
         }
     }

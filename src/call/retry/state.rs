@@ -1,4 +1,4 @@
-//! Whether a call that has failed is sent again.
+//! The retry state of one call.
 
 use std::time::Duration;
 
@@ -10,21 +10,21 @@ use crate::call::Idempotent;
 use crate::config::Rules;
 use crate::transport::Failure;
 
-/// How often a call is sent again because its connection has ended in good order before its server came to it.
+/// How often a call is sent again because its connection has ended in good order before the server processed it.
 const MOST_OVERTAKEN: u32 = 4;
 
-/// What is remembered of a call that has failed at least once: what it may be sent again after by gRPC's A6, by the
-/// service's retry policy, and by what the caller permits.
+/// The retry state of a call that has failed at least once. Retries are permitted by gRPC's transparent retries (A6),
+/// by the service's retry policy, and by the caller.
 #[derive(Debug)]
 pub(in crate::call) struct Retries {
     idempotent: bool,
-    /// A server has refused it unprocessed.
+    /// Whether a server has refused it unprocessed.
     refused: bool,
-    /// How many connections have ended in good order before they came to it.
+    /// How many connections have ended in good order before their server processed it.
     overtaken: u32,
-    /// Attempts that have failed, without those that no server has processed.
+    /// How many attempts have failed, without those that no server has processed.
     made: u32,
-    /// Where attempts have failed; the next one goes elsewhere, if there is another endpoint.
+    /// Where attempts have failed. The next one prefers another endpoint.
     failed_at: Vec<Address>,
     retry: Option<RetryByPolicy>,
 }
@@ -35,17 +35,17 @@ impl Retries {
         Self { idempotent: idempotent.is_some(), refused: false, overtaken: 0, made: 0, failed_at: Vec::new(), retry }
     }
 
-    /// Which attempt comes next, from 1.
+    /// The number of the next attempt, from 1.
     pub(in crate::call) fn number(of: Option<&Self>) -> u32 {
         of.map_or(1, |retries| retries.made + 1)
     }
 
-    /// How many attempts the server is told of. None if there was no other, or if no policy applies.
-    pub(in crate::call) fn told(of: Option<&Self>) -> Option<u32> {
+    /// The number of previous attempts to send to the server. None if there was none, or if no policy applies.
+    pub(in crate::call) fn previous_attempts(of: Option<&Self>) -> Option<u32> {
         of.filter(|retries| retries.made > 0 && retries.retry.is_some()).map(|retries| retries.made)
     }
 
-    /// How many attempts were made, for a message about the next one. Empty if there was none.
+    /// The failed attempts, for a message about the next one. Empty if there was none.
     pub(in crate::call) fn report(of: Option<&Self>) -> String {
         match Self::number(of) - 1 {
             0 => String::new(),
@@ -54,24 +54,24 @@ impl Retries {
         }
     }
 
-    /// Where not to send it, if there is another endpoint.
+    /// The addresses to avoid, if there is another endpoint.
     pub(in crate::call) fn failed_at(of: Option<&Self>) -> &[Address] {
         of.map_or(&[], |retries| &retries.failed_at)
     }
 
-    /// How long to wait before the call is sent again after this failure at an endpoint; None if it shall not be.
+    /// How long to wait before the call is sent again after this failure at an endpoint. None if it is not sent again.
     /// `within` is whether the request is no larger than the retry buffer.
     pub(in crate::call) fn after_failure(&mut self, failure: &Failure, at: &Address, within: bool) -> Option<Duration> {
         match failure {
-            // It never left: as often as the deadline allows.
+            // It was never sent: retried as often as the deadline permits.
             Failure::Unsent(_) => Some(Duration::ZERO),
-            // The server says that it has not processed it: once, and then it is a failure like any other.
+            // The server has not processed it: retried once, and after that a failure like any other.
             Failure::Refused(_) if !std::mem::replace(&mut self.refused, true) => {
                 self.failed_at.push(at.clone());
                 Some(Duration::ZERO)
             }
-            // The same, but for no fault of anybody's, and the next attempt goes to another connection. Servers that were
-            // started together end their connections together, so once is not enough: docs/decisions/young-connections.md.
+            // The same, but without a fault, and the next attempt uses another connection. Servers that were started
+            // together end their connections together, so once is not enough: docs/decisions/young-connections.md.
             Failure::Overtaken(_) if self.overtaken < MOST_OVERTAKEN => {
                 self.overtaken += 1;
                 Some(Duration::ZERO)
@@ -82,8 +82,8 @@ impl Retries {
             Failure::Unsendable(code, _) => self.after_status(*code, Pushback::Unsaid, at, within),
             Failure::Broken(code, _) => {
                 let retried = self.after_status(*code, Pushback::Unsaid, at, within);
-                // The connection was lost, and the server may have processed it. Where the policy says what to do
-                // then, that counts.
+                // The connection was lost, and the server may have processed it. If the policy covers that, the policy
+                // decides.
                 let silent = self.retry.as_ref().is_none_or(|retry| !within || !retry.covers(*code));
                 let lost = *code == Code::Unavailable && self.idempotent && silent;
                 retried.or_else(|| (lost && self.made < MOST_ATTEMPTS).then_some(Duration::ZERO))
@@ -92,7 +92,7 @@ impl Retries {
         }
     }
 
-    /// The same after the status of a response that is all headers.
+    /// The same after the status of a response of headers alone.
     pub(in crate::call) fn after_status(
         &mut self,
         code: Code,
@@ -104,19 +104,19 @@ impl Retries {
         self.counted(code, pushback, within)
     }
 
-    /// The same when there is no endpoint to send it to.
-    pub(in crate::call) fn after_none(&mut self) -> Option<Duration> {
-        self.after_nobody(Code::Unavailable, true)
+    /// The same if there is no endpoint to send it to.
+    pub(in crate::call) fn after_no_endpoint(&mut self) -> Option<Duration> {
+        self.after_local(Code::Unavailable, true)
     }
 
-    /// The same after a failure that is no endpoint's: none is to be avoided for it.
-    pub(in crate::call) fn after_nobody(&mut self, code: Code, within: bool) -> Option<Duration> {
+    /// The same after a failure that no endpoint has caused, so that none is avoided.
+    pub(in crate::call) fn after_local(&mut self, code: Code, within: bool) -> Option<Duration> {
         self.counted(code, Pushback::Unsaid, within)
     }
 
     fn counted(&mut self, code: Code, pushback: Pushback, within: bool) -> Option<Duration> {
         self.made += 1;
-        // A request that is too large for the buffer commits the call: what follows is not for the policy to count.
+        // A request that is too large for the buffer commits the call, so the policy does not count what follows.
         let retry = self.retry.as_mut().filter(|_| within)?;
         retry.after(code, pushback, self.made)
     }

@@ -1,4 +1,4 @@
-//! What is to be known of a subchannel by others.
+//! What a subchannel contributes to the figures of the channel.
 
 use callboard_core::{ConnectivityState, later};
 use tokio::time::Duration;
@@ -9,9 +9,9 @@ use super::status::WhyNotConnected;
 use crate::control::counts::{Bounds, Counted, Due, Hope};
 
 impl Subchannel {
-    /// How long calls that do not wait for ready may wait for it, if an attempt may take so long.
+    /// How long calls without wait-for-ready may wait for it, given the time that an attempt may take.
     fn hope(&self, connect_timeout: Duration) -> Hope {
-        // The end of an attempt is to be heard of first.
+        // One second longer than an attempt, so that its event arrives first.
         let until = |due| Hope::Until(later(due, connect_timeout.saturating_add(Duration::from_secs(1))));
         match self.phase {
             Phase::Ready { .. } => Hope::None,
@@ -22,7 +22,7 @@ impl Subchannel {
         }
     }
 
-    /// What is counted of it.
+    /// Its figures.
     pub(in crate::control) fn counted(&self, Bounds { extra_idle, connect_timeout }: Bounds) -> Counted {
         let (state, doubtful) = (self.state(), !self.proven);
         let due = self.phase.due_at().filter(|_| self.wanted);
@@ -39,7 +39,7 @@ impl Subchannel {
         }
     }
 
-    /// Why it is not connected, be it a failure or not.
+    /// Why it is not connected, whether or not that is a failure.
     pub(in crate::control) fn why_not_connected(&self) -> WhyNotConnected {
         let why = match &self.phase {
             Phase::Resting { why, .. } => Some(why),

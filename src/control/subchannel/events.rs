@@ -1,4 +1,4 @@
-//! What happens to the connections of a subchannel.
+//! Events of a subchannel's connections.
 
 use callboard_core::Error;
 use tokio::time::Instant;
@@ -9,7 +9,7 @@ use super::{Subchannel, lost};
 use crate::transport::{End, Event, Parting};
 
 impl Subchannel {
-    /// Takes an event of a connection. Nothing happens if its attempt was given up while the event was on its way.
+    /// Handles an event of a connection. Ignores it if its attempt was cancelled meanwhile.
     pub(in crate::control) fn take_event(&mut self, attempt: u64, event: Event) {
         if !self.owns(attempt) {
             return;
@@ -58,7 +58,7 @@ impl Subchannel {
         self.proven = false;
     }
 
-    /// Lets a further connection take the place of the first one, if that is not there.
+    /// Promotes an extra connection if there is no first one.
     fn stand_in(&mut self) {
         if !self.is_ready()
             && let Some((id, connection)) = self.extra.promote()

@@ -1,4 +1,4 @@
-//! The connections that an endpoint has beside its first one.
+//! The connections of an endpoint beside its first one.
 
 use std::sync::Arc;
 
@@ -7,11 +7,11 @@ use tokio::time::{Duration, Instant};
 
 use crate::transport::{Connection, Event, Opening, Parting};
 
-/// How long no further connection is tried after one was begun that has failed, or was lost with nothing answered.
+/// How long no extra connection is tried after the start of one that has failed, or that was lost without a response.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Further connections of one endpoint, opened when all that it has are full. They come and go without a backoff of
-/// their own: the first connection says whether the endpoint can be reached.
+/// The extra connections of one endpoint, opened when all its connections are full. They have no backoff of their own:
+/// the first connection shows whether the endpoint can be reached.
 #[derive(Debug, Default)]
 pub(in crate::control) struct ExtraConnections {
     list: Vec<Extra>,
@@ -25,12 +25,12 @@ struct Extra {
     /// None while it is being opened.
     connection: Option<Arc<Connection>>,
     _opening: Opening,
-    /// Since when it is known to be idle: no request is in flight, and this was the last one.
+    /// Since when it has been idle, and the last request by then.
     idle: Option<(Instant, u32)>,
 }
 
 impl ExtraConnections {
-    /// Those that are open.
+    /// The open connections.
     pub(in crate::control) fn connections(&self) -> impl Iterator<Item = &Arc<Connection>> {
         self.list.iter().filter_map(|extra| extra.connection.as_ref())
     }
@@ -39,7 +39,7 @@ impl ExtraConnections {
         self.list.iter().any(|extra| extra.id == id)
     }
 
-    /// Whether one more may be opened, if there may be so many.
+    /// Whether one more may be opened. `most` bounds their number.
     pub(in crate::control) fn has_room(&self, most: usize, now: Instant) -> bool {
         let opening = self.list.iter().any(|extra| extra.connection.is_none());
         !opening && self.list.len() < most && self.not_before.is_none_or(|at| at <= now)
@@ -50,16 +50,15 @@ impl ExtraConnections {
         self.list.iter().filter(|extra| extra.connection.is_none()).count()
     }
 
-    /// When to [`tend`](Self::tend) them next: in the past for one that has just been opened.
+    /// When to call [`tend`](Self::tend) next: in the past if one has just been opened.
     pub(in crate::control) fn wake_at(&self, idle: Duration) -> Option<Instant> {
         let open = self.list.iter().filter(|extra| extra.connection.is_some());
         let idle_at = open.map(|extra| extra.idle.map_or(extra.begun, |(since, _)| later(since, idle)));
         idle_at.chain(self.not_before).min()
     }
 
-    /// Closes those that have had no request for so long: what they were opened for is over. Calls are given to the first
-    /// connection that has a place, so it is the further ones that have nothing to do. True if a further connection may be
-    /// tried again from now on, after one has failed.
+    /// Closes those that have been idle for this long. Calls are sent on the first connection with a free stream, so
+    /// extra ones become idle first. True if an extra connection may be tried again from now on, after one has failed.
     pub(in crate::control) fn tend(&mut self, now: Instant, idle: Duration) -> bool {
         self.list.retain_mut(|extra| extra.connection.is_none() || now < later(extra.idle_since(now), idle));
         self.not_before.take_if(|at| *at <= now).is_some()
@@ -80,7 +79,8 @@ impl ExtraConnections {
                 let flooded = matches!(&event, Event::Closed(end) if end.parting == Parting::Flooded);
                 let Some(index) = self.list.iter().position(|extra| extra.id == id) else { return };
                 let extra = self.list.remove(index);
-                // One that has served was ended for a reason of the peer's, such as so many requests on each.
+                // A connection that has had responses was ended by the peer for its own reason, such as a limit of
+                // requests.
                 if flooded || !extra.connection.is_some_and(|connection| connection.has_answered()) {
                     self.not_before = Some(extra.begun + PAUSE);
                 }
@@ -88,14 +88,14 @@ impl ExtraConnections {
         }
     }
 
-    /// One that is open, to take the place of the first connection, which was lost.
+    /// Takes an open connection, to replace the first one, which was lost.
     pub(in crate::control) fn promote(&mut self) -> Option<(u64, Arc<Connection>)> {
         let index = self.list.iter().position(|extra| extra.connection.is_some())?;
         let extra = self.list.remove(index);
         extra.connection.map(|connection| (extra.id, connection))
     }
 
-    /// Notes that there is no reason to wait with a further connection.
+    /// Ends the pause after a failed extra connection.
     pub(in crate::control) fn forget_failure(&mut self) {
         self.not_before = None;
     }
@@ -106,7 +106,7 @@ impl ExtraConnections {
 }
 
 impl Extra {
-    /// Since when it is idle; now, if it is not.
+    /// Since when it has been idle; now, if it is not.
     fn idle_since(&mut self, now: Instant) -> Instant {
         let Some(connection) = &self.connection else { return now };
         let last = connection.last_request();

@@ -5,21 +5,21 @@ use tokio::time::{Duration, Instant};
 
 use crate::transport::Parting;
 
-/// How long a connection on which nothing is answered has to last to be replaced at once.
+/// A connection without a response has to last this long to be replaced at once.
 pub(in crate::control) const YOUNG: Duration = Duration::from_secs(1);
-/// The least time from one dial to the next while calls wait for one whose connections end young.
+/// The shortest time between two dials while calls wait for an endpoint whose connections end young.
 const ASKED_FOR: Duration = Duration::from_millis(100);
 
-/// How one connection has come to its end.
+/// The life of one connection that has ended.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::control) struct Life {
-    /// When its dial was begun.
+    /// When its dial started.
     pub(in crate::control) begun: Instant,
-    /// When it could be used.
+    /// When it became ready.
     pub(in crate::control) ready: Instant,
-    /// A response came on it.
+    /// Whether a response was received on it.
     pub(in crate::control) answered: bool,
-    /// A request was sent on it.
+    /// Whether a request was sent on it.
     pub(in crate::control) used: bool,
     pub(in crate::control) parting: Parting,
 }
@@ -28,9 +28,9 @@ pub(in crate::control) struct Life {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::control) enum Next {
     Now,
-    /// The endpoint is well, as far as anybody knows, but no connection to it lasts.
+    /// The endpoint seems to work, but its connections do not last.
     Later(Rest),
-    /// It takes calls and does not answer them, or does not speak HTTP/2: not before this time.
+    /// It accepts calls and does not answer them, or does not speak HTTP/2. Not to be dialled before this time.
     Failed(Instant),
 }
 
@@ -48,21 +48,21 @@ impl Rest {
     }
 }
 
-/// Paces the dials of one endpoint, as gRPC does: each failed attempt is waited after, longer each time, and a
-/// connection that becomes ready starts the waits over, however soon it ends. Servers and proxies end young connections
-/// for reasons of their own, such as so many requests on each. What gRPC leaves open is how often to dial a peer that
-/// accepts every connection and ends it unused: docs/decisions/young-connections.md.
+/// Paces the dials of one endpoint, as gRPC does: the wait grows with each failed attempt, and a connection that
+/// becomes ready resets it, however soon it ends. Servers and proxies end young connections for their own reasons, such
+/// as a limit of requests for each. gRPC leaves open how often to dial a peer that accepts every connection and closes
+/// it unused: docs/decisions/young-connections.md.
 #[derive(Debug)]
 pub(in crate::control) struct Pace {
-    /// Of attempts that fail.
+    /// The backoff after failed attempts.
     failed: BackoffState,
-    /// Of connections that end young and by a fault, or with calls on them of which none was answered.
+    /// The backoff after connections that end young by a fault, or with calls of which none was answered.
     unanswered: BackoffState,
     /// Whether the last connection ended young and unanswered.
     young: bool,
-    /// The last wait that was asked for.
+    /// The last wait.
     wait: Duration,
-    /// When a restart has started the waits over last.
+    /// When a restart of the server has reset the waits last.
     restarted: Option<Instant>,
 }
 
@@ -72,50 +72,50 @@ impl Pace {
         Self { failed, unanswered, young: false, wait: Duration::ZERO, restarted: None }
     }
 
-    /// Whether a restart of the server may start the waits over: at most once in the time of the wait that it ends. A
-    /// registry that says all the time that a server has just started would have it dialled all the time.
+    /// Whether a restart of the server may reset the waits: at most once in the time of the wait that it ends.
+    /// Otherwise a registry that keeps reporting restarts would cause dials without pause.
     pub(in crate::control) fn may_restart(&mut self) -> bool {
         let now = Instant::now();
         let may = self.restarted.is_none_or(|at| later(at, self.wait) <= now);
-        // One that finds nothing to be waited for does not count.
+        // A restart counts only if there is a wait to reset.
         if may && self.remembers() {
             self.restarted = Some(now);
         }
         may
     }
 
-    /// Whether it makes a difference to the next dial what has happened before.
+    /// Whether earlier failures affect the next dial.
     pub(in crate::control) fn remembers(&self) -> bool {
         self.young || self.failed.failures() > 0 || self.unanswered.failures() > 0
     }
 
-    /// An attempt was given up before its end: when the next one may begin, if not at once.
+    /// Notes that an attempt was cancelled. Returns when the next one may start, if not at once.
     pub(in crate::control) fn given_up(&mut self, begun: Instant) -> Option<Instant> {
-        // As with connections that end young, one may have any reason.
+        // As for connections that end young, a single one may have any reason.
         std::mem::replace(&mut self.young, true).then(|| self.failed(begun))
     }
 
-    /// Starts all waits over: there is reason to believe that it works now.
+    /// Resets all waits, because the endpoint probably works now.
     pub(in crate::control) fn reset(&mut self) {
         self.failed.succeeded();
         self.unanswered.succeeded();
         self.young = false;
     }
 
-    /// An attempt that was begun at this time has failed: when the next one may begin.
+    /// Notes that an attempt that started at this time has failed. Returns when the next one may start.
     pub(in crate::control) fn failed(&mut self, begun: Instant) -> Instant {
         self.wait = self.failed.failed();
         later(begun, self.wait)
     }
 
-    /// A connection can be used.
+    /// Notes that a connection is ready.
     pub(in crate::control) fn ready(&mut self) {
         self.failed.succeeded();
     }
 
-    /// A connection has ended: when the next one is dialled.
+    /// Notes that a connection has ended. Returns when the next one is dialled.
     pub(in crate::control) fn ended(&mut self, life: Life) -> Next {
-        // However much it has answered before: it would do so again.
+        // Even if it has answered calls before: it would flood the next connection as well.
         if life.parting == Parting::Flooded {
             self.wait = self.unanswered.failed();
             return Next::Failed(later(Instant::now(), self.wait));
@@ -124,7 +124,7 @@ impl Pace {
             self.reset();
             return Next::Now;
         }
-        // One such end may have any reason. It takes two to make a habit.
+        // A single such end may have any reason. Only the second in a row counts.
         if !std::mem::replace(&mut self.young, true) {
             return Next::Now;
         }
@@ -186,7 +186,7 @@ mod tests {
         let mut last = Duration::ZERO;
         for (used, parting) in [(true, Parting::Lost), (false, Parting::Broken)].repeat(2) {
             let life = life(false, used, parting);
-            // That it can be connected does not start these waits over.
+            // A successful connection does not reset these waits.
             pace.ready();
             let Next::Failed(until) = pace.ended(life) else { panic!("it fails") };
             assert!(until - life.begun > last.mul_f64(1.05), "{:?} after {last:?}", until - life.begun);

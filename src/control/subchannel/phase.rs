@@ -8,13 +8,13 @@ use tokio::time::Instant;
 use super::pace::Rest;
 use crate::transport::{Connection, Opening};
 
-/// Where an endpoint's first connection is.
+/// The state of an endpoint's first connection.
 #[derive(Debug)]
 pub(in crate::control) enum Phase {
     Idle {
         since: Instant,
     },
-    /// Idle for a while, because its connections do not last.
+    /// Idle until a given time, because its connections do not last.
     Resting {
         rest: Rest,
         why: Error,
@@ -22,7 +22,7 @@ pub(in crate::control) enum Phase {
     Connecting {
         id: u64,
         since: Instant,
-        /// From when on it waited for its turn.
+        /// From when on it was due before the attempt started.
         due: Instant,
         _opening: Opening,
     },
@@ -58,7 +58,7 @@ impl Phase {
         }
     }
 
-    /// When it may be dialled again, if that has been put off.
+    /// When it may be dialled again, if that was delayed.
     pub(in crate::control) fn wake_at(&self) -> Option<Instant> {
         match self {
             Self::Failing { until } => Some(*until),
@@ -67,7 +67,7 @@ impl Phase {
         }
     }
 
-    /// From when on it may be dialled: past, if it may be now. None while there is a connection or an attempt.
+    /// From when on it may be dialled: in the past, if it may be now. None while there is a connection or an attempt.
     pub(in crate::control) fn due_at(&self) -> Option<Instant> {
         match self {
             Self::Idle { since } => Some(*since),

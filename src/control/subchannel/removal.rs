@@ -1,4 +1,4 @@
-//! What becomes of a subchannel that the registry does not list any more.
+//! Removal of a subchannel that the registry does not list any more.
 
 use std::sync::Arc;
 
@@ -11,8 +11,8 @@ use super::{Subchannel, lost};
 use crate::transport::{End, Parting};
 
 impl Subchannel {
-    /// Ends what there is: the registry does not list it any more. What is left is when it may be dialled again, for the
-    /// case that it comes back; None if that is at once.
+    /// Closes the connections of a subchannel that the registry does not list any more. Returns the rest, which knows
+    /// when the address may be dialled again if it is listed again; None if that is at once.
     pub(in crate::control) fn remove(mut self) -> Option<Self> {
         self.endpoint.set_state(ConnectivityState::Shutdown);
         self.oob_reports = None;
@@ -31,15 +31,15 @@ impl Subchannel {
         self.pace.remembers().then_some(self)
     }
 
-    /// Until when it is worth to be kept after it has been [removed](Self::remove).
+    /// Until when to keep it after it was [removed](Self::remove).
     pub(in crate::control) fn kept_until(&self) -> Instant {
         let soon = Instant::now() + YOUNG;
         self.phase.wake_at().map_or(soon, |at| at.max(soon))
     }
 
-    /// The same after it has come back, under a number of its own.
+    /// The subchannel after it is listed again, under a new number.
     pub(in crate::control) fn come_back(self, number: u64, instance: &Arc<Instance>) -> Self {
-        // Whoever still holds the former endpoint sees that it has ended.
+        // Holders of the former endpoint keep seeing it as shut down.
         let endpoint = Endpoint::new(Arc::clone(self.endpoint.instance()));
         let mut back = Self { number, endpoint, wanted: false, status: Arc::default(), ..self };
         back.change_to(instance);
@@ -48,7 +48,7 @@ impl Subchannel {
     }
 }
 
-/// How an endpoint's connections end that the registry does not list any more.
+/// The end of the connections of an endpoint that the registry does not list any more.
 fn left() -> End {
-    End { why: "it has left the registry".to_owned(), parting: Parting::Announced, ..End::default() }
+    End { why: "it was removed from the registry".to_owned(), parting: Parting::Announced, ..End::default() }
 }

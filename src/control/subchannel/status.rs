@@ -1,4 +1,4 @@
-//! Why an endpoint is not connected, for those who look at a channel.
+//! Why an endpoint is not connected, for [`Channel::endpoints`](crate::Channel::endpoints).
 
 use std::sync::{Mutex, PoisonError};
 
@@ -12,15 +12,15 @@ pub(in crate::control) struct WhyNotConnected {
     pub(in crate::control) retry_at: Option<Instant>,
 }
 
-/// Why an endpoint is not connected now. It is shared, as the endpoint's state is, so that with thousands of endpoints a change of
-/// one is not told by a copy of all. Calls do not look at it.
+/// Why an endpoint is not connected now. It is shared, as the endpoint's state is, so that with thousands of endpoints
+/// a change of one does not copy all. Calls do not read it.
 #[derive(Debug, Default)]
 pub(in crate::control) struct Status(Mutex<WhyNotConnected>);
 
 impl Status {
     pub(in crate::control) fn set(&self, trouble: WhyNotConnected) {
         let former = std::mem::replace(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner), trouble);
-        // Dropped once the lock is free.
+        // Dropped after the lock is released.
         drop(former);
     }
 

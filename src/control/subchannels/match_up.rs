@@ -1,19 +1,19 @@
-//! Which of the endpoints that there were is which of those that there are now.
+//! Matches the endpoints of a new set with those of the old one.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use callboard_core::{Address, Breaks, Endpoint, Instance};
 
-/// For each instance, the place that it had before. One address may stand there under several ids, each of which is an
-/// endpoint of its own: it is the same if address and id are. What is left over then is the same if the address is, so that
-/// a connection outlasts a change of the id.
+/// For each instance, the place that it had before. An address may be registered under several ids, each of which is an
+/// endpoint of its own. Instances are matched by address and id first. The rest are matched by address alone, so that a
+/// connection survives a change of the id.
 pub(super) async fn match_up(old: &[Endpoint], new: &[Arc<Instance>], breaks: &mut Breaks) -> Vec<Option<usize>> {
     let mut former: Option<Former<'_>> = None;
     let (mut places, mut next) = (Vec::with_capacity(new.len()), 0);
     for instance in new {
         breaks.take().await;
-        // Most sets keep their order, so the next one is looked at first.
+        // Most sets keep their order, so the next one is checked first.
         let found = match old.get(next) {
             Some(old) if Arc::ptr_eq(old.instance(), instance) || is(old, instance) => Some(next),
             _ => {
@@ -37,10 +37,10 @@ fn is(old: &Endpoint, new: &Instance) -> bool {
     old.address() == new.address() && old.id() == new.id()
 }
 
-/// Those that there were, by their addresses.
+/// The old endpoints by their addresses.
 struct Former<'a> {
     last: HashMap<&'a Address, usize>,
-    /// For each, the one before it at the same address.
+    /// For each endpoint, the previous one with the same address.
     before: Vec<Option<usize>>,
 }
 

@@ -1,4 +1,4 @@
-//! What is remembered of addresses that have left the registry.
+//! Backoffs of addresses that the registry does not list any more.
 
 use std::collections::HashMap;
 
@@ -7,16 +7,16 @@ use tokio::time::Instant;
 
 use super::super::subchannel::Subchannel;
 
-/// How many addresses are remembered. More of them are dialled at once when they come back.
+/// How many addresses are remembered. Others are dialled at once when they are listed again.
 const MOST: usize = 10_000;
 
-/// Addresses that are not to be dialled at once if they come back: those that come and go all the time would be dialled all
-/// the time. Each is forgotten when its wait is over.
+/// Addresses that are not to be dialled at once if they are listed again. Otherwise an address that appears and
+/// disappears all the time would be dialled all the time. Each is forgotten when its wait is over.
 #[derive(Debug, Default)]
 pub(in crate::control) struct Removed(HashMap<Address, (Subchannel, Instant)>);
 
 impl Removed {
-    /// Ends a subchannel, and keeps what is to be remembered.
+    /// Removes a subchannel, and remembers its backoff if it has one.
     pub(in crate::control) fn add(&mut self, subchannel: Subchannel) {
         let address = subchannel.address().clone();
         tracing::debug!(%address, "endpoint removed");
@@ -27,9 +27,9 @@ impl Removed {
         }
     }
 
-    /// What is left of one that comes back.
+    /// The remembered subchannel of an address that is listed again.
     pub(in crate::control) fn take(&mut self, address: &Address) -> Option<Subchannel> {
-        // Nearly always there is none.
+        // The common case.
         if self.0.is_empty() {
             return None;
         }

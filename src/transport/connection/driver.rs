@@ -18,7 +18,7 @@ use crate::transport::bandwidth::{Bandwidth, Next};
 use crate::transport::connector::Socket;
 use crate::transport::failure::describe;
 use crate::transport::greeting::Greeted;
-use crate::transport::keepalive::Heart;
+use crate::transport::keepalive::PingTimer;
 use crate::transport::phase::Phase;
 use crate::transport::progress::Progress;
 use crate::transport::read_on::ReadOn;
@@ -28,7 +28,7 @@ use crate::transport::{Connector, End, Parting, Settings};
 
 type Http2 = h2::client::Connection<ReadOn<Wire<Greeted<Box<dyn Socket>>>>, Bytes>;
 
-/// Dials, shakes hands, and waits for the peer's SETTINGS. The caller bounds the time.
+/// Dials, performs the handshakes, and waits for the peer's SETTINGS. The caller bounds the time.
 pub(in crate::transport) async fn handshake(
     address: &Address,
     connector: &dyn Connector,
@@ -38,7 +38,7 @@ pub(in crate::transport) async fn handshake(
     let socket = connector.connect(address, progress).await?;
     let socket = progress.listen(Phase::Http2, socket);
     let seen = Arc::new(Seen::default());
-    // What goes nowhere is not seen as written.
+    // `ReadOn` is outside: bytes that it discards are not noted as written.
     let wire = ReadOn::new(Wire::new(socket, Arc::clone(&seen), settings.http2.header_list()));
     let (sender, mut http2) = settings.http2.builder().handshake(wire).await.map_err(|error| failed(&error, &seen))?;
     poll_fn(|cx| poll_settings(&mut http2, &seen, cx)).await?;
@@ -53,7 +53,7 @@ pub(in crate::transport) async fn handshake(
         streams: Arc::clone(&streams),
         seen: Arc::clone(&seen),
         pings,
-        heart: Heart::new(&settings.keepalive),
+        ping_timer: PingTimer::new(&settings.keepalive),
         bandwidth: settings.http2.adapts_from().map(Bandwidth::new),
         window_due: None,
         orphaned,
@@ -70,7 +70,7 @@ fn failed(error: &h2::Error, seen: &Seen) -> Error {
 fn poll_settings(http2: &mut Http2, seen: &Seen, cx: &mut Context<'_>) -> Poll<Result<()>> {
     let ended = Pin::new(&mut *http2).poll(cx);
     if http2.max_concurrent_send_streams() > 0 {
-        // If it has ended all the same, its driver will find out.
+        // If the connection has ended meanwhile, its driver will notice.
         return Poll::Ready(Ok(()));
     }
     match ended {
@@ -85,16 +85,16 @@ fn poll_settings(http2: &mut Http2, seen: &Seen, cx: &mut Context<'_>) -> Poll<R
 /// Drives one connection to its end.
 pub(in crate::transport) struct Driver {
     http2: Http2,
-    /// Asked after each poll whether a request could still be sent: so a GOAWAY is noticed when it comes, not by the
-    /// next request. Given up once nobody else can send, because it keeps the connection open.
+    /// Polled after the connection to learn whether a request could still be sent, so that a GOAWAY is noticed when it
+    /// arrives and not by the next request. Dropped once no handle is left, because it keeps the connection open.
     probe: Option<SendRequest<Bytes>>,
     streams: Arc<Streams>,
     seen: Arc<Seen>,
-    /// Both of the next ask by it. HTTP/2 may have any number of PINGs under way; `h2` has one.
+    /// Used by the next two fields. HTTP/2 permits any number of outstanding PINGs; `h2` permits one.
     pings: Option<PingPong>,
-    heart: Option<Heart>,
+    ping_timer: Option<PingTimer>,
     bandwidth: Option<Bandwidth>,
-    /// What each stream's window is to be, as soon as the peer has taken the last change.
+    /// The next window of each stream, to be set once the peer has acknowledged the last change.
     window_due: Option<u32>,
     /// Resolves when the last [`Connection`] handle is dropped.
     orphaned: oneshot::Receiver<()>,
@@ -102,10 +102,12 @@ pub(in crate::transport) struct Driver {
 }
 
 impl Driver {
-    /// Runs until the connection is gone, and says why. `closing` is told once if the peer takes no new requests.
+    /// Runs until the connection is gone, and returns why. `closing` is called at most once, if the peer takes no new
+    /// requests.
     pub(in crate::transport) async fn drive(mut self, closing: &(dyn Fn(End) + Sync)) -> End {
         let end = poll_fn(|cx| self.poll(cx, closing)).await;
-        // The order matters: streams learn from the drop of `http2` that the connection is gone, and then ask why.
+        // The order matters: streams learn from the drop of `http2` that the connection is gone, and then read the
+        // reason.
         self.streams.end(end.why.clone());
         end
     }
@@ -129,17 +131,18 @@ impl Driver {
         self.poll_pings(cx)
     }
 
-    /// What PINGs are sent for: to measure the path, and to hear whether the peer lives.
+    /// Sends PINGs: to measure the path, and to check that the peer is alive.
     fn poll_pings(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         let Some(pings) = &mut self.pings else { return Poll::Pending };
         let (answered, read) = (pings.poll_pong(cx).is_ready(), self.seen.read());
-        // A server that ends the connection may close its socket with this unread; then what it has sent last is lost.
+        // A server that is closing the connection may close its socket before it reads the PING. The system then resets
+        // the connection, and the last data of the server is lost.
         if self.closing {
             (self.bandwidth, self.window_due) = (None, None);
         }
         match self.bandwidth.as_mut().map(|bandwidth| bandwidth.look(Instant::now, read, answered)) {
             Some(Next::Widen(window)) => self.window_due = Some(window),
-            // It fails if the answer to the other's is still awaited; the next look asks again.
+            // It fails while the keepalive's PING is outstanding; the next poll tries again.
             Some(Next::Ask) if pings.send_ping(Ping::opaque()).is_ok() => {
                 self.bandwidth.iter_mut().for_each(|bandwidth| bandwidth.asked(Instant::now(), read));
             }
@@ -153,9 +156,9 @@ impl Driver {
             cx.waker().wake_by_ref();
         }
         let busy = self.streams.used() > 0;
-        let Some(heart) = &mut self.heart else { return Poll::Pending };
+        let Some(ping_timer) = &mut self.ping_timer else { return Poll::Pending };
         let dead = || End { parting: Parting::Broken, ..End::from("the peer did not answer a PING in time") };
-        heart.poll_dead(cx, pings, answered, read, busy).map(|()| dead())
+        ping_timer.poll_dead(cx, pings, answered, read, busy).map(|()| dead())
     }
 
     fn note_limit(&self) {
@@ -165,7 +168,7 @@ impl Driver {
         }
     }
 
-    /// Why no new request can be sent, told once.
+    /// Why no new request can be sent. Returned once.
     fn refusal(&mut self, cx: &mut Context<'_>) -> Option<End> {
         if self.closing {
             return None;
@@ -173,7 +176,7 @@ impl Driver {
         match self.probe.as_mut()?.poll_ready(cx) {
             _ if self.seen.is_spent() => {
                 self.closing = true;
-                Some("it has had so many frames of padding alone that it is replaced".into())
+                Some("it has had too many frames of padding alone".into())
             }
             Poll::Ready(Err(error)) => {
                 self.closing = true;

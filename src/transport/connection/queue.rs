@@ -1,4 +1,4 @@
-//! Calls that wait for a place on a connection, in the order in which they came.
+//! Calls that wait for a stream on a connection, in the order of their turns.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use super::Connection;
 use super::slot::Slot;
 
-/// One call's turn, wherever it waits. The first place that becomes free is given to it.
+/// One call's turn, on however many connections it waits. It is served by the first slot that becomes free.
 pub(crate) struct Turn {
     /// Turns are taken in the order of their numbers.
     number: u64,
@@ -19,26 +19,26 @@ pub(crate) struct Turn {
 #[derive(Debug)]
 enum State {
     Waiting(Option<Waker>),
-    /// A place was given to it: which of those it waits for, and the place.
+    /// It was given a slot: the index of the connection among those that it waits for, and the slot.
     Served(usize, Slot),
-    /// It waits no longer.
+    /// It does not wait any more.
     Over,
 }
 
 impl Turn {
-    /// A turn after all those of a lower number.
+    /// A turn that comes after all turns of a lower number.
     pub(crate) fn new(number: u64) -> Arc<Self> {
         Arc::new(Self { number, state: Mutex::new(State::Waiting(None)) })
     }
 
-    /// Gives up its turn, and its place if it has got one. For who will not come for it.
+    /// Gives up the turn, and the slot if it was given one. For a call that will not take it any more.
     pub(in crate::transport) fn give_up(&self) {
-        // The place is let go without the lock: it goes to the next one, whose lock is taken.
+        // The slot is dropped after the lock is released: it is given to the next turn, whose lock is taken then.
         let former = std::mem::replace(&mut *lock(&self.state), State::Over);
         drop(former);
     }
 
-    /// Waits nowhere for now. A place that it has got and not taken goes to the next one.
+    /// Ends the current wait. A slot that was given and not taken is given to the next turn.
     fn pause(&self) {
         let mut state = lock(&self.state);
         if matches!(*state, State::Over) {
@@ -54,7 +54,7 @@ impl Turn {
         if let State::Waiting(waker) = &mut *state {
             if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
                 let former = waker.replace(cx.waker().clone());
-                // Without the lock: it is somebody else's code.
+                // Dropping a waker runs foreign code, so the lock is released first.
                 drop(state);
                 drop(former);
             }
@@ -66,7 +66,8 @@ impl Turn {
         })
     }
 
-    /// Gives it a place that was taken for it, and whom to wake. None if it does not wait any more; then nothing was given.
+    /// Gives it a slot that was reserved for it, and returns the waker to wake. None if it does not wait any more; then
+    /// nothing was given.
     fn serve(&self, index: usize, connection: &Arc<Connection>) -> Option<Option<Waker>> {
         let mut state = lock(&self.state);
         let State::Waiting(waker) = &mut *state else { return None };
@@ -83,11 +84,11 @@ impl fmt::Debug for Turn {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing can be half done under these locks.
+    // No change under these locks can be left half done by a panic.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Those who wait for a place on one connection. The lock is taken only while there are any.
+/// The turns that wait for a slot on one connection. The lock is taken only while there are any.
 #[derive(Debug, Default)]
 pub(in crate::transport) struct Queue {
     waiting: AtomicUsize,
@@ -97,13 +98,13 @@ pub(in crate::transport) struct Queue {
 #[derive(Debug)]
 struct Entry {
     turn: Arc<Turn>,
-    /// Which of the connections that it waits for this one is, to it.
+    /// The index of this connection among those that the turn waits for.
     index: usize,
     connection: Arc<Connection>,
 }
 
 impl Queue {
-    /// Whether anybody waits. Without a lock.
+    /// Whether no turn waits. Takes no lock.
     pub(in crate::transport) fn is_empty(&self) -> bool {
         self.waiting.load(Ordering::SeqCst) == 0
     }
@@ -121,12 +122,12 @@ impl Queue {
         let mut turns = lock(&self.turns);
         let entry = turns.remove(&number);
         self.waiting.store(turns.len(), Ordering::SeqCst);
-        // What it holds may be the last of a connection; that is let go without the lock.
+        // An entry may hold the last handle of a connection, so it is dropped after the lock is released.
         drop(turns);
         drop(entry);
     }
 
-    /// Gives places to those whose turn it is, as long as `take` gets one.
+    /// Serves the waiting turns in order, as long as `take` reserves a slot.
     pub(in crate::transport) fn serve(&self, take: impl Fn() -> bool, give_back: impl Fn()) {
         loop {
             let mut turns = lock(&self.turns);
@@ -135,7 +136,7 @@ impl Queue {
             }
             let Some((_, entry)) = turns.pop_first() else { return give_back() };
             self.waiting.store(turns.len(), Ordering::SeqCst);
-            // Within the lock: a wait that has left the queue is given nothing any more.
+            // Under the lock, so that a wait that has left the queue is given nothing any more.
             let served = entry.turn.serve(entry.index, &entry.connection);
             drop(turns);
             match served {
@@ -146,7 +147,7 @@ impl Queue {
     }
 }
 
-/// A wait for a place on any of some connections. Dropping it ends the wait.
+/// A wait for a slot on any of several connections. Dropping it ends the wait.
 #[derive(Debug)]
 pub(crate) struct Wait {
     turn: Arc<Turn>,
@@ -154,9 +155,10 @@ pub(crate) struct Wait {
 }
 
 impl Wait {
-    /// Queues up at all of them. A place that is free goes to whoever waits longest for it, which may be this one at once.
+    /// Joins the queue of each connection. A free slot is given to the turn that has waited longest, which may be this
+    /// one at once.
     pub(crate) fn begin(turn: &Arc<Turn>, at: Vec<Arc<Connection>>) -> Self {
-        // First, so that whatever happens takes the call out of the queues again.
+        // Made first, so that its drop takes the call out of the queues even after a panic.
         let wait = Self { turn: Arc::clone(turn), at };
         for (index, connection) in wait.at.iter().enumerate() {
             connection.streams.queue.put(turn, index, connection);
@@ -165,7 +167,7 @@ impl Wait {
         wait
     }
 
-    /// Resolves with the place, and which of the connections it is on. None if the turn [was given up](Turn::give_up).
+    /// Resolves with the index of the connection and the slot. None if the turn [was given up](Turn::give_up).
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<(usize, Slot)>> {
         self.turn.poll(cx)
     }
@@ -190,7 +192,7 @@ mod tests {
     use super::*;
     use crate::transport::failure::tests::connected;
 
-    /// Tells the other thread that it is over, also when this one fails: the test is to fail then, not to hang.
+    /// Stops the other thread, also when this one panics: the test shall fail then, not hang.
     struct Ends<'a>(&'a AtomicBool);
 
     impl Drop for Ends<'_> {
@@ -199,7 +201,7 @@ mod tests {
         }
     }
 
-    /// A connection whose peer says that it takes one request at a time, what keeps it, and its other end.
+    /// A connection whose peer permits one concurrent request, its other end, and a guard that keeps it open.
     async fn one_at_a_time() -> (Arc<Connection>, DuplexStream, impl Sized) {
         const SETTINGS: [u8; 15] = [0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 1];
         let (connection, mut far, held) = connected(1 << 16).await;
@@ -210,16 +212,16 @@ mod tests {
         (connection, far, held)
     }
 
-    /// A place that becomes free at the moment at which a call stops waiting for it must not reach that call later, when it
-    /// waits for others.
+    /// A slot that becomes free at the moment when a call stops waiting must not reach that call later, when it waits
+    /// for other connections.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn who_has_stopped_waiting_is_given_nothing_any_more() {
         let (first, _far, _held) = one_at_a_time().await;
         let (second, _far_too, _held_too) = one_at_a_time().await;
-        let _taken = second.try_reserve().expect("its only place");
+        let _taken = second.try_reserve().expect("its only slot");
         let over = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            // Its place comes and goes all the time.
+            // Its slot is taken and freed all the time.
             scope.spawn(|| {
                 while !over.load(Ordering::SeqCst) {
                     drop(first.try_reserve());
@@ -242,6 +244,6 @@ mod tests {
             }
         })
         .await
-        .expect("no place is lost");
+        .expect("no slot is lost");
     }
 }

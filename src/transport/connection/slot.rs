@@ -1,15 +1,15 @@
-//! The place of one request on a connection.
+//! The slot of one request on a connection.
 
 use std::sync::Arc;
 
 use super::Connection;
 
-/// The place of one request on a connection. Dropping it frees the place.
+/// The slot of one request on a connection: one of the streams that the peer permits. Dropping it frees the slot.
 #[derive(Debug)]
 pub(crate) struct Slot(Arc<Connection>);
 
 impl Slot {
-    /// Of a place that was taken.
+    /// A slot that was reserved.
     pub(in crate::transport) fn new(connection: Arc<Connection>) -> Self {
         Self(connection)
     }
@@ -26,7 +26,7 @@ impl Drop for Slot {
 }
 
 impl Connection {
-    /// Takes the place of one request. None if there is no free one, or if no new request can be sent any more.
+    /// Reserves the slot of one request. None if none is free, or if no new request can be sent any more.
     pub(crate) fn try_reserve(self: &Arc<Self>) -> Option<Slot> {
         self.streams.try_reserve().then(|| Slot::new(Arc::clone(self)))
     }

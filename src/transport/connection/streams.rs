@@ -1,4 +1,4 @@
-//! How many requests a connection may carry, and how many it does.
+//! How many requests a connection may carry, and how many it carries now.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
@@ -12,31 +12,32 @@ pub(in crate::transport) struct Streams {
     /// The peer's MAX_CONCURRENT_STREAMS; 0 until its SETTINGS have arrived.
     limit: AtomicUsize,
     used: AtomicUsize,
-    /// Calls that wait for a place. A place that becomes free is theirs first.
+    /// Calls that wait for a slot. A slot that becomes free goes to them first.
     pub(in crate::transport) queue: Queue,
     /// No new stream can be opened: a GOAWAY came, or the connection is gone.
     closing: AtomicBool,
     /// Whether a request was sent, and the last stream that was answered.
     begun: AtomicBool,
     answered: AtomicU32,
-    /// Of streams that the peer may not know of yet.
+    /// Resets of streams that the peer may not have seen yet.
     pub(in crate::transport) early_resets: Resets,
     /// Why the connection ended, once it has.
     ended: OnceLock<String>,
 }
 
 impl Streams {
-    /// Takes the place of one request, if there is one and nobody waits for it.
+    /// Reserves a slot, if one is free and no call waits for it.
     pub(in crate::transport) fn try_reserve(&self) -> bool {
         self.queue.is_empty() && self.take()
     }
 
-    /// Takes a place, whoever waits.
+    /// Reserves a slot, even if calls wait.
     fn take(&self) -> bool {
         if self.is_closing() {
             return false;
         }
-        // Not "add, then look": a place that is taken for a moment and given back would be missed meanwhile.
+        // Not "add, then check": a slot that is taken for a moment and given back would be missing for others
+        // meanwhile.
         let fits = |used| (used < self.limit()).then_some(used + 1);
         self.used.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fits).is_ok()
     }
@@ -46,7 +47,7 @@ impl Streams {
         self.serve();
     }
 
-    /// Gives free places to those who wait.
+    /// Gives free slots to the calls that wait.
     pub(in crate::transport) fn serve(&self) {
         if !self.queue.is_empty() {
             self.queue.serve(|| self.take(), || _ = self.used.fetch_sub(1, Ordering::SeqCst));
@@ -61,7 +62,7 @@ impl Streams {
         self.limit.load(Ordering::SeqCst)
     }
 
-    /// Notes what the peer allows. Whoever waits is served if that is more than before.
+    /// Notes how many streams the peer permits. Waiting calls are served if that is more than before.
     pub(in crate::transport) fn set_limit(&self, limit: usize) {
         self.limit.store(limit, Ordering::SeqCst);
         self.serve();
@@ -71,12 +72,13 @@ impl Streams {
         self.closing.load(Ordering::SeqCst)
     }
 
-    /// Notes that no new stream can be opened. Whoever waits here is sent elsewhere by what is published next.
+    /// Notes that no new stream can be opened. Calls that wait here choose another connection when the next state is
+    /// published.
     pub(in crate::transport) fn close(&self) {
         self.closing.store(true, Ordering::SeqCst);
     }
 
-    /// Notes why the connection ended. Called before its streams learn that it has, so that they can tell.
+    /// Notes why the connection ended. Called before its streams learn of the end, so that they can report it.
     pub(in crate::transport) fn end(&self, why: String) {
         // Only the driver calls this, once.
         let _ = self.ended.set(why);

@@ -1,4 +1,4 @@
-//! What the next connection is secured with.
+//! The TLS configuration of the next connection.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -9,14 +9,14 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 use super::pem::{self, Identity, unreadable};
 use super::{Shown, Tls, Trust};
 
-/// A [`Tls`], with the connector that was made of it last.
+/// A [`Tls`], with the connector that was made from it last.
 pub(in crate::transport) struct Current {
     tls: Tls,
     made: Mutex<Made>,
 }
 
 struct Made {
-    /// What the files said. None if there are none.
+    /// The contents of the files. None if there are no files.
     of: Option<Arc<RegistryPems>>,
     connector: TlsConnector,
 }
@@ -28,9 +28,9 @@ impl Current {
         Ok(Self { tls, made: Mutex::new(Made { of, connector }) })
     }
 
-    /// The connector for a connection that is about to be made. As long as the files have not changed it is the same, with
-    /// its sessions. If they cannot be used, which is so too between the renewal of a certificate and that of its key, it is
-    /// the former.
+    /// The connector for a new connection. It stays the same, with its sessions, as long as the files do not change. If
+    /// the files cannot be used, for instance while a certificate is renewed and its key is not yet, the former
+    /// connector is used.
     pub(in crate::transport) async fn connector(&self) -> TlsConnector {
         if let Some(files) = &self.tls.files {
             self.renew(files.read_again().await);
@@ -45,12 +45,14 @@ impl Current {
         }
         match connector(&self.tls, Some(&pems)) {
             Ok(connector) => *made = Made { of: Some(pems), connector },
-            Err(error) => tracing::warn!(error = error.chain(), "TLS: the files as they were before are used"),
+            Err(error) => {
+                tracing::warn!(error = error.chain(), "TLS: the files cannot be used: their former contents are used");
+            }
         }
     }
 
     fn made(&self) -> MutexGuard<'_, Made> {
-        // It is replaced as a whole.
+        // The value is only replaced as a whole.
         self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

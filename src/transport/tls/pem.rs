@@ -1,4 +1,4 @@
-//! PEM texts, as rustls takes them. The core reads them.
+//! From PEM text to the types of rustls. The files are read by the core crate.
 
 use std::sync::Arc;
 
@@ -17,18 +17,18 @@ pub(super) fn roots(pems: &RegistryPems) -> Result<Arc<RootCertStore>> {
     Ok(Arc::new(roots))
 }
 
-/// What a client shows.
+/// The certificate that a client presents.
 pub(super) struct Identity {
     pub(super) chain: Vec<CertificateDer<'static>>,
     pub(super) key: PrivateKeyDer<'static>,
 }
 
 impl Identity {
-    /// None if no certificate is shown.
+    /// None if no certificate is presented.
     pub(super) fn read(pems: &RegistryPems) -> Result<Option<Self>> {
         let (Some(chain), Some((_, key))) = (pems.identity_certificates(), pems.identity()) else { return Ok(None) };
         let chain = chain.iter().map(|certificate| CertificateDer::from(certificate.clone())).collect();
-        // The reader's own error could quote the text, which is secret.
+        // The reader's own error could quote the secret text.
         let key = PrivateKeyDer::from_pem_slice(key);
         let key = key.map_err(|_| pems.identity_unusable("the key is no PEM private key"))?;
         Ok(Some(Self { chain, key }))

@@ -22,14 +22,14 @@ pub(in crate::transport) struct Secured {
     pub(in crate::transport) inner: Arc<dyn Connector>,
     pub(in crate::transport) current: Current,
     pub(in crate::transport) server_name: ServerName<'static>,
-    /// Whether a server that agrees on no protocol speaks HTTP/2.
+    /// Whether a server that negotiates no protocol is assumed to speak HTTP/2.
     pub(in crate::transport) assume_http2: bool,
 }
 
 impl Connector for Secured {
     fn connect<'a>(&'a self, address: &'a Address, progress: &'a Progress) -> BoxFuture<'a, Result<Box<dyn Socket>>> {
         Box::pin(async move {
-            // Before the connection is made: a server does not wait for long.
+            // Before the connection is made, because servers do not wait for long.
             let connector = self.current.connector().await;
             let socket = self.inner.connect(address, progress).await?;
             let socket = progress.listen(Phase::Tls, socket);
@@ -46,7 +46,7 @@ impl Connector for Secured {
 }
 
 impl Secured {
-    /// Says which part of the server's certificate is wrong, if that is what is wrong.
+    /// The error of a failed handshake. If the server's certificate is the reason, it says what is wrong with it.
     fn refused(&self, error: io::Error) -> Error {
         let cause = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
         let why = match cause {
@@ -61,9 +61,9 @@ impl Secured {
                     "the server's certificate is not valid yet".to_owned()
                 }
                 CertificateError::UnknownIssuer => {
-                    "the server's certificate is by an authority that is not trusted here".to_owned()
+                    "the server's certificate is from an authority that is not trusted here".to_owned()
                 }
-                _ => "the server's certificate is refused".to_owned(),
+                _ => "the server's certificate is rejected".to_owned(),
             },
             Some(
                 rustls::Error::NoApplicationProtocol

@@ -233,7 +233,7 @@ async fn peers_that_do_not_speak_tls_are_recognised() {
         (&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], "TLS: the server answers in HTTP/1 (\"HTTP/1.1 400 Bad Request\")"),
         (b"SSH-2.0-OpenSSH_9.2\r\n", "TLS: the server speaks SSH (\"SSH-2.0-OpenSSH_9.2\")"),
         (common::silent::SETTINGS, "TLS: the server speaks HTTP/2 in the clear: did you mean http"),
-        (b"", "TLS: the server hung up without a word: does it expect no TLS?"),
+        (b"", "TLS: the server closed the connection and sent nothing: does it expect no TLS?"),
     ] {
         odd.push((Odd::hanging_up(word).await, says));
     }

@@ -31,7 +31,7 @@ fn counts(picks: &[usize], n: usize) -> Vec<usize> {
     counts
 }
 
-/// The longest row of equal picks.
+/// The longest run of equal picks.
 fn longest_run(picks: &[usize]) -> usize {
     picks.chunk_by(|a, b| a == b).map(<[_]>::len).max().unwrap_or(0)
 }
@@ -50,7 +50,7 @@ fn deviation(picks: &[usize], weights: &[u32]) -> f64 {
     deviation
 }
 
-/// Weights as people write them: a few or many, small or spread wide, some of them 0, never all.
+/// Realistic weights: a few or many, small or widely spread, some of them 0, never all.
 fn some_weights() -> impl Strategy<Value = Vec<u32>> {
     let weight = prop_oneof![0_u32..4, 1_u32..20, 1_u32..500];
     prop::collection::vec(weight, 1..30).prop_filter("not all 0", |weights| weights.iter().any(|weight| *weight > 0))
@@ -72,7 +72,7 @@ fn the_heavy_one_gets_no_bursts() {
     {
         assert_eq!(longest_run(&picks(&*picker(weights), 10_000)), longest, "{weights:?}");
     }
-    // Two heavy ones among many light ones: each is met as often in any tenth of a round as in another.
+    // Two heavy endpoints among many light ones: each gets the same share in every tenth of a round.
     let weights = [vec![500, 500], vec![1; 998]].concat();
     for tenth in picks(&*picker(&weights), 1_998).chunks_exact(199) {
         let heavy = &counts(tenth, 1_000)[..2];
@@ -127,7 +127,7 @@ fn ten_thousand_endpoints_of_all_weights_get_their_shares_in_the_long_run() {
     }
 }
 
-/// What 3 endpoints with the weights 5, 3 and 1 get in all when 4 threads pick at once, with other work between two
+/// The calls of 3 endpoints with the weights 5, 3 and 1 when 4 threads pick at the same time, with `work` between two
 /// picks.
 fn shares_of_4_threads(each: usize, work: impl Fn() + Sync) -> Vec<usize> {
     let (picker, start) = (picker(&[5, 3, 1]), Barrier::new(4));
@@ -191,7 +191,7 @@ proptest! {
     }
 
     #[test]
-    fn nobody_waits_longer_than_about_three_times_the_average(weights in some_weights()) {
+    fn no_gap_is_longer_than_about_three_times_the_average(weights in some_weights()) {
         let total: u32 = weights.iter().sum();
         let mut visits = vec![Vec::new(); weights.len()];
         for (k, index) in picks(&*picker(&weights), 2 * total as usize).into_iter().enumerate() {

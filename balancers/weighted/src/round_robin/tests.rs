@@ -59,7 +59,7 @@ impl Stage {
         }
     }
 
-    /// Lets them report again and again, until their weights count.
+    /// Makes them report again and again, until their weights are used.
     async fn report_long(&self, reports: &[LoadReport]) {
         for _ in 0..=10 {
             self.report(reports);
@@ -78,7 +78,7 @@ impl Stage {
         (0..count).map(pick).collect()
     }
 
-    /// Shares in thousandths, by 20,000 picks. They may be one off, as a share is seldom a whole number.
+    /// Shares in thousandths, by 20,000 picks. They may be off by one, because a share is rarely a whole number.
     fn shares(&self) -> Shares {
         let mut counts = vec![0_u32; self.endpoints.len()];
         self.picks(20_000).into_iter().for_each(|index| counts[index] += 1);
@@ -226,7 +226,7 @@ async fn weights_in_the_registry_multiply() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_is_without_calls_and_nobody_has_them_all() {
+async fn every_endpoint_gets_calls_and_none_gets_them_all() {
     let stage = Stage::new(&[1, 1, 1]);
     stage.report_long(&[report(1e-300, 1e9), report(1.0, 1.0), report(1.0, 1.0)]).await;
     let shares = stage.shares();
@@ -239,11 +239,11 @@ async fn nobody_is_without_calls_and_nobody_has_them_all() {
 #[test]
 fn the_channel_is_told_what_the_settings_say() {
     let with = |json: &str| WeightedRoundRobin::with_settings(serde_json::from_str(json).unwrap()).unwrap();
-    let told = |balancer: WeightedRoundRobin| (balancer.refresh_interval(), balancer.oob_report_interval());
+    let intervals = |balancer: WeightedRoundRobin| (balancer.refresh_interval(), balancer.oob_report_interval());
     let (second, floor) = (Duration::from_secs(1), Duration::from_millis(100));
-    assert_eq!(told(WeightedRoundRobin::new()), (Some(second), None));
-    assert_eq!(told(with(r#"{"enableOobLoadReport": true}"#)), (Some(second), Some(10 * second)));
-    assert_eq!(told(with(r#"{"oobReportingPeriod": "3s", "weightUpdatePeriod": "0.001s"}"#)), (Some(floor), None));
+    assert_eq!(intervals(WeightedRoundRobin::new()), (Some(second), None));
+    assert_eq!(intervals(with(r#"{"enableOobLoadReport": true}"#)), (Some(second), Some(10 * second)));
+    assert_eq!(intervals(with(r#"{"oobReportingPeriod": "3s", "weightUpdatePeriod": "0.001s"}"#)), (Some(floor), None));
     assert_eq!(WeightedRoundRobin::new().name(), "weighted_round_robin");
     for penalty in [-1.0, f64::NAN, f64::INFINITY] {
         let settings = WeightedRoundRobinSettings { error_utilization_penalty: penalty, ..Default::default() };
@@ -253,7 +253,7 @@ fn the_channel_is_told_what_the_settings_say() {
 }
 
 proptest! {
-    /// Whatever is reported, shares are as weights are, bounded by the hundredth and the tenfold of their mean.
+    /// For any reports, shares follow the weights, limited to between a hundredth of the mean and ten times the mean.
     #[test]
     fn shares_are_as_the_weights_are(
         reported in prop::collection::vec((0.1_f64..1_000.0, 0.01_f64..1.0, 1_u32..5), 2..12),
@@ -270,7 +270,7 @@ proptest! {
         let mut counts = vec![0.0; weights.len()];
         for (done, index) in picks.iter().enumerate() {
             counts[*index] += 1.0;
-            // Smooth: at no time is anybody more than a few calls off.
+            // Smooth: at no time is an endpoint more than a few calls off.
             for (count, weight) in counts.iter().zip(&weights) {
                 let share = weight / total * (done + 1) as f64;
                 prop_assert!((count - share).abs() < 9.0, "{count} of {share} after {done}");
