@@ -3,7 +3,7 @@
 use std::future::{poll_fn, ready};
 use std::sync::Arc;
 
-use callboard_core::{Code, ConnectivityState};
+use callboard_core::{CallMetadata, Code, ConnectivityState};
 use futures_core::future::BoxFuture;
 use tokio::time::Instant;
 use tonic::Status;
@@ -133,7 +133,7 @@ fn attempts(
                 return Err(unsent(deadline.as_ref(), &shared, attempt));
             }
             let previous = Retries::previous_attempts(past.as_deref());
-            let added = attempt.metadata().map(|metadata| metadata.for_request());
+            let added = attempt.metadata().map(CallMetadata::for_request);
             let (request, kept) = head.attempt(deadline.as_ref(), previous, added, &shared.defaults);
             let (cause, rest) = match credentials::send(slot, &mut attempt, request, body, expiry.as_ref()) {
                 Err(failed) => {

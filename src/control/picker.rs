@@ -109,7 +109,8 @@ impl CurrentPicker {
         let members = Members::new(Arc::clone(subchannels.endpoints()));
         let connections = connections(old, subchannels);
         let same = |old: &Picking| is_same(&old.chooser.members, &members);
-        let kept = old.filter(|old| same(old) && !due && !switched && !(stirred && balancer.watches_states()));
+        let outdated = due || switched || stirred && balancer.watches_states();
+        let kept = old.filter(|old| same(old) && !outdated);
         let chooser = kept.map(|old| Arc::clone(&old.chooser));
         // If endpoints are connected on demand, calls also wait for changes of state: they ask the same picker again.
         if let Some(old) = kept

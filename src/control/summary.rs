@@ -136,7 +136,7 @@ impl fmt::Display for Summary {
             Known::Unanswered => f.write_str("the registry has not answered yet")?,
             Known::Awaited(what) => f.write_str(what)?,
             Known::Count(0) if self.skipped > 0 && why_empty().is_none() => {
-                f.write_str("no record in the registry can be read")?
+                f.write_str("no record in the registry can be read")?;
             }
             Known::Count(0) => f.write_str(why_empty().unwrap_or("no instances are registered"))?,
             Known::Count(1) => f.write_str("1 endpoint")?,
