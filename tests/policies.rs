@@ -326,7 +326,7 @@ async fn an_outcome_says_what_was_sent_and_received() {
     let balancer = Keeping::default();
     let channel = stage.channel(stage.builder().balancer(balancer.clone()), 1).await;
     let mut client = echo(&channel);
-    let payload = |bytes: usize| EchoRequest { payload: vec![7; bytes].into(), ..request() };
+    let payload = |bytes: usize| EchoRequest { payload: vec![7; bytes], ..request() };
     in_time(client.unary(payload(10_000))).await.unwrap();
     in_time(client.client_streaming(tokio_stream::iter(vec![payload(100_000); 3]))).await.unwrap();
     let told = || balancer.0.lock().unwrap().clone();

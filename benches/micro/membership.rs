@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use callboard::balancer::{RoundRobin, Weighted};
 use callboard::{
-    Balancer, Call, Channel, ConnectivityState, Endpoint, Instance, Outcome, Pick, Picker, Snapshot, WatchSettings,
-    watch,
+    Balancer, Call, Channel, ConnectivityState, Endpoint, Instance, Member, Members, Outcome, Pick, Picker, Snapshot,
+    WatchSettings, watch,
 };
 use callboard_bench::{Silent, cpu, feed, instances, service};
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -44,7 +44,8 @@ impl Changing {
     /// The next set, as a backend has made it that keeps what it has heard: that is the backend's time.
     fn next(&mut self) -> Snapshot {
         self.changes += 1;
-        self.changed().weight = self.weight();
+        let weight = self.weight();
+        self.changed().set_weight(weight);
         Snapshot::new(self.instances.clone())
     }
 
@@ -68,11 +69,13 @@ fn bench(c: &mut Criterion, name: &str, mut once: impl FnMut() -> Duration) {
 
 fn build(c: &mut Criterion) {
     let endpoints: Vec<_> = instances(ENDPOINTS).into_iter().map(Endpoint::new).collect();
+    endpoints.iter().for_each(|endpoint| endpoint.set_state(ConnectivityState::Ready));
+    let members = Members::new(endpoints);
     let balancers: [Box<dyn Balancer>; 2] = [Box::new(RoundRobin::new()), Box::new(Weighted::new())];
     for balancer in balancers {
         let make = || {
             let begun = cpu::thread();
-            black_box(balancer.picker(black_box(&endpoints)));
+            black_box(balancer.picker(black_box(&members)));
             cpu::thread() - begun
         };
         bench(c, &format!("build-{}", balancer.name()), make);
@@ -111,8 +114,8 @@ impl Balancer for Telling {
         self.balancer.name()
     }
 
-    fn picker(&self, ready: &[Endpoint]) -> Box<dyn Picker> {
-        Box::new(TellingPicker { picker: self.balancer.picker(ready), retired: self.retired.clone() })
+    fn picker(&self, members: &Members) -> Box<dyn Picker> {
+        Box::new(TellingPicker { picker: self.balancer.picker(members), retired: self.retired.clone() })
     }
 }
 
@@ -121,7 +124,7 @@ impl Picker for TellingPicker {
         self.picker.pick(call)
     }
 
-    fn done(&self, picked: usize, outcome: &Outcome) {
+    fn done(&self, picked: Member, outcome: &Outcome) {
         self.picker.done(picked, outcome);
     }
 }
@@ -173,9 +176,9 @@ fn publish(c: &mut Criterion) {
         took
     };
     bench(c, "publish", change);
-    let (weight, address) = (set.weight(), set.changed().address.clone());
+    let (weight, address) = (set.weight(), set.changed().address().clone());
     let mut shown = channel.endpoints().into_iter().map(|status| status.endpoint);
-    let changed = shown.find(|endpoint| endpoint.instance().address == address).expect("still signed in");
+    let changed = shown.find(|endpoint| endpoint.instance().address() == &address).expect("still registered");
     assert_eq!(changed.weight(), weight, "the channel shows the last change");
 }
 

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use callboard::balancer::{RoundRobin, Weighted, WeightedRoundRobin};
-use callboard::{Balancer, Call, Endpoint, Pick, Picker};
+use callboard::{Balancer, Call, ConnectivityState, Endpoint, Members, Pick, Picker};
 use callboard_bench::cpu;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 
@@ -19,9 +19,9 @@ fn picks(picker: &dyn Picker, count: u64) -> Duration {
     let call = Call::new("/callboard.echo.v1.Echo/Unary", &headers, &extensions);
     let begun = cpu::thread();
     for _ in 0..count {
-        // As a call does: only the index goes on.
-        if let Pick::Endpoint(index) = picker.pick(&call) {
-            black_box(index);
+        // As a call does: only the member goes on.
+        if let Pick::To(member) = picker.pick(&call) {
+            black_box(member);
         }
     }
     cpu::thread() - begun
@@ -49,7 +49,8 @@ fn pick(c: &mut Criterion) {
     for balancer in balancers {
         for size in SIZES {
             let endpoints: Vec<_> = callboard_bench::instances(size).into_iter().map(Endpoint::new).collect();
-            let picker = balancer.picker(&endpoints);
+            endpoints.iter().for_each(|endpoint| endpoint.set_state(ConnectivityState::Ready));
+            let picker = balancer.picker(&Members::new(endpoints));
             group.bench_function(BenchmarkId::new(format!("{}-1", balancer.name()), size), |b| {
                 b.iter_custom(|count| picks(&*picker, count));
             });

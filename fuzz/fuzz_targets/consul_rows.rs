@@ -3,7 +3,7 @@
 
 use callboard_consul::fuzzing::{entry_id, instance_id, snapshot};
 use callboard_core::{ServiceName, decode, encode};
-use callboard_fuzz::{assert_short, within};
+use callboard_fuzz::{assert_checked, assert_short, within};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -20,10 +20,10 @@ fn listed(service: &ServiceName, list: &[u8]) {
     assert!(set.remarks.len() >= set.skipped.min(100));
     set.remarks.iter().for_each(|remark| assert_short(&remark.to_string()));
     for instance in &set.instances {
-        instance.check().expect("what was read can be dialled");
+        assert_checked(instance);
         assert_eq!(decode(encode(instance).as_bytes()).expect("what was written is read"), **instance);
-        assert_eq!(instance_id(service, &entry_id(service, &instance.id)).as_ref(), Some(&instance.id));
+        assert_eq!(instance_id(service, &entry_id(service, instance.id())).as_deref(), Some(instance.id()));
         let ours = |key: &String| key.starts_with("callboard-") || key == "zone";
-        assert!(!instance.metadata.keys().any(ours), "{:?}", instance.metadata);
+        assert!(!instance.metadata().keys().any(ours), "{:?}", instance.metadata());
     }
 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 use arbitrary::Arbitrary;
 use callboard::balancer::{WeightedRoundRobin, WeightedRoundRobinSettings};
 use callboard::load::fuzzing::{TRAILER, encode, load_in, out_of_band};
-use callboard::{Balancer, Call, Code, ConnectivityState, Endpoint, Instance, Load, LoadReport, Outcome, Pick};
+use callboard::{
+    Balancer, Call, Code, ConnectivityState, Endpoint, Instance, Load, LoadReport, Members, Outcome, Pick,
+};
 use callboard_fuzz::{paused, within};
 use http::{HeaderMap, HeaderValue};
 use libfuzzer_sys::fuzz_target;
@@ -82,29 +84,29 @@ async fn weighed(reports: &[LoadReport], penalty: f64, out_of_band: bool) {
     settings.enable_oob_load_report = out_of_band;
     settings.blackout_period = Duration::ZERO;
     let Ok(balancer) = WeightedRoundRobin::with_settings(settings) else { return };
-    let endpoints: Vec<_> = (1..4).map(endpoint).collect();
+    let members = Members::new((1..4).map(endpoint).collect::<Vec<_>>());
     for reports in reports.chunks(3) {
-        let picker = balancer.picker(&endpoints);
-        for (place, report) in reports.iter().enumerate() {
+        let picker = balancer.picker(&members);
+        for (member, report) in members.iter().zip(reports) {
             sleep(Duration::from_millis(1)).await;
             let load = Load::now(report.clone());
-            endpoints[place].set_out_of_band_load(load.clone());
+            members[member].set_out_of_band_load(load.clone());
             let mut outcome = Outcome::new(Code::Ok, Duration::ZERO);
             outcome.load = Some(load);
-            picker.done(place, &outcome);
+            picker.done(member, &outcome);
         }
     }
-    let picker = balancer.picker(&endpoints);
+    let picker = balancer.picker(&members);
     let (headers, extensions) = Default::default();
     let call = Call::new("/a.B/C", &headers, &extensions);
     let mut picked = [0; 3];
     for _ in 0..5_000 {
         match picker.pick(&call) {
-            Pick::Endpoint(place) => picked[place] += 1,
+            Pick::To(member) => picked[member.index()] += 1,
             other => panic!("{other:?} where all are ready"),
         }
     }
-    assert!(picked.iter().all(|calls| *calls > 0), "somebody gets no call: {picked:?}");
+    assert!(picked.iter().all(|calls| *calls > 0), "an endpoint gets no call: {picked:?}");
 }
 
 fn endpoint(port: u16) -> Endpoint {

@@ -11,7 +11,7 @@ use callboard::lookaside::v1::{
     InitialLoadBalanceResponse, LoadBalanceResponse, Response, Server, ServerList, prost_types,
 };
 use callboard::{Address, CallError, Channel, Endpoint};
-use callboard_fuzz::{Field, Stage, answer_calls, assert_short, headers, message, paused, within};
+use callboard_fuzz::{Field, Stage, answer_calls, assert_checked, assert_short, headers, message, paused, within};
 use libfuzzer_sys::fuzz_target;
 use prost::Message;
 use tokio::time::{Instant, sleep, timeout};
@@ -122,11 +122,11 @@ fn listed(list: &Listed, message: &[u8], most: usize) {
     assert!(used <= said.servers.len() && (used == said.servers.len() || said.servers.len() > most));
     // As many entries that drop calls are used as go with the servers.
     assert!(entries - drops <= most, "{entries} entries count, and {drops} of them drop");
-    let addresses: BTreeSet<_> = list.servers().iter().map(|server| server.address.to_string()).collect();
+    let addresses: BTreeSet<_> = list.servers().iter().map(|server| server.address().to_string()).collect();
     assert_eq!(addresses.len(), list.servers().len(), "each address once");
     assert!(list.servers().len() + drops <= entries);
     assert!(list.same_as(&list.clone()));
-    list.servers().iter().for_each(|server| server.check().expect("it can be dialled"));
+    list.servers().iter().for_each(|server| assert_checked(server));
 
     let endpoints: Vec<_> = list.servers().iter().rev().map(|server| Endpoint::new(server.clone())).collect();
     let steered = list.steer(&endpoints, 2 * entries);

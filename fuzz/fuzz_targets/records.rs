@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use callboard_core::{Incarnation, Instance, Record, RecordReader, ServiceName, decode, encode, holder};
-use callboard_fuzz::{SHORT, assert_short, paused, within};
+use callboard_fuzz::{SHORT, assert_checked, assert_short, paused, within};
 use libfuzzer_sys::fuzz_target;
 
 const PREFIX: &str = "/callboard";
@@ -35,12 +35,12 @@ fn decoded(stored: &[u8]) {
 }
 
 fn good(instance: &Instance) {
-    instance.check().expect("what was read can be registered");
+    assert_checked(instance);
     let (written, now) = (encode(instance), SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970"));
     assert_eq!(written.lines().count(), 1, "{written}");
     assert_eq!(&decode(written.as_bytes()).expect("what was written is read"), instance);
     let latest = now + Duration::from_secs(24 * 3_600 + 1);
-    assert!(u128::from(instance.incarnation.as_micros()) <= latest.as_micros(), "{}", instance.incarnation);
+    assert!(u128::from(instance.incarnation().as_micros()) <= latest.as_micros(), "{}", instance.incarnation());
 }
 
 /// The key says who it is; what is said of a record is short; and whoever asks who holds the entry is told the same.
@@ -52,11 +52,10 @@ fn read(id: &str, stored: &[u8]) -> Record {
     }
     assert_eq!(record.instance().is_none(), holder(id, stored).is_none());
     if let Some(instance) = record.instance() {
-        assert_eq!(instance.id, id);
+        assert_eq!(instance.id(), id);
         good(instance);
         assert_eq!(Some(&**instance), holder(id, stored).as_ref());
-        let mut theirs = decode(stored).expect("it was read");
-        id.clone_into(&mut theirs.id);
+        let theirs = decode(stored).expect("it was read").with_id(id).expect("an id");
         assert_eq!(theirs, **instance);
     } else {
         assert!(record.remarked().is_some(), "it is said why a record is skipped");
@@ -69,9 +68,9 @@ fn read(id: &str, stored: &[u8]) -> Record {
 /// An id is safe wherever it becomes a part of a key.
 fn named(id: &str) {
     if let Ok(instance) = Instance::new(id, "127.0.0.1:1".parse().expect("an address")) {
-        let instance = instance.incarnation(Incarnation::from_micros(7));
+        let instance = instance.with_incarnation(Incarnation::from_micros(7));
         let name = callboard_zookeeper::fuzzing::name(&instance);
-        assert_eq!(callboard_zookeeper::fuzzing::read(&name), Some((id, instance.incarnation)));
+        assert_eq!(callboard_zookeeper::fuzzing::read(&name), Some((id, instance.incarnation())));
         let entry = callboard_consul::fuzzing::entry_id(&service(), id);
         assert_eq!(callboard_consul::fuzzing::instance_id(&service(), &entry).as_deref(), Some(id));
         let (record, draft) = callboard_file::fuzzing::files(Path::new("/run"), &service(), id);
@@ -107,11 +106,11 @@ fn in_zookeeper(name: &str, stored: &[u8], record: &Record) {
     let node = RecordReader::new("zookeeper").read_incarnation(name, id, incarnation, stored);
     node.remarked().iter().for_each(|remark| assert_short(&remark.to_string()));
     if let Some(instance) = node.instance() {
-        assert_eq!((instance.id.as_str(), instance.incarnation), (id, incarnation.believed()));
+        assert_eq!((instance.id(), instance.incarnation()), (id, incarnation.believed()));
         good(instance);
     }
     // The longer name may be too long for an id; the shorter one is then, too, only if it is none for another reason.
-    let same = |one: &Arc<Instance>| node.instance().is_some_and(|other| other.address == one.address);
+    let same = |one: &Arc<Instance>| node.instance().is_some_and(|other| other.address() == one.address());
     assert!(record.instance().is_none_or(|one| same(one) || id.is_empty() || id == "." || id == ".."));
 }
 
