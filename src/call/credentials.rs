@@ -6,9 +6,9 @@ use callboard_core::Code;
 use http::{HeaderMap, Request};
 use tonic::Status;
 
+use super::after_failure::Cause;
 use super::attempt::Attempt;
 use super::ending::late;
-use super::failure::Cause;
 use super::pick::{Chosen, Unchosen};
 use crate::control::{News, Shared, Verdict};
 use crate::grpc::{self, Credentials, Deadline, Head, Phase, RequestInfo, of_attempt, until};

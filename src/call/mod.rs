@@ -6,15 +6,15 @@
 //!        ├───────── never sent, or refused unprocessed ───────────┤
 //!        └──── a wait ◀──── failed as a retry policy lists it ────┘
 //! ```
-//! The deadline covers all of it. [`run`] makes the attempts, [`failure`] handles those that have failed, and [`retry`]
+//! The deadline covers all of it. [`run`] makes the attempts, [`after_failure`] handles those that have failed, and [`retry`]
 //! decides whether there is another one. [`limits`] bounds messages.
 
+mod after_failure;
 mod attempt;
 mod await_config;
 mod body;
 mod credentials;
 mod ending;
-mod failure;
 mod limits;
 mod peer;
 mod pick;

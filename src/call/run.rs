@@ -9,10 +9,10 @@ use tokio::time::Instant;
 use tonic::Status;
 use tonic::body::Body;
 
+use super::after_failure::{Cause, Failed, again, again_when_up};
 use super::attempt::Attempt;
 use super::body::ResponseBody;
 use super::ending::{complete, is_cut, is_over, late};
-use super::failure::{Cause, Failed, again, again_when_up};
 use super::limits::Limits;
 use super::pick::{Unchosen, Wish, choose, choose_now};
 use super::retry::Retries;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use callboard_core::{Registry, Resolver, Result, ServiceName, Target, TargetOptions};
 
 use super::clients::shared;
-use super::{keys, schemes, target};
+use super::{schemes, target, url_keys};
 use crate::config::{Known, Names};
 use crate::features::{self, Both, MakeBackend};
 
@@ -72,7 +72,7 @@ fn both(url: &str) -> Result<(Arc<dyn Both>, ServiceName)> {
     let target = target(url, &known)?;
     let mut options = target.options();
     let backend = made(known.find(target.scheme())?, &target, &mut options)?;
-    keys::pass_over(&mut options);
+    url_keys::pass_over(&mut options);
     options.finish()?;
     Ok((backend, target.service()?))
 }

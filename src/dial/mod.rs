@@ -2,7 +2,7 @@
 
 mod backend;
 mod clients;
-mod keys;
+mod url_keys;
 
 use std::fmt;
 use std::sync::Arc;
@@ -143,7 +143,7 @@ impl Dialer {
         let mut options = target.options();
         let resolver = self.schemes.find(target.scheme())?(&target, &mut options)?;
         let builder = Channel::builder(target.service()?).resolver(resolver).balancers(self.balancers.clone());
-        let builder = keys::apply(builder, &self.balancers, &mut options)?;
+        let builder = url_keys::apply(builder, &self.balancers, &mut options)?;
         options.finish()?;
         Ok(builder)
     }

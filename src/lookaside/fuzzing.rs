@@ -7,8 +7,8 @@ use callboard_core::{Call, Endpoint, Instance, Member, Members, Pick, Picker};
 use tonic::Status;
 
 use super::answer::{Answer, Said as Read};
-use super::decision::{Decision, News};
 use super::list::List;
+use super::list_or_registry::{Decision, News};
 use super::picker::ListPicker;
 use super::status::Lookaside;
 use super::subset::Subset;

@@ -49,11 +49,11 @@ mod answer;
 mod client;
 mod conversation;
 mod counts;
-mod decision;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
 mod list;
+mod list_or_registry;
 mod picker;
 mod source;
 mod status;

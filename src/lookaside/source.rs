@@ -12,8 +12,8 @@ use tokio::time::{Instant, sleep_until};
 
 use super::client::Way;
 use super::conversation::{STEADY, Talker};
-use super::decision::{Decision, News};
 use super::list::List;
+use super::list_or_registry::{Decision, News};
 use super::picker::ByList;
 use crate::control::{Set, Source, SourceStatus};
 

@@ -5,8 +5,8 @@ use std::sync::{Arc, OnceLock};
 use async_trait::async_trait;
 use callboard_core::{Address, Error, ErrorKind, Instance, Lease, Registry, Result, ServiceName};
 
-use super::shutdown::Shutdown;
-use super::way::Way;
+use super::route::Way;
+use super::shutdown_signal::Shutdown;
 
 /// A registry that first finds the server's address. An attempt to register fails if the address cannot be found, so
 /// the registration's own waits, state and log cover that too.

@@ -8,7 +8,7 @@ use callboard_core::{Address, Error, Result, Target};
 
 use super::advertised::{ADVERTISE, POD_IP, host_or_address, how_to_say_it, noted};
 use super::listener::{Bound, Listener};
-use super::way::Way;
+use super::route::Way;
 
 /// Finds the address at which clients reach a server that listens here. The first of these counts:
 /// 1. The bound address, unless it is unspecified (`0.0.0.0`, `[::]`, in any spelling). For a Unix socket, this is its

@@ -5,14 +5,14 @@ mod advertise;
 mod advertised;
 mod incoming;
 mod listener;
+mod route;
 mod serving;
 mod setup;
-mod shutdown;
+mod shutdown_signal;
+mod shutdown_steps;
 mod signals;
 mod start;
 mod streams;
-mod way;
-mod way_out;
 
 use std::pin::Pin;
 
@@ -21,7 +21,7 @@ pub use self::incoming::Incoming;
 pub use self::listener::Listener;
 pub use self::serving::Serving;
 pub use self::setup::{Serve, serve};
-pub use self::shutdown::Shutdown;
+pub use self::shutdown_signal::Shutdown;
 pub use self::signals::LaterSignal;
 pub use self::streams::EndStreams;
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use callboard_core::{Error, ErrorKind, Instance, Registration, RegistrationState, Result};
 use tokio::sync::watch;
 
-use super::way_out::WayOut;
+use super::shutdown_steps::WayOut;
 
 /// A running server, and its registration. [`Serve::start`](crate::Serve::start) makes it. Await
 /// [`ended`](Self::ended), which reacts to signals.

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::Later;
 use super::advertise::Place;
-use super::shutdown::Shutdown;
+use super::shutdown_signal::Shutdown;
 use super::signals::LaterSignal;
 use crate::registry;
 

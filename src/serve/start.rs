@@ -12,9 +12,9 @@ use super::advertised::noted;
 use super::listener::{Bound, Listener};
 use super::serving::Serving;
 use super::setup::Serve;
-use super::shutdown::Shutdown;
+use super::shutdown_signal::Shutdown;
+use super::shutdown_steps::WayOut;
 use super::signals::Stops;
-use super::way_out::WayOut;
 
 impl Serve {
     /// [Starts](Self::start) the server and returns when it [has ended](Serving::ended).

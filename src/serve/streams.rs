@@ -11,7 +11,7 @@ use tonic::Status;
 use tonic::server::NamedService;
 use tower_service::Service;
 
-use super::shutdown::Shutdown;
+use super::shutdown_signal::Shutdown;
 
 /// How long a stream that never pauses goes on after the shutdown has begun.
 const LAST_WORDS: Duration = Duration::from_secs(1);

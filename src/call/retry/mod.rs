@@ -1,8 +1,8 @@
 //! Whether and when a failed call is sent again: gRPC's A6, and what the caller permits.
 
-mod policy;
+mod by_policy;
+mod decide;
 mod pushback;
-mod state;
 
+pub(super) use self::decide::Retries;
 pub(super) use self::pushback::Pushback;
-pub(super) use self::state::Retries;

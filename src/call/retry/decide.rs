@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use callboard_core::{Address, Code};
 
-use super::policy::{MOST_ATTEMPTS, RetryByPolicy};
+use super::by_policy::{MOST_ATTEMPTS, RetryByPolicy};
 use super::pushback::Pushback;
 use crate::call::Idempotent;
 use crate::config::Rules;
