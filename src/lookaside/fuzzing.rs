@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use callboard_core::{Call, Endpoint, Instance, Member, Members, Pick, Picker};
+use callboard_core::{Call, ConnectivityState, Endpoint, Instance, Member, Members, Pick, Picker};
 use tonic::Status;
 
 use super::answer::{Answer, Said as Read};
@@ -89,6 +89,7 @@ impl Listed {
 
     /// The picks of consecutive calls among these endpoints: an index, or None for a drop; no items if calls wait.
     pub fn steer(&self, endpoints: &[Endpoint], calls: usize) -> Vec<Option<usize>> {
+        endpoints.iter().for_each(|endpoint| endpoint.set_state(ConnectivityState::Ready));
         let members = Members::new(endpoints);
         let picker = ListPicker::new(&self.0, &members);
         let (headers, extensions) = Default::default();
