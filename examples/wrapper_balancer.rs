@@ -33,15 +33,12 @@ impl<B: Balancer> Balancer for SameZone<B> {
     fn watches_states(&self) -> bool {
         self.child.watches_states()
     }
-
     fn uses_weights(&self) -> bool {
         self.child.uses_weights()
     }
-
     fn refresh_interval(&self) -> Option<Duration> {
         self.child.refresh_interval()
     }
-
     fn oob_report_interval(&self) -> Option<Duration> {
         self.child.oob_report_interval()
     }
@@ -53,20 +50,19 @@ async fn main() -> Result<(), Box<dyn Error>> {
     for (id, zone) in [("a", "eu-1"), ("b", "eu-1"), ("c", "eu-2")] {
         let server = EchoServer::start(id).await?;
         let instance = Instance::new(id, server.address().try_into()?)?.with_zone(zone);
-        let (registry, settings) = (Arc::new(registry.clone()), RegistrationSettings::default());
-        servers.push((register(registry, &service, instance, settings), server));
+        let settings = RegistrationSettings::default();
+        servers.push((register(Arc::new(registry.clone()), &service, instance, settings), server));
     }
-    let balancer = SameZone { zone: "eu-1", child: RoundRobin::new() };
-    let channel = Channel::builder(service).resolver(registry).balancer(balancer).build()?;
-    let ready = || channel.endpoints().iter().filter(|e| e.endpoint.state() == ConnectivityState::Ready).count();
-    while ready() < 3 {
+    let builder = Channel::builder(service).resolver(registry);
+    let channel = builder.balancer(SameZone { zone: "eu-1", child: RoundRobin::new() }).build()?;
+    while channel.endpoints().iter().filter(|e| e.endpoint.state() == ConnectivityState::Ready).count() < 3 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     let mut client = client(channel.clone());
     for _ in 0..10 {
         client.unary(EchoRequest::default()).await?;
     }
-    let calls: Vec<_> = servers.iter().map(|(_, server)| server.calls()).collect();
+    let calls = [0, 1, 2].map(|index| servers[index].1.calls());
     println!("eu-1 has servers a and b, and c is in eu-2: {calls:?} calls");
     assert_eq!(calls, [5, 5, 0]);
     for (registration, _) in servers.drain(..2) {
