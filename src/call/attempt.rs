@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use callboard_core::{CallMetadata, Code, Endpoint, Load, Member, Outcome, ServiceName};
+use callboard_protocols::orca;
 use http::HeaderMap;
 use tokio::time::Instant;
 use tonic::Status;
@@ -12,7 +13,6 @@ use super::Peer;
 use crate::config::Rules;
 use crate::control::{Chooser, Summary};
 use crate::transport::{SentBytes, Streamed};
-use callboard_protocols::orca;
 
 /// One attempt of a call, from the pick to its end. It counts as in flight on its endpoint, and reports its outcome to
 /// the picker. Dropped without [`done`](Self::done), it was cancelled.

@@ -200,11 +200,14 @@ fn ask(picking: &Picking, rules: Option<&Arc<Rules>>, wish: &Wish<'_>) -> Look {
         let (member, metadata) = match chooser.picker.pick(&call) {
             Pick::To(member) => (member, None),
             Pick::With(member, metadata) => (member, Some(metadata)),
-            Pick::Connect(member) => return found.or_wait_for(picking, Some(member), rules, wish),
+            Pick::Connect(member) => {
+                picking.demand(member);
+                break;
+            }
             Pick::Fail(_) if wish.wait_for_ready => return Look::Wait,
             Pick::Fail(status) | Pick::Drop(status) => return Look::Fail(Unchosen::Failed(status::of_picker(status))),
             // `Pick` is non-exhaustive; for an unknown variant the call waits.
-            _ => return found.or_wait_for(picking, None, rules, wish),
+            _ => break,
         };
         let Some(endpoint) = chooser.members.get(member) else {
             let message =
@@ -213,7 +216,7 @@ fn ask(picking: &Picking, rules: Option<&Arc<Rules>>, wish: &Wish<'_>) -> Look {
         };
         let picked = Picked(Some((Arc::clone(chooser), member, metadata)));
         // It is not ready: its state will change.
-        let Some(connections) = picking.connections(member) else { return Look::Wait };
+        let Some(connections) = picking.connections(member) else { break };
         if chooser.members.len() > 1 && wish.avoid.contains(endpoint.instance().address()) {
             found.failed.get_or_insert(picked);
         } else if let Some(slot) = connections.iter().find_map(Connection::try_reserve) {
@@ -242,20 +245,6 @@ impl Found {
     fn note_full(&mut self, picked: Picked, member: Member, connections: &Connections) {
         self.full_at.push(member);
         self.full.push(Full { picked, connections: connections.iter().cloned().collect() });
-    }
-
-    /// Settles the call when the picker has no other pick now, or wants an endpoint connected first.
-    fn or_wait_for(
-        self,
-        picking: &Picking,
-        demanded: Option<Member>,
-        rules: Option<&Arc<Rules>>,
-        wish: &Wish<'_>,
-    ) -> Look {
-        if let Some(member) = demanded {
-            picking.demand(member);
-        }
-        self.decide(picking, rules, wish)
     }
 
     fn decide(mut self, picking: &Picking, rules: Option<&Arc<Rules>>, wish: &Wish<'_>) -> Look {

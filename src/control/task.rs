@@ -138,9 +138,12 @@ impl Control {
 
     /// Logs once that instances have different weights and that the balancer does not look at them.
     fn warn_of_unused_weights(&mut self) {
+        if self.weights_named || self.balancer().uses_weights() {
+            return;
+        }
         let endpoints = self.subchannels.endpoints();
         let differs = endpoints.iter().find(|endpoint| endpoint.weight() != endpoints[0].weight());
-        let Some(one) = differs.filter(|_| !self.weights_named && !self.balancer().uses_weights()) else { return };
+        let Some(one) = differs else { return };
         let (instance, weight, balancer) = (one.instance().id(), one.weight(), self.balancer().name());
         tracing::warn!(instance, weight, balancer, "the balancer does not look at weights; `weighted` does");
         self.weights_named = true;

@@ -159,7 +159,7 @@ impl Lookup {
             (_, None, None) => Set::Unanswered,
         };
         let same = |list: &&Arc<List>| self.by_list.as_ref().is_some_and(|(known, _)| Arc::ptr_eq(known, list));
-        if list.is_none() || list.filter(same).is_none() {
+        if list.filter(same).is_none() {
             self.by_list = list.map(|list| (Arc::clone(list), Arc::new(ByList::new(list)) as _));
         }
     }
